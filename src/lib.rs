@@ -1,1 +1,9 @@
-//! x
+//! KubeEdge for small devices: the floors of the house, the upper ones first.
+#![forbid(unsafe_code)]
+
+// Top floor: the roles; they never import each other.
+
+// Middle floor: what two roles share.
+
+// Ground floor: no knowledge of KubeEdge.
+pub mod system;
