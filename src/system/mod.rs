@@ -2,5 +2,9 @@
 
 pub mod clock;
 pub mod exit;
+pub mod files;
+pub mod host;
 pub mod names;
 pub mod root;
+#[cfg(test)]
+pub mod scratch;

@@ -1,0 +1,46 @@
+//! A lock that one process at a time can hold, and that names its holder.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use super::error::FileError;
+use super::layer::Disk;
+
+/// Held until dropped. The file stays: removing it would let two processes hold "the" lock.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+pub(super) fn take(disk: &Disk, path: &Path) -> Result<Lock, FileError> {
+    let mut file = disk
+        .open_or_create(path)
+        .map_err(FileError::at("lock", path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(FileError::Locked {
+                path: path.to_owned(),
+                holder: holder(&mut file),
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(FileError::at("lock", path)(error)),
+    }
+    let note = format!("{}\n", std::process::id());
+    // The number is for messages only, so it is not synced, and a full disk does no harm.
+    let _ = disk
+        .truncate(&file, path, 0)
+        .and_then(|()| disk.write(&mut file, path, note.as_bytes()));
+    Ok(Lock { _file: file })
+}
+
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(MAX_NOTE).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Bytes: a process number and a line feed, with room to spare.
+const MAX_NOTE: u64 = 32;
