@@ -1,10 +1,13 @@
 //! What the operating system gives us, behind names that tests can replace.
 
+pub mod blocking;
+pub mod cause;
 pub mod clock;
 pub mod exit;
 pub mod files;
 pub mod host;
 pub mod names;
+pub mod network;
 pub mod root;
 #[cfg(test)]
 pub mod scratch;

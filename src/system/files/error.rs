@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use crate::system::cause;
+
 /// A failed operation on a file.
 #[derive(Debug)]
 pub enum FileError {
@@ -18,7 +20,11 @@ pub enum FileError {
     /// Another process holds the lock.
     Locked { path: PathBuf, holder: Option<u32> },
     /// A file of more bytes, or a folder of more names, than anyone needs.
-    TooLarge { path: PathBuf, limit: usize },
+    TooLarge {
+        path: PathBuf,
+        limit: usize,
+        unit: &'static str,
+    },
 }
 
 impl FileError {
@@ -72,7 +78,12 @@ impl fmt::Display for FileError {
                 path,
                 source,
             } => {
-                write!(f, "cannot {action} {}: {}", path.display(), cause(source))?;
+                write!(
+                    f,
+                    "cannot {action} {}: {}",
+                    path.display(),
+                    cause::of(source)
+                )?;
                 match remedy(action, source) {
                     Some(remedy) => write!(f, ": {remedy}"),
                     None => Ok(()),
@@ -95,11 +106,11 @@ impl fmt::Display for FileError {
                     "{path} is in use by another process: stop that process first"
                 )
             }
-            FileError::TooLarge { path, limit } => {
+            FileError::TooLarge { path, limit, unit } => {
                 let path = path.display();
                 write!(
                     f,
-                    "{path} is larger than the {limit} that are allowed: check what it is"
+                    "{path} holds more than the allowed {limit} {unit}: check what it is"
                 )
             }
         }
@@ -117,19 +128,6 @@ impl std::error::Error for FileError {
 
 fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
-}
-
-/// The system's words, in lower case and without the number.
-fn cause(error: &io::Error) -> String {
-    let text = match errno(error) {
-        Some(Errno::UnknownErrno) | None => error.to_string(),
-        Some(errno) => errno.desc().to_owned(),
-    };
-    let mut chars = text.chars();
-    chars
-        .next()
-        .map(|first| first.to_lowercase().chain(chars).collect())
-        .unwrap_or_default()
 }
 
 fn remedy(action: &str, error: &io::Error) -> Option<&'static str> {

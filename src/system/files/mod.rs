@@ -11,7 +11,7 @@ mod lock;
 mod temporary;
 mod tree;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -53,6 +53,7 @@ impl Files {
             return Err(FileError::TooLarge {
                 path: path.to_owned(),
                 limit: max,
+                unit: "bytes",
             });
         }
         Ok(content)
@@ -169,6 +170,7 @@ impl Files {
             return Err(FileError::TooLarge {
                 path: path.to_owned(),
                 limit: max,
+                unit: "names",
             });
         }
         Ok(names)

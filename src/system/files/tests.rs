@@ -33,8 +33,7 @@ impl Layer for Script {
 fn recorded(run: impl FnOnce(&Files)) -> Vec<Operation> {
     let script = Arc::new(Script::default());
     run(&Files::with(script.clone()));
-    let seen = script.seen.lock().unwrap().clone();
-    seen
+    script.seen.lock().unwrap().clone()
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -218,7 +217,7 @@ fn reading_is_bounded() {
     files.replace(&path, b"1234", 0o600).unwrap();
     assert_eq!(files.read(&path, 4).unwrap(), b"1234");
     let error = files.read(&path, 3).unwrap_err();
-    assert!(error.to_string().contains("larger than the 3 "), "{error}");
+    assert!(error.to_string().contains("the allowed 3 bytes"), "{error}");
     assert!(
         files
             .read(dir.path(), 3)
