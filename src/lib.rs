@@ -6,4 +6,5 @@
 // Middle floor: what two roles share.
 
 // Ground floor: no knowledge of KubeEdge.
+pub mod pki;
 pub mod system;

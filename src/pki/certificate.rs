@@ -1,0 +1,404 @@
+//! X.509 certificates: what we read from them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use x509_parser::asn1_rs::FromDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry as oid;
+use x509_parser::x509::X509Name;
+
+use super::hash::Sha256Hash;
+use super::{MAX_INPUT, PkiError, pem};
+use crate::system::clock::Timestamp;
+use crate::system::names::NodeName;
+
+/// A certificate, parsed once. Clones share it.
+#[derive(Clone)]
+pub struct Certificate {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    der: CertificateDer<'static>,
+    subject: Subject,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    serial: String,
+    spki: Vec<u8>,
+    is_ca: bool,
+    client_auth: bool,
+    server_auth: bool,
+    dns_names: Vec<String>,
+    ip_addresses: Vec<IpAddr>,
+    key_id: Option<Vec<u8>>,
+}
+
+impl Certificate {
+    /// One certificate and nothing behind it. Its signature is not looked at: see `chain`.
+    pub fn from_der(der: &[u8]) -> Result<Certificate, PkiError> {
+        let parsed = parse(der)?;
+        let validity = parsed.validity();
+        let mut inner = Inner {
+            der: CertificateDer::from(der.to_vec()),
+            subject: Subject::read(parsed.subject()),
+            not_before: Timestamp::from_unix(validity.not_before.timestamp()),
+            not_after: Timestamp::from_unix(validity.not_after.timestamp()),
+            serial: hex(parsed.raw_serial()),
+            spki: parsed.public_key().raw.to_vec(),
+            is_ca: false,
+            client_auth: false,
+            server_auth: false,
+            dns_names: Vec::new(),
+            ip_addresses: Vec::new(),
+            key_id: None,
+        };
+        for extension in parsed.extensions() {
+            inner.read_extension(extension.parsed_extension());
+        }
+        Ok(Certificate {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The first `CERTIFICATE` block of a PEM file.
+    pub fn from_pem(text: &[u8]) -> Result<Certificate, PkiError> {
+        let block = pem::first(text, WHAT, |label| label == "CERTIFICATE")?;
+        Certificate::from_der(&block.der)
+    }
+
+    pub fn der(&self) -> &[u8] {
+        &self.inner.der
+    }
+
+    pub fn to_pem(&self) -> String {
+        pem::encode("CERTIFICATE", self.der())
+    }
+
+    pub fn subject(&self) -> Subject {
+        self.inner.subject.clone()
+    }
+
+    pub fn not_before(&self) -> Timestamp {
+        self.inner.not_before
+    }
+
+    pub fn not_after(&self) -> Timestamp {
+        self.inner.not_after
+    }
+
+    /// Lower-case hexadecimal, without leading zeros.
+    pub fn serial(&self) -> String {
+        self.inner.serial.clone()
+    }
+
+    /// The public key as SubjectPublicKeyInfo.
+    pub fn spki(&self) -> &[u8] {
+        &self.inner.spki
+    }
+
+    pub fn spki_hash(&self) -> Sha256Hash {
+        Sha256Hash::of(&self.inner.spki)
+    }
+
+    /// The hash of the DER: for a CA, the first part of its join tokens.
+    pub fn hash(&self) -> Sha256Hash {
+        Sha256Hash::of(self.der())
+    }
+
+    pub fn is_ca(&self) -> bool {
+        self.inner.is_ca
+    }
+
+    /// Whether the extended key usages name clientAuth; a certificate without usages does not.
+    pub fn allows_client_auth(&self) -> bool {
+        self.inner.client_auth
+    }
+
+    /// As `allows_client_auth`, for serverAuth.
+    pub fn allows_server_auth(&self) -> bool {
+        self.inner.server_auth
+    }
+
+    /// The DNS names of the SAN, without the empty one that KubeEdge writes by default.
+    pub fn dns_names(&self) -> &[String] {
+        &self.inner.dns_names
+    }
+
+    pub fn ip_addresses(&self) -> &[IpAddr] {
+        &self.inner.ip_addresses
+    }
+
+    /// The SubjectKeyIdentifier.
+    pub fn key_id(&self) -> Option<&[u8]> {
+        self.inner.key_id.as_deref()
+    }
+
+    pub(super) fn rustls_der(&self) -> &CertificateDer<'static> {
+        &self.inner.der
+    }
+}
+
+impl Inner {
+    fn read_extension(&mut self, extension: &ParsedExtension<'_>) {
+        match extension {
+            ParsedExtension::BasicConstraints(constraints) => self.is_ca = constraints.ca,
+            ParsedExtension::ExtendedKeyUsage(usage) => {
+                self.client_auth = usage.client_auth;
+                self.server_auth = usage.server_auth;
+            }
+            ParsedExtension::SubjectKeyIdentifier(id) => self.key_id = Some(id.0.to_vec()),
+            ParsedExtension::SubjectAlternativeName(names) => {
+                for name in &names.general_names {
+                    self.read_name(name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_name(&mut self, name: &GeneralName<'_>) {
+        match name {
+            GeneralName::DNSName(name) if !name.is_empty() => {
+                self.dns_names.push((*name).to_owned());
+            }
+            GeneralName::IPAddress(octets) => {
+                let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
+                let address = v4.or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from));
+                self.ip_addresses.extend(address);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Certificate) -> bool {
+        self.der() == other.der()
+    }
+}
+
+impl Eq for Certificate {}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("subject", &self.inner.subject)
+            .field("serial", &self.inner.serial)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The parts of a distinguished name that KubeEdge uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    pub country: Option<String>,
+    pub organization: Option<String>,
+    pub locality: Option<String>,
+    pub province: Option<String>,
+    pub common_name: Option<String>,
+    /// One of the parts came twice or is not text: no identity is read from such a name.
+    pub ambiguous: bool,
+}
+
+impl Subject {
+    /// `O=system:nodes, CN=system:node:<name>`, as Kubernetes names its nodes.
+    pub fn node(name: &NodeName) -> Subject {
+        Subject {
+            organization: Some(NODES.to_owned()),
+            common_name: Some(format!("{NODE_PREFIX}{name}")),
+            ..Subject::default()
+        }
+    }
+
+    /// The node that is named, by exactly that organization and that form of common name; country,
+    /// locality and province may be there.
+    pub fn node_name(&self) -> Option<NodeName> {
+        if self.ambiguous || self.organization.as_deref() != Some(NODES) {
+            return None;
+        }
+        let name = self.common_name.as_deref()?.strip_prefix(NODE_PREFIX)?;
+        name.parse().ok()
+    }
+
+    /// The one subject of all edges before KubeEdge 1.16, which names no node
+    /// (docs/protocol.md).
+    pub fn is_legacy_edge(&self) -> bool {
+        !self.ambiguous
+            && matches!(self.organization.as_deref(), Some("KubeEdge" | "kubeEdge"))
+            && self.common_name.as_deref() == Some("kubeedge.io")
+    }
+
+    pub(super) fn read(name: &X509Name<'_>) -> Subject {
+        let mut subject = Subject::default();
+        for attribute in name.iter_attributes() {
+            let kind = attribute.attr_type();
+            let part = if *kind == oid::OID_X509_COMMON_NAME {
+                &mut subject.common_name
+            } else if *kind == oid::OID_X509_ORGANIZATION_NAME {
+                &mut subject.organization
+            } else if *kind == oid::OID_X509_COUNTRY_NAME {
+                &mut subject.country
+            } else if *kind == oid::OID_X509_LOCALITY_NAME {
+                &mut subject.locality
+            } else if *kind == oid::OID_X509_STATE_OR_PROVINCE_NAME {
+                &mut subject.province
+            } else {
+                continue;
+            };
+            match attribute.as_str() {
+                Ok(text) if part.is_none() => *part = Some(text.to_owned()),
+                _ => subject.ambiguous = true,
+            }
+        }
+        subject
+    }
+
+    /// In KubeEdge's order, C, ST, L, O, CN; as PrintableString where the characters allow it,
+    /// like Go, so that names compare equal byte for byte.
+    pub(super) fn to_rcgen(&self) -> rcgen::DistinguishedName {
+        use rcgen::DnType;
+        let mut name = rcgen::DistinguishedName::new();
+        for (kind, text) in [
+            (DnType::CountryName, &self.country),
+            (DnType::StateOrProvinceName, &self.province),
+            (DnType::LocalityName, &self.locality),
+            (DnType::OrganizationName, &self.organization),
+            (DnType::CommonName, &self.common_name),
+        ] {
+            let Some(text) = text else { continue };
+            let value = match rcgen::string::PrintableString::try_from(text.as_str()) {
+                Ok(printable) => rcgen::DnValue::PrintableString(printable),
+                Err(_) => rcgen::DnValue::Utf8String(text.clone()),
+            };
+            name.push(kind, value);
+        }
+        name
+    }
+}
+
+/// The whole structure; nothing may stand behind it.
+pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
+    if der.len() > MAX_INPUT {
+        return Err(PkiError::TooLarge { what: WHAT });
+    }
+    let (rest, parsed) =
+        X509Certificate::from_der(der).map_err(|error| PkiError::malformed(WHAT, error))?;
+    if !rest.is_empty() {
+        return Err(PkiError::malformed(WHAT, "more bytes behind it"));
+    }
+    Ok(parsed)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    match digits.trim_start_matches('0') {
+        "" => "0".to_owned(),
+        digits => digits.to_owned(),
+    }
+}
+
+const WHAT: &str = "the certificate";
+const NODES: &str = "system:nodes";
+const NODE_PREFIX: &str = "system:node:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CA: &[u8] = include_bytes!("../../tests/vectors/token-ca/ca.der");
+    const CA_PEM: &[u8] = include_bytes!("../../tests/vectors/token-ca/ca.pem");
+    const SERVING: &[u8] = include_bytes!("../../tests/vectors/token-ca/cloudcore.der");
+    const TOKEN: &str = include_str!("../../tests/vectors/token-ca/token.txt");
+    const NODE: &[u8] = include_bytes!("../../tests/vectors/https-cases/01-ok-token.resp.bin");
+
+    #[test]
+    fn the_ca_of_go() {
+        let ca = Certificate::from_pem(CA_PEM).unwrap();
+        assert_eq!(ca, Certificate::from_der(CA).unwrap());
+        assert_eq!(ca.to_pem().as_bytes(), CA_PEM);
+        assert_eq!(ca.serial(), "400");
+        assert_eq!(ca.not_before().to_string(), "2026-11-22T08:00:09Z");
+        assert_eq!(ca.not_after().to_string(), "2126-07-21T08:00:09Z");
+        assert!(ca.is_ca() && ca.allows_client_auth() && ca.allows_server_auth());
+        assert_eq!(ca.key_id().unwrap().len(), 20);
+        assert_eq!(TOKEN.split('.').next().unwrap(), ca.hash().to_string());
+        assert_eq!(ca.subject().common_name.as_deref(), Some("KubeEdge"));
+    }
+
+    #[test]
+    fn the_serving_certificate_of_go() {
+        let serving = Certificate::from_der(SERVING).unwrap();
+        assert_eq!(serving.dns_names(), ["localhost"]);
+        assert_eq!(
+            serving.ip_addresses(),
+            ["127.0.0.1".parse::<IpAddr>().unwrap()]
+        );
+        assert!(!serving.is_ca() && !serving.allows_client_auth());
+        assert!(serving.key_id().is_none());
+        assert_eq!(serving.subject().node_name(), None);
+    }
+
+    #[test]
+    fn a_node_certificate_of_go() {
+        let body = NODE.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        let node = Certificate::from_der(&NODE[body..]).unwrap();
+        let name = node.subject().node_name().unwrap();
+        assert_eq!(name.as_str(), "neg-node");
+        assert_eq!(node.subject(), Subject::node(&name));
+        assert_eq!(node.serial(), "546e0d43b4bebe27");
+        assert!(node.allows_client_auth() && !node.is_ca());
+    }
+
+    #[test]
+    fn only_exact_subjects_name_a_node() {
+        let good = Subject::node(&"a.b".parse().unwrap());
+        assert_eq!(good.node_name().unwrap().as_str(), "a.b");
+        let with = |organization: Option<&str>, name: &str| Subject {
+            organization: organization.map(str::to_owned),
+            common_name: Some(name.to_owned()),
+            ..Subject::default()
+        };
+        for bad in [
+            with(None, "system:node:a"),
+            with(Some("system:masters"), "system:node:a"),
+            with(Some("system:nodes"), "system:node:"),
+            with(Some("system:nodes"), "system:node:A"),
+            with(Some("system:nodes"), "a"),
+            Subject {
+                ambiguous: true,
+                ..good
+            },
+        ] {
+            assert_eq!(bad.node_name(), None, "{bad:?}");
+        }
+        assert!(with(Some("kubeEdge"), "kubeedge.io").is_legacy_edge());
+        assert!(with(Some("KubeEdge"), "kubeedge.io").is_legacy_edge());
+        assert!(!with(Some("KUBEEDGE"), "kubeedge.io").is_legacy_edge());
+        assert!(!with(Some("kubeEdge"), "system:node:a").is_legacy_edge());
+    }
+
+    #[test]
+    fn more_than_one_certificate_is_refused() {
+        let two = [CA, SERVING].concat();
+        assert!(matches!(
+            Certificate::from_der(&two),
+            Err(PkiError::Malformed { .. })
+        ));
+        assert!(Certificate::from_pem(b"").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(at in 0..SERVING.len(), byte: u8, end in 0..SERVING.len()) {
+            let mut der = SERVING.to_vec();
+            der[at] = byte;
+            let _ = Certificate::from_der(&der);
+            let _ = Certificate::from_der(&der[..end]);
+        }
+    }
+}
