@@ -6,8 +6,11 @@ pub mod clock;
 pub mod exit;
 pub mod files;
 pub mod host;
+pub mod log;
 pub mod names;
 pub mod network;
+pub mod notify;
 pub mod root;
 #[cfg(test)]
 pub mod scratch;
+pub mod signals;

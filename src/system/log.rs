@@ -1,0 +1,371 @@
+//! Log lines on stderr: one event a line, repeats folded, floods and files kept within bounds.
+
+use std::env;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use nix::sys::stat::{SFlag, fstat};
+
+use crate::system::clock::Clock;
+
+/// Starts the log. Called again, it only changes the level.
+pub fn init(level: LevelFilter) {
+    let logger = LOGGER.get_or_init(Logger::for_stderr);
+    // The only error is that it is set already.
+    let _ = log::set_logger(logger);
+    log::set_max_level(level);
+}
+
+/// The level that applies: `--log-level`, else `KUBEEDGE_LOG`, else klog's `-v`.
+///
+/// In klog's scale 0 to 3 are what an operator reads, and 4 and more are for finding faults.
+pub fn level(verbosity: u32, named: Option<&str>) -> Result<LevelFilter, UnknownLevel> {
+    let from_env = env::var(VARIABLE).ok().filter(|value| !value.is_empty());
+    match named.or(from_env.as_deref()) {
+        Some(name) => parse_level(name),
+        None if verbosity >= 4 => Ok(LevelFilter::Debug),
+        None => Ok(LevelFilter::Info),
+    }
+}
+
+/// Writes what is still held back; for the end of the process.
+pub fn flush() {
+    if let Some(logger) = LOGGER.get() {
+        logger.flush();
+    }
+}
+
+/// A level that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownLevel(String);
+
+impl std::fmt::Display for UnknownLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "there is no log level {:?}: use off, error, warn, info or debug",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for UnknownLevel {}
+
+struct Logger {
+    /// stderr leads to the journal, which adds the time itself.
+    journal: bool,
+    /// Bytes after which the file that stderr leads to begins anew.
+    file_limit: Option<u64>,
+    throttle: Mutex<Throttle>,
+}
+
+impl Logger {
+    fn for_stderr() -> Logger {
+        let limit = env::var(FILE_LIMIT_VARIABLE)
+            .ok()
+            .and_then(|limit| limit.parse().ok());
+        Logger {
+            journal: is_journal(),
+            file_limit: limit.filter(|_| is_file()),
+            throttle: Mutex::new(Throttle::new(Instant::now())),
+        }
+    }
+
+    fn print(&self, lines: &[Line]) {
+        let mut text = String::new();
+        for line in lines {
+            let prefix = if self.journal {
+                format!("<{}>", priority(line.level))
+            } else {
+                format!("{} {} ", Clock::system().now(), name(line.level))
+            };
+            let _ = writeln!(text, "{prefix}{}", line.text);
+        }
+        let mut stderr = io::stderr().lock();
+        if let (Some(limit), Ok(stat)) = (self.file_limit, fstat(&stderr))
+            && u64::try_from(stat.st_size).is_ok_and(|size| size > limit)
+        {
+            let _ = nix::unistd::ftruncate(&stderr, 0);
+        }
+        // With nobody to read, there is nobody to tell.
+        let _ = stderr.write_all(text.as_bytes());
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // The libraries below us are of interest only when something is wrong in them.
+        metadata.target().starts_with(env!("CARGO_PKG_NAME")) || metadata.level() <= Level::Warn
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let area = record.target().rsplit("::").next().unwrap_or_default();
+        let text = clean(&format!("{area}: {}", record.args()));
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = throttle.admit(
+            Line {
+                level: record.level(),
+                text,
+            },
+            Instant::now(),
+        );
+        self.print(&lines);
+    }
+
+    fn flush(&self) {
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = throttle.settle();
+        self.print(&lines);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    level: Level,
+    text: String,
+}
+
+/// Decides what is printed: folds repeats, and drops what is too much.
+struct Throttle {
+    last: Option<Line>,
+    repeats: u64,
+    /// When the last line, or its count, was printed.
+    printed: Instant,
+    /// Lines that may still be printed at once.
+    tokens: u32,
+    refilled: Instant,
+    dropped: u64,
+}
+
+impl Throttle {
+    fn new(now: Instant) -> Throttle {
+        Throttle {
+            last: None,
+            repeats: 0,
+            printed: now,
+            tokens: BURST,
+            refilled: now,
+            dropped: 0,
+        }
+    }
+
+    fn admit(&mut self, line: Line, now: Instant) -> Vec<Line> {
+        if self.last.as_ref() == Some(&line) {
+            self.repeats += 1;
+            let due = now.saturating_duration_since(self.printed) >= REPEAT_REPORT;
+            if due {
+                self.printed = now;
+            }
+            return if due { self.settle() } else { Vec::new() };
+        }
+        self.refill(now);
+        if self.tokens == 0 {
+            self.dropped += 1;
+            return Vec::new();
+        }
+        self.tokens -= 1;
+        let mut lines = self.settle();
+        self.printed = now;
+        self.last = Some(line.clone());
+        lines.push(line);
+        lines
+    }
+
+    /// The counts of what was not printed.
+    fn settle(&mut self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let level = self.last.as_ref().map_or(Level::Info, |line| line.level);
+        if self.repeats > 0 {
+            let text = format!("last line repeated {} times", self.repeats);
+            lines.push(Line { level, text });
+        }
+        if self.dropped > 0 {
+            let text = format!(
+                "{} lines dropped: there were too many at once",
+                self.dropped
+            );
+            lines.push(Line {
+                level: Level::Warn,
+                text,
+            });
+        }
+        (self.repeats, self.dropped) = (0, 0);
+        lines
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.refilled).as_secs();
+        if seconds > 0 {
+            let earned = u32::try_from(seconds)
+                .unwrap_or(u32::MAX)
+                .saturating_mul(LINES_PER_SECOND);
+            self.tokens = self.tokens.saturating_add(earned).min(BURST);
+            self.refilled += Duration::from_secs(seconds);
+        }
+    }
+}
+
+/// Escapes what could pretend to be another line or garble a terminal, and bounds the length.
+fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len().min(MAX_LINE));
+    for c in text.chars() {
+        if clean.len() >= MAX_LINE {
+            clean.push('…');
+            break;
+        }
+        if c.is_control() || is_layout(c) {
+            clean.extend(c.escape_default());
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
+/// Line and paragraph separators, and the marks that reverse the direction of text.
+fn is_layout(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn parse_level(name: &str) -> Result<LevelFilter, UnknownLevel> {
+    match name.to_ascii_lowercase().as_str() {
+        "warning" => Ok(LevelFilter::Warn),
+        name => name.parse().map_err(|_| UnknownLevel(clean(name))),
+    }
+}
+
+/// Of one width, so that lines stand below each other.
+fn name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn ",
+        Level::Info => "info ",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    }
+}
+
+/// syslog(3).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+/// `JOURNAL_STREAM` names device and inode: a process may have inherited it, and log elsewhere.
+fn is_journal() -> bool {
+    let Ok(stream) = env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let Ok(metadata) = std::fs::metadata("/proc/self/fd/2") else {
+        return false;
+    };
+    stream == format!("{}:{}", metadata.dev(), metadata.ino())
+}
+
+fn is_file() -> bool {
+    fstat(io::stderr())
+        .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// The environment variable that names a level.
+pub const VARIABLE: &str = "KUBEEDGE_LOG";
+/// Set by whoever starts a daemon with a file as stderr: how many bytes the file may have.
+pub const FILE_LIMIT_VARIABLE: &str = "KUBEEDGE_LOG_LIMIT";
+/// Lines at once, and in the long run.
+const BURST: u32 = 200;
+const LINES_PER_SECOND: u32 = 20;
+/// How often a line that goes on repeating is counted.
+const REPEAT_REPORT: Duration = Duration::from_secs(60);
+/// Bytes.
+const MAX_LINE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Line {
+        Line {
+            level: Level::Info,
+            text: text.to_owned(),
+        }
+    }
+
+    fn texts(lines: Vec<Line>) -> Vec<String> {
+        lines.into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn repeats_are_folded() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(start);
+        assert_eq!(texts(throttle.admit(line("a"), start)), ["a"]);
+        for _ in 0..1000 {
+            assert!(throttle.admit(line("a"), start).is_empty());
+        }
+        let next = texts(throttle.admit(line("b"), start));
+        assert_eq!(next, ["last line repeated 1000 times", "b"]);
+        assert!(throttle.admit(line("b"), start).is_empty());
+        let later = start + REPEAT_REPORT;
+        assert_eq!(
+            texts(throttle.admit(line("b"), later)),
+            ["last line repeated 2 times"]
+        );
+        assert!(throttle.admit(line("b"), later).is_empty());
+        assert_eq!(texts(throttle.settle()), ["last line repeated 1 times"]);
+    }
+
+    #[test]
+    fn floods_are_cut_and_counted() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(start);
+        let mut printed = 0;
+        for number in 0..1000 {
+            printed += throttle.admit(line(&number.to_string()), start).len();
+        }
+        assert_eq!(printed, BURST as usize);
+        let later = texts(throttle.admit(line("later"), start + Duration::from_secs(1)));
+        assert_eq!(
+            later,
+            ["800 lines dropped: there were too many at once", "later"]
+        );
+        assert_eq!(throttle.tokens, LINES_PER_SECOND - 1);
+    }
+
+    #[test]
+    fn lines_can_not_be_forged() {
+        assert_eq!(
+            clean("a\nb\r\x1b[31m\u{2028}\u{202e}é"),
+            "a\\nb\\r\\u{1b}[31m\\u{2028}\\u{202e}é"
+        );
+        let long = clean(&"é".repeat(10_000));
+        assert!(long.len() < MAX_LINE + 8 && long.ends_with('…'));
+    }
+
+    #[test]
+    fn levels() {
+        assert_eq!(level(0, Some("debug")), Ok(LevelFilter::Debug));
+        assert_eq!(level(9, Some("Warning")), Ok(LevelFilter::Warn));
+        let error = level(0, Some("loud\n")).unwrap_err().to_string();
+        assert!(
+            error.contains("loud") && error.contains("use off"),
+            "{error}"
+        );
+        if env::var_os(VARIABLE).is_none() {
+            assert_eq!(level(3, None), Ok(LevelFilter::Info));
+            assert_eq!(level(4, None), Ok(LevelFilter::Debug));
+        }
+    }
+}
