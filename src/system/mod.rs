@@ -4,12 +4,14 @@ pub mod blocking;
 pub mod cause;
 pub mod clock;
 pub mod exit;
+pub mod facts;
 pub mod files;
 pub mod host;
 pub mod log;
 pub mod names;
 pub mod network;
 pub mod notify;
+pub mod processes;
 pub mod root;
 #[cfg(test)]
 pub mod scratch;
