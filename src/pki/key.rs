@@ -8,6 +8,7 @@ use ring::signature::{self, EcdsaKeyPair, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivateSec1KeyDer};
 use rustls::sign::SigningKey;
 
+use super::der::{BIT_STRING, EXPLICIT, INTEGER, OCTET_STRING, OID, SEQUENCE, tagged, take};
 use super::hash::Sha256Hash;
 use super::{MAX_INPUT, PkiError, pem};
 
@@ -242,7 +243,7 @@ fn read_sec1(der: &[u8], outer: Option<Curve>) -> Result<KeyParts<'_>, PkiError>
     }
     let (scalar, mut body) = take(body, OCTET_STRING).ok_or(PkiError::KeyKind)?;
     let mut curve = outer;
-    if let Some((parameters, behind)) = take(body, CONTEXT_0) {
+    if let Some((parameters, behind)) = take(body, EXPLICIT) {
         let (oid, _) = take(parameters, OID).ok_or(PkiError::KeyKind)?;
         let inner = Curve::from_oid(oid)?;
         if outer.is_some_and(|outer| outer != inner) {
@@ -252,7 +253,7 @@ fn read_sec1(der: &[u8], outer: Option<Curve>) -> Result<KeyParts<'_>, PkiError>
         body = behind;
     }
     let curve = curve.ok_or(PkiError::KeyKind)?;
-    let (public, _) = take(body, CONTEXT_1).ok_or(PkiError::NoPublicKey)?;
+    let (public, _) = take(body, EXPLICIT + 1).ok_or(PkiError::NoPublicKey)?;
     let (bits, _) = take(public, BIT_STRING).ok_or_else(malformed)?;
     let point = bits.strip_prefix(&[0]).ok_or_else(malformed)?;
     Ok(KeyParts {
@@ -270,45 +271,13 @@ fn write_sec1(curve: Curve, scalar: &[u8], point: &[u8]) -> Vec<u8> {
         &[
             &[INTEGER, 1, 1],
             &tagged(OCTET_STRING, &[scalar]),
-            &tagged(CONTEXT_0, &[&oid]),
-            &tagged(CONTEXT_1, &[&bits]),
+            &tagged(EXPLICIT, &[&oid]),
+            &tagged(EXPLICIT + 1, &[&bits]),
         ],
     )
 }
 
-/// The content of the DER value at the front, when it has this tag, and what is behind it.
-fn take(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = match *der {
-        [found, ..] if found != tag => return None,
-        [_, len @ 0..=0x7f, ref rest @ ..] => (usize::from(len), rest),
-        [_, 0x81, len, ref rest @ ..] => (usize::from(len), rest),
-        [_, 0x82, high, low, ref rest @ ..] => (usize::from(high) << 8 | usize::from(low), rest),
-        _ => return None,
-    };
-    rest.split_at_checked(len)
-}
-
-/// A DER value of less than 256 bytes, which every key of ours is.
-fn tagged(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let content = parts.concat();
-    let len = content.len() as u8;
-    let mut der = if len < 0x80 {
-        vec![tag, len]
-    } else {
-        vec![tag, 0x81, len]
-    };
-    der.extend_from_slice(&content);
-    der
-}
-
 const WHAT: &str = "the private key";
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
-const OID: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-const CONTEXT_0: u8 = 0xa0;
-const CONTEXT_1: u8 = 0xa1;
 const EC_PUBLIC_KEY: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
 
 #[cfg(test)]
@@ -386,7 +355,7 @@ mod tests {
             &[
                 &[INTEGER, 1, 1],
                 &tagged(OCTET_STRING, &[&[7; 32]]),
-                &tagged(CONTEXT_0, &[&tagged(OID, &[Curve::P256.oid()])]),
+                &tagged(EXPLICIT, &[&tagged(OID, &[Curve::P256.oid()])]),
             ],
         );
         assert!(matches!(read(&bare), Err(PkiError::NoPublicKey)));

@@ -6,10 +6,17 @@ use std::fmt;
 use crate::system::clock::Timestamp;
 
 pub mod certificate;
+pub mod chain;
 pub mod csr;
+mod der;
+mod explain;
 pub mod hash;
+pub mod issue;
 pub mod key;
 pub mod pem;
+mod subject;
+pub mod tls;
+mod verifier;
 
 /// What can be wrong with a key, a request, a certificate or a chain.
 #[derive(Debug)]

@@ -1,0 +1,186 @@
+//! TLS errors as one sentence each, with cause and remedy.
+
+use rustls::{AlertDescription, CertificateError, Error};
+
+use super::chain::timestamp;
+
+/// Says why a connection to `dialled` failed, and what to do, as seen from a client.
+pub fn explain(error: &Error, dialled: &str) -> String {
+    match error {
+        Error::InvalidCertificate(error) => certificate(error, dialled),
+        Error::AlertReceived(alert) => refused(*alert, dialled),
+        Error::InvalidMessage(_) => format!(
+            "{dialled} does not speak TLS: check the port, and that no plain HTTP proxy is in between"
+        ),
+        Error::PeerIncompatible(_) => format!(
+            "{dialled} offers no TLS version or cipher that is safe: update what listens there ({error})"
+        ),
+        _ => format!("the TLS connection to {dialled} failed ({error}): look at the log there"),
+    }
+}
+
+fn certificate(error: &CertificateError, dialled: &str) -> String {
+    match error {
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let found = names(presented);
+            let found = if found.is_empty() { "no name" } else { &found };
+            format!(
+                "the certificate of {dialled} is valid for {found} only: connect to one of these, or \
+                 add the address to advertiseAddress or dnsNames in cloudcore.yaml"
+            )
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
+            "the certificate of {dialled} is not signed by the cluster's CA: either something in \
+             between ends TLS (let it pass TCP through), or the cloud has a new CA (join again)"
+        ),
+        CertificateError::ExpiredContext { time, not_after } => format!(
+            "the certificate of {dialled} expired at {} and the clock here says {}: renew it on the \
+             cloud, or set the clock",
+            timestamp(*not_after),
+            timestamp(*time)
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => format!(
+            "the certificate of {dialled} is valid from {} but the clock here says {}: set the clock",
+            timestamp(*not_before),
+            timestamp(*time)
+        ),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            format!(
+                "the certificate of {dialled} is not made for a server: give cloudcore one with \
+                 serverAuth, or remove it and let cloudcore make its own"
+            )
+        }
+        error => format!(
+            "the certificate of {dialled} cannot be accepted ({error}): replace it on the cloud"
+        ),
+    }
+}
+
+fn refused(alert: AlertDescription, dialled: &str) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => format!(
+            "{dialled} asks for a certificate and got none: something in between ends TLS, or this \
+             device has to join first"
+        ),
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => format!(
+            "{dialled} does not know the CA of this device's certificate: join again with a token of \
+             that cloud"
+        ),
+        AlertDescription::CertificateExpired => format!(
+            "{dialled} finds this device's certificate expired or not yet valid: compare the clocks \
+             of both machines, else join again with a fresh token"
+        ),
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::AccessDenied => format!(
+            "{dialled} refuses this device's certificate ({alert:?}): join again with a fresh token"
+        ),
+        AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure => format!(
+            "{dialled} and this device have no TLS version or cipher in common: update the older one"
+        ),
+        alert => format!(
+            "{dialled} ended the TLS handshake ({alert:?}): look at the log there, and what is in between"
+        ),
+    }
+}
+
+/// rustls gives `DnsName("a")` and `IpAddress(192.0.2.1)`: the words around the names go, and so
+/// does the empty name.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| {
+        let inner = name
+            .split_once('(')
+            .map_or(name.as_str(), |(_, behind)| behind);
+        inner.trim_end_matches(')').trim_matches('"').to_owned()
+    };
+    let mut names: Vec<String> = presented.iter().map(bare).collect();
+    names.retain(|name| !name.is_empty());
+    names.truncate(MAX_NAMES);
+    names.join(", ")
+}
+
+/// Names that are listed; a certificate can hold thousands.
+const MAX_NAMES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::chain::unix_time;
+    use crate::system::clock::Timestamp;
+    use rustls::InvalidMessage;
+
+    #[test]
+    fn each_cause_has_its_remedy() {
+        let (early, late) = (Timestamp::from_unix(0), Timestamp::from_unix(86_400));
+        let name = rustls::pki_types::ServerName::try_from("cloud.example").unwrap();
+        let presented = [
+            r#"DnsName("")"#,
+            r#"DnsName("a.example")"#,
+            "IpAddress(192.0.2.1)",
+        ];
+        let cases: [(Error, &[&str]); 8] = [
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: name.to_owned(),
+                    presented: presented.map(str::to_owned).to_vec(),
+                }
+                .into(),
+                &["valid for a.example, 192.0.2.1 only", "advertiseAddress"],
+            ),
+            (
+                CertificateError::UnknownIssuer.into(),
+                &["ends TLS", "join again"],
+            ),
+            (
+                CertificateError::NotValidYetContext {
+                    time: unix_time(early),
+                    not_before: unix_time(late),
+                }
+                .into(),
+                &[
+                    "valid from 1970-01-02T00:00:00Z",
+                    "says 1970-01-01T00:00:00Z",
+                    "set the clock",
+                ],
+            ),
+            (
+                CertificateError::ExpiredContext {
+                    time: unix_time(late),
+                    not_after: unix_time(early),
+                }
+                .into(),
+                &["expired at 1970-01-01T00:00:00Z", "renew"],
+            ),
+            (
+                Error::InvalidMessage(InvalidMessage::InvalidContentType),
+                &["does not speak TLS"],
+            ),
+            (
+                Error::AlertReceived(AlertDescription::CertificateRequired),
+                &["got none"],
+            ),
+            (
+                Error::AlertReceived(AlertDescription::UnknownCA),
+                &["does not know the CA", "join again"],
+            ),
+            (Error::DecryptError, &["failed"]),
+        ];
+        for (error, parts) in cases {
+            let text = explain(&error, "cloud.example:10000");
+            assert!(text.contains("cloud.example:10000"), "{text}");
+            assert!(!text.contains('\n') && !text.ends_with('.'), "{text}");
+            for part in parts {
+                assert!(text.contains(part), "{part:?} is missing: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_names_and_one_with_thousands() {
+        assert_eq!(names(&[]), "");
+        let many = vec![r#"DnsName("a")"#.to_owned(); 5_000];
+        assert_eq!(names(&many).matches('a').count(), MAX_NAMES);
+    }
+}
