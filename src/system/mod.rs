@@ -15,4 +15,5 @@ pub mod processes;
 pub mod root;
 #[cfg(test)]
 pub mod scratch;
+pub mod service;
 pub mod signals;
