@@ -1,0 +1,454 @@
+//! cloudcore.yaml: what cloudcore uses of it, and the files that it prints.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::read::{MAX_INT, Reader, SECONDS};
+use super::yaml::Document;
+use super::{ConfigError, emit};
+
+/// The part of cloudcore.yaml that is used. What else the file holds stays there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudConfig {
+    pub hub: CloudHub,
+    /// `commonConfig.monitorServer.bindAddress`: metrics; an empty text turns them off.
+    pub monitor: Option<SocketAddr>,
+}
+
+/// `modules.cloudHub`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudHub {
+    pub enable: bool,
+    /// Sessions at the same time.
+    pub node_limit: u32,
+    /// A session that sends nothing for so long is closed.
+    pub keepalive_interval: Duration,
+    /// `tokenRefreshDuration`, in hours in the file.
+    pub token_refresh: Duration,
+    /// The life of a certificate of an edge: `edgeCertLifetime`, or else `edgeCertSigningDuration`
+    /// days.
+    pub edge_cert_lifetime: Duration,
+    pub advertise_address: Vec<IpAddr>,
+    pub dns_names: Vec<String>,
+    pub tls_ca_file: PathBuf,
+    pub tls_ca_key_file: PathBuf,
+    pub tls_cert_file: PathBuf,
+    pub tls_private_key_file: PathBuf,
+    pub websocket: Listener,
+    pub https: Listener,
+    pub quic_enable: bool,
+    /// `authorization.enable`, kept for what reads it; each node sees only its own objects anyway.
+    pub authorization: bool,
+    /// `legacyCertificates`, a key of ours.
+    pub legacy_certificates: LegacyCertificates,
+    /// `protectNames`, a key of ours: a token does not give a name to a second key.
+    pub protect_names: bool,
+    /// `partialMessageBudget`, a key of ours: bytes held for messages that have come in part.
+    pub partial_message_budget: u64,
+    /// `maxMessageSize`, a key of ours, in bytes.
+    pub max_message_size: u64,
+}
+
+/// Where a server listens. Port 0 takes any free port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub enable: bool,
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+impl Listener {
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
+/// What an edge may do with the certificate of an old cloud, which names no node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LegacyCertificates {
+    /// `false`: nothing.
+    #[default]
+    Refused,
+    /// `rotate`: get a certificate that names its node.
+    Rotate,
+    /// `full`: connect as well.
+    Full,
+}
+
+impl CloudConfig {
+    /// Reads the text of a file; `file` is its name for errors and warnings. What is missing has
+    /// its default.
+    pub fn load(text: &str, file: &str) -> Result<(CloudConfig, Vec<String>), ConfigError> {
+        let document = Document::parse(text, file)?;
+        let reader = Reader {
+            document: &document,
+            file,
+        };
+        let warnings = reader.head(KIND, VERSION)?;
+        reader.sections(SECTIONS)?;
+        let mut config = CloudConfig::default();
+        reader.read(
+            "commonConfig.monitorServer.bindAddress",
+            "an address and a port, like 127.0.0.1:9091",
+            &mut config.monitor,
+            bind_address,
+        )?;
+        config.hub.read(&reader)?;
+        Ok((config, warnings))
+    }
+
+    /// A file with every key and its default, for a cloudcore that is dialled at this address.
+    pub fn default_yaml(ip: &str) -> String {
+        include_str!("cloudcore-default.yaml").replace("@IP@", &emit::text(ip))
+    }
+
+    /// A short file that works as it is.
+    pub fn min_yaml(ip: &str) -> String {
+        include_str!("cloudcore-min.yaml").replace("@IP@", &emit::text(ip))
+    }
+}
+
+impl CloudHub {
+    fn read(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
+        reader.flag("modules.cloudHub.enable", &mut self.enable)?;
+        let limits = 1..=MAX_INT as u32;
+        reader.whole("modules.cloudHub.nodeLimit", limits, &mut self.node_limit)?;
+        let (interval, refresh) = (&mut self.keepalive_interval, &mut self.token_refresh);
+        reader.time("modules.cloudHub.keepaliveInterval", SECONDS, interval)?;
+        reader.time("modules.cloudHub.tokenRefreshDuration", HOURS, refresh)?;
+        let lifetime = &mut self.edge_cert_lifetime;
+        reader.time("modules.cloudHub.edgeCertSigningDuration", DAYS, lifetime)?;
+        if let Some(finer) = reader.duration("modules.cloudHub.edgeCertLifetime")? {
+            self.edge_cert_lifetime = finer;
+        }
+        self.read_names(reader)?;
+        for (key, into) in [
+            ("tlsCAFile", &mut self.tls_ca_file),
+            ("tlsCAKeyFile", &mut self.tls_ca_key_file),
+            ("tlsCertFile", &mut self.tls_cert_file),
+            ("tlsPrivateKeyFile", &mut self.tls_private_key_file),
+        ] {
+            reader.file_path(&format!("modules.cloudHub.{key}"), into)?;
+        }
+        listener(reader, "modules.cloudHub.websocket", &mut self.websocket)?;
+        listener(reader, "modules.cloudHub.https", &mut self.https)?;
+        reader.flag("modules.cloudHub.quic.enable", &mut self.quic_enable)?;
+        reader.flag(
+            "modules.cloudHub.authorization.enable",
+            &mut self.authorization,
+        )?;
+        self.read_ours(reader)
+    }
+
+    fn read_names(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
+        let key = "modules.cloudHub.advertiseAddress";
+        let mut addresses = Vec::new();
+        reader.list(key, &mut addresses)?;
+        self.advertise_address = addresses
+            .iter()
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    let message = "is not an IP address: names go to modules.cloudHub.dnsNames";
+                    reader.error(key, format!("{text:?} {message}"))
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        reader.list("modules.cloudHub.dnsNames", &mut self.dns_names)
+    }
+
+    fn read_ours(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
+        reader.read(
+            "modules.cloudHub.legacyCertificates",
+            "false, rotate or full",
+            &mut self.legacy_certificates,
+            |value| match value {
+                Value::Bool(false) => Some(LegacyCertificates::Refused),
+                Value::String(word) => match word.as_str() {
+                    "false" | "no" | "off" => Some(LegacyCertificates::Refused),
+                    "rotate" => Some(LegacyCertificates::Rotate),
+                    "full" => Some(LegacyCertificates::Full),
+                    _ => None,
+                },
+                _ => None,
+            },
+        )?;
+        reader.flag("modules.cloudHub.protectNames", &mut self.protect_names)?;
+        let key = "modules.cloudHub.maxMessageSize";
+        reader.whole(key, 65_536..=1 << 30, &mut self.max_message_size)?;
+        let key = "modules.cloudHub.partialMessageBudget";
+        reader.whole(key, 65_536..=1 << 40, &mut self.partial_message_budget)?;
+        if self.partial_message_budget < self.max_message_size {
+            let message = format!(
+                "must be at least modules.cloudHub.maxMessageSize, which is {}",
+                self.max_message_size
+            );
+            return Err(reader.error(key, message));
+        }
+        Ok(())
+    }
+}
+
+impl Default for CloudConfig {
+    fn default() -> CloudConfig {
+        CloudConfig {
+            hub: CloudHub::default(),
+            monitor: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9091)),
+        }
+    }
+}
+
+impl Default for CloudHub {
+    fn default() -> CloudHub {
+        let listener = |port| Listener {
+            enable: true,
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            port,
+        };
+        CloudHub {
+            enable: true,
+            node_limit: 500,
+            keepalive_interval: Duration::from_secs(30),
+            token_refresh: Duration::from_secs(12 * HOURS.1),
+            edge_cert_lifetime: Duration::from_secs(365 * DAYS.1),
+            advertise_address: Vec::new(),
+            dns_names: Vec::new(),
+            tls_ca_file: "/etc/kubeedge/ca/rootCA.crt".into(),
+            tls_ca_key_file: "/etc/kubeedge/ca/rootCA.key".into(),
+            tls_cert_file: "/etc/kubeedge/certs/server.crt".into(),
+            tls_private_key_file: "/etc/kubeedge/certs/server.key".into(),
+            websocket: listener(10_000),
+            https: listener(10_002),
+            quic_enable: false,
+            authorization: false,
+            legacy_certificates: LegacyCertificates::Refused,
+            protect_names: false,
+            partial_message_budget: 64 << 20,
+            max_message_size: 8 << 20,
+        }
+    }
+}
+
+fn listener(reader: &Reader<'_>, key: &str, into: &mut Listener) -> Result<(), ConfigError> {
+    reader.flag(&format!("{key}.enable"), &mut into.enable)?;
+    reader.address(&format!("{key}.address"), &mut into.address)?;
+    reader.whole(&format!("{key}.port"), 0..=u16::MAX, &mut into.port)
+}
+
+/// `127.0.0.1:9091`, `localhost:9091`, `:9091` (everywhere) or nothing at all.
+fn bind_address(value: &Value) -> Option<Option<SocketAddr>> {
+    let text = value.as_str()?;
+    if text.is_empty() {
+        return Some(None);
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let address = match host {
+        "" => Ipv4Addr::UNSPECIFIED,
+        "localhost" => Ipv4Addr::LOCALHOST,
+        _ => return text.parse().ok().map(Some),
+    };
+    let port = port.parse().ok()?;
+    Some(Some(SocketAddr::new(address.into(), port)))
+}
+
+const DAYS: (&str, u64) = ("days", 86_400);
+const HOURS: (&str, u64) = ("hours", 3_600);
+const KIND: &str = "CloudCore";
+const VERSION: &str = "cloudcore.config.kubeedge.io/v1alpha1";
+const SECTIONS: &[&str] = &[
+    "commonConfig",
+    "commonConfig.monitorServer",
+    "modules",
+    "modules.cloudHub",
+    "modules.cloudHub.authorization",
+    "modules.cloudHub.https",
+    "modules.cloudHub.quic",
+    "modules.cloudHub.websocket",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{edit, path};
+    use serde_json::json;
+
+    fn recorded(name: &str) -> String {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors");
+        std::fs::read_to_string(format!("{folder}/{name}")).expect(name)
+    }
+
+    fn load(text: &str) -> CloudConfig {
+        let (config, warnings) = CloudConfig::load(text, "f").expect(text);
+        assert_eq!(warnings, Vec::<String>::new());
+        config
+    }
+
+    #[test]
+    fn the_default_file_is_that_of_kubeedge_with_our_keys() {
+        let mut ours = CloudConfig::default_yaml("192.0.2.2");
+        for key in [
+            "legacyCertificates",
+            "maxMessageSize",
+            "partialMessageBudget",
+            "protectNames",
+        ] {
+            let key = path(&format!("modules.cloudHub.{key}"));
+            assert!(edit::get(&ours, &key).expect("good").is_some());
+            ours = edit::remove(&ours, &key).expect("removable");
+        }
+        let value = |text: &str| Document::parse(text, "f").expect(text).value;
+        let theirs = recorded("config/cloudcore-defaultconfig.yaml");
+        assert_eq!(value(&ours), value(&theirs));
+    }
+
+    #[test]
+    fn text_and_types_agree_on_the_defaults() {
+        let mut expected = CloudConfig::default();
+        assert_eq!(load(""), expected);
+        expected.hub.advertise_address = vec!["2001:db8::1".parse().expect("an address")];
+        assert_eq!(load(&CloudConfig::default_yaml("2001:db8::1")), expected);
+        assert_eq!(load(&CloudConfig::min_yaml("2001:db8::1")), expected);
+    }
+
+    #[test]
+    fn files_of_go_load() {
+        for version in ["", "v1.13/"] {
+            let config = load(&recorded(&format!(
+                "{version}config/cloudcore-defaultconfig.yaml"
+            )));
+            let mut expected = CloudConfig::default();
+            expected.hub.advertise_address = vec![Ipv4Addr::new(192, 0, 2, 2).into()];
+            expected.hub.node_limit = config.hub.node_limit;
+            assert_eq!(config, expected, "{version}");
+            let text = recorded(&format!("{version}config/cloudcore-minconfig.yaml"));
+            assert!(!load(&text).hub.enable, "{version}");
+        }
+    }
+
+    #[test]
+    fn our_keys_are_read() {
+        let config = load(
+            "modules: {cloudHub: {legacyCertificates: rotate, protectNames: on, \
+             edgeCertSigningDuration: 10, edgeCertLifetime: 90s, maxMessageSize: 65536, \
+             partialMessageBudget: 1000000, dnsNames: ['', c.example], websocket: {port: 0}}}\n\
+             commonConfig: {monitorServer: {bindAddress: 'localhost:1'}}",
+        );
+        assert_eq!(config.hub.legacy_certificates, LegacyCertificates::Rotate);
+        assert!(config.hub.protect_names);
+        assert_eq!(config.hub.edge_cert_lifetime, Duration::from_secs(90));
+        assert_eq!(config.hub.max_message_size, 65_536);
+        assert_eq!(config.hub.partial_message_budget, 1_000_000);
+        assert_eq!(config.hub.dns_names, ["c.example"]);
+        assert_eq!(config.hub.websocket.socket().to_string(), "0.0.0.0:0");
+        assert_eq!(config.monitor, "127.0.0.1:1".parse().ok());
+    }
+
+    #[test]
+    fn the_metrics_can_be_anywhere_or_nowhere() {
+        for (text, expected) in [
+            (":1", Some(Some("0.0.0.0:1"))),
+            ("[::1]:1", Some(Some("[::1]:1"))),
+            ("", Some(None)),
+            ("c.example:1", None),
+            ("127.0.0.1", None),
+            ("localhost:x", None),
+        ] {
+            let expected = expected.map(|found| found.map(|t| t.parse().expect(t)));
+            assert_eq!(bind_address(&json!(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        for (key, bad, expected) in [
+            (
+                "nodeLimit",
+                json!(0),
+                "expected a whole number from 1 to 2147483647, found 0",
+            ),
+            (
+                "keepaliveInterval",
+                json!("30s"),
+                "expected whole seconds, found \"30s\"",
+            ),
+            (
+                "tokenRefreshDuration",
+                json!(0),
+                "expected whole hours, found 0",
+            ),
+            (
+                "edgeCertSigningDuration",
+                json!(-1),
+                "expected whole days, found -1",
+            ),
+            (
+                "edgeCertLifetime",
+                json!("0s"),
+                "expected a duration longer than zero",
+            ),
+            (
+                "edgeCertLifetime",
+                json!(90),
+                "expected a duration longer than zero",
+            ),
+            (
+                "advertiseAddress",
+                json!(["c.example"]),
+                "\"c.example\" is not an IP address",
+            ),
+            (
+                "advertiseAddress",
+                json!("192.0.2.1"),
+                "expected a list of texts",
+            ),
+            (
+                "dnsNames",
+                json!([["x"]]),
+                "expected a list of texts, found a list",
+            ),
+            (
+                "websocket.port",
+                json!(65_536),
+                "expected a whole number from 0 to 65535",
+            ),
+            (
+                "https.address",
+                json!("c"),
+                "expected an IP address, found \"c\"",
+            ),
+            (
+                "legacyCertificates",
+                json!(true),
+                "expected false, rotate or full, found true",
+            ),
+            (
+                "maxMessageSize",
+                json!(1),
+                "expected a whole number from 65536",
+            ),
+            (
+                "partialMessageBudget",
+                json!(70_000),
+                "must be at least modules.cloudHub.maxMessage",
+            ),
+            (
+                "authorization",
+                json!(true),
+                "expected keys and values, found true",
+            ),
+        ] {
+            let key = format!("modules.cloudHub.{key}");
+            let text = CloudConfig::default_yaml("192.0.2.2");
+            let text = edit::set(&text, &path(&key), &bad).expect(&key);
+            let line = Document::parse(&text, "f").expect(&key).line(&path(&key));
+            let refusal = CloudConfig::load(&text, "f").expect_err(&key).to_string();
+            assert!(
+                refusal.starts_with(&format!("f:{line}: {key}: ")),
+                "{refusal}"
+            );
+            assert!(refusal.contains(expected), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! edgecore.yaml: what edgecore uses of it, and the files that it prints.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::system::names::{Endpoint, Host, NameError, NodeName};
+
+use super::read::{MAX_INT, Reader, SECONDS};
+use super::yaml::Document;
+use super::{ConfigError, Secret, emit};
+
+/// The part of edgecore.yaml that is used. What else the file holds stays there: files are changed
+/// by [`super::edit`], never written anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeConfig {
+    pub hub: EdgeHub,
+    /// `modules.edged.hostnameOverride`; without it the name of the host counts.
+    pub node_name: Option<NodeName>,
+    /// `database.dataSource`
+    pub database: PathBuf,
+    /// `modules.taskManager.enable`: jobs for the node from the cloud.
+    pub task_manager: bool,
+}
+
+/// `modules.edgeHub`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeHub {
+    pub enable: bool,
+    /// Between two keepalive messages.
+    pub heartbeat: Duration,
+    /// Messages to the cloud a second, on average. 0 is no limit.
+    pub message_qps: u32,
+    pub message_burst: u32,
+    /// The first part of the path of the tunnel.
+    pub project_id: String,
+    pub tls_ca_file: PathBuf,
+    pub tls_cert_file: PathBuf,
+    pub tls_private_key_file: PathBuf,
+    /// The certificate API. Without the key: the host of the tunnel, port 10002.
+    pub http_server: Endpoint,
+    pub token: Option<Secret>,
+    pub rotate_certificates: bool,
+    pub websocket: EdgeWebsocket,
+    pub quic: EdgeQuic,
+}
+
+/// `modules.edgeHub.websocket`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeWebsocket {
+    pub enable: bool,
+    pub server: Endpoint,
+    pub handshake_timeout: Duration,
+    pub read_deadline: Duration,
+    pub write_deadline: Duration,
+}
+
+/// `modules.edgeHub.quic`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeQuic {
+    pub enable: bool,
+    pub server: Endpoint,
+}
+
+impl EdgeConfig {
+    /// Reads the text of a file; `file` is its name for errors and warnings. What is missing has
+    /// its default.
+    pub fn load(text: &str, file: &str) -> Result<(EdgeConfig, Vec<String>), ConfigError> {
+        let document = Document::parse(text, file)?;
+        let reader = Reader {
+            document: &document,
+            file,
+        };
+        let warnings = reader.head(KIND, VERSION)?;
+        reader.sections(SECTIONS)?;
+        let mut config = EdgeConfig::default();
+        config.read(&reader)?;
+        config.check(&reader)?;
+        Ok((config, warnings))
+    }
+
+    /// A file with every key and its default, for a node of this name and a cloud at this address.
+    pub fn default_yaml(host: &str, ip: &str) -> String {
+        fill(include_str!("edgecore-default.yaml"), host, ip)
+    }
+
+    /// A short file that works as it is.
+    pub fn min_yaml(host: &str, ip: &str) -> String {
+        fill(include_str!("edgecore-min.yaml"), host, ip)
+    }
+
+    fn read(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
+        reader.file_path("database.dataSource", &mut self.database)?;
+        reader.flag("modules.taskManager.enable", &mut self.task_manager)?;
+        let mut name = String::new();
+        reader.text("modules.edged.hostnameOverride", &mut name)?;
+        if !name.is_empty() {
+            let parsed = name.parse().map_err(|error: NameError| {
+                reader.error(
+                    "modules.edged.hostnameOverride",
+                    format!("{name:?}: {error}"),
+                )
+            })?;
+            self.node_name = Some(parsed);
+        }
+        self.hub.read(reader)
+    }
+
+    fn check(&self, reader: &Reader<'_>) -> Result<(), ConfigError> {
+        let hub = &self.hub;
+        if hub.enable && hub.websocket.enable == hub.quic.enable {
+            let message = "exactly one of modules.edgeHub.websocket and modules.edgeHub.quic \
+                           must have enable: true";
+            return Err(reader.error("modules.edgeHub", message));
+        }
+        Ok(())
+    }
+}
+
+impl EdgeHub {
+    fn read(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
+        reader.flag("modules.edgeHub.enable", &mut self.enable)?;
+        reader.time("modules.edgeHub.heartbeat", SECONDS, &mut self.heartbeat)?;
+        let limits = 0..=MAX_INT as u32;
+        reader.whole(
+            "modules.edgeHub.messageQPS",
+            limits.clone(),
+            &mut self.message_qps,
+        )?;
+        reader.whole(
+            "modules.edgeHub.messageBurst",
+            limits,
+            &mut self.message_burst,
+        )?;
+        reader.read(
+            "modules.edgeHub.projectID",
+            "letters, digits, '-', '_' and '.'",
+            &mut self.project_id,
+            |value| {
+                value
+                    .as_str()
+                    .filter(|id| is_path_part(id))
+                    .map(str::to_owned)
+            },
+        )?;
+        reader.file_path("modules.edgeHub.tlsCaFile", &mut self.tls_ca_file)?;
+        reader.file_path("modules.edgeHub.tlsCertFile", &mut self.tls_cert_file)?;
+        reader.file_path(
+            "modules.edgeHub.tlsPrivateKeyFile",
+            &mut self.tls_private_key_file,
+        )?;
+        reader.flag(
+            "modules.edgeHub.rotateCertificates",
+            &mut self.rotate_certificates,
+        )?;
+        self.token = token(reader)?;
+        self.websocket.read(reader)?;
+        reader.flag("modules.edgeHub.quic.enable", &mut self.quic.enable)?;
+        reader.parsed("modules.edgeHub.quic.server", &mut self.quic.server)?;
+        let tunnel = if self.quic.enable {
+            &self.quic.server
+        } else {
+            &self.websocket.server
+        };
+        let mut server = HttpsUrl(Endpoint::new(tunnel.host.clone(), HTTPS_PORT));
+        reader.parsed("modules.edgeHub.httpServer", &mut server)?;
+        self.http_server = server.0;
+        Ok(())
+    }
+}
+
+impl EdgeWebsocket {
+    fn read(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
+        reader.flag("modules.edgeHub.websocket.enable", &mut self.enable)?;
+        reader.parsed("modules.edgeHub.websocket.server", &mut self.server)?;
+        for (key, into) in [
+            ("handshakeTimeout", &mut self.handshake_timeout),
+            ("readDeadline", &mut self.read_deadline),
+            ("writeDeadline", &mut self.write_deadline),
+        ] {
+            reader.time(&format!("modules.edgeHub.websocket.{key}"), SECONDS, into)?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for EdgeConfig {
+    fn default() -> EdgeConfig {
+        EdgeConfig {
+            hub: EdgeHub::default(),
+            node_name: None,
+            database: "/var/lib/kubeedge/edgecore.db".into(),
+            task_manager: false,
+        }
+    }
+}
+
+impl Default for EdgeHub {
+    fn default() -> EdgeHub {
+        EdgeHub {
+            enable: true,
+            heartbeat: Duration::from_secs(15),
+            message_qps: 30,
+            message_burst: 60,
+            project_id: "e632aba927ea4ac2b575ec1603d56f10".to_owned(),
+            tls_ca_file: "/etc/kubeedge/ca/rootCA.crt".into(),
+            tls_cert_file: "/etc/kubeedge/certs/server.crt".into(),
+            tls_private_key_file: "/etc/kubeedge/certs/server.key".into(),
+            http_server: loopback(HTTPS_PORT),
+            token: None,
+            rotate_certificates: true,
+            websocket: EdgeWebsocket {
+                enable: true,
+                server: loopback(10_000),
+                handshake_timeout: Duration::from_secs(30),
+                read_deadline: Duration::from_secs(15),
+                write_deadline: Duration::from_secs(15),
+            },
+            quic: EdgeQuic {
+                enable: false,
+                server: loopback(10_001),
+            },
+        }
+    }
+}
+
+/// `https://host:port`, with 443 for a missing port, as in any URL.
+struct HttpsUrl(Endpoint);
+
+impl FromStr for HttpsUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<HttpsUrl, UrlError> {
+        let rest = text.strip_prefix("https://").ok_or(UrlError::Scheme)?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#', '@']) {
+            return Err(UrlError::Path);
+        }
+        Endpoint::parse_with_default_port(rest, 443)
+            .map(HttpsUrl)
+            .map_err(UrlError::Endpoint)
+    }
+}
+
+enum UrlError {
+    Endpoint(NameError),
+    Path,
+    Scheme,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UrlError::Endpoint(error) => error.fmt(f),
+            UrlError::Path => f.write_str("only a host and a port may follow https://"),
+            UrlError::Scheme => f.write_str("expected a URL like https://192.0.2.1:10002"),
+        }
+    }
+}
+
+/// The token of the file, whose text appears in no error.
+fn token(reader: &Reader<'_>) -> Result<Option<Secret>, ConfigError> {
+    let key = "modules.edgeHub.token";
+    let Some(value) = reader.get(key) else {
+        return Ok(None);
+    };
+    match value.as_str() {
+        Some(text) => Ok(Some(text.trim())
+            .filter(|text| !text.is_empty())
+            .map(Secret::new)),
+        None => Err(reader.error(key, "expected text: put the token in quotes")),
+    }
+}
+
+fn loopback(port: u16) -> Endpoint {
+    Endpoint::new(Host::Ip(Ipv4Addr::LOCALHOST.into()), port)
+}
+
+fn is_path_part(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !text.is_empty() && text.chars().all(allowed) && !matches!(text, "." | "..")
+}
+
+fn fill(template: &str, host: &str, ip: &str) -> String {
+    let address = match ip.parse() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        _ => ip.to_owned(),
+    };
+    let mut text = template.replace("@HOST@", &emit::text(host));
+    for port in ["10000", "10001"] {
+        // An IPv6 address in brackets must be quoted where it stands alone.
+        let server = emit::text(&format!("{address}:{port}"));
+        text = text.replace(&format!(": @IP@:{port}"), &format!(": {server}"));
+    }
+    text.replace("@IP@", &address)
+}
+
+const HTTPS_PORT: u16 = 10_002;
+const KIND: &str = "EdgeCore";
+const VERSION: &str = "edgecore.config.kubeedge.io/v1alpha2";
+const SECTIONS: &[&str] = &[
+    "database",
+    "modules",
+    "modules.edgeHub",
+    "modules.edgeHub.websocket",
+    "modules.edgeHub.quic",
+    "modules.edged",
+    "modules.taskManager",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{edit, path};
+    use serde_json::{Value, json};
+
+    const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors");
+
+    fn recorded(name: &str) -> String {
+        std::fs::read_to_string(format!("{VECTORS}/{name}")).expect(name)
+    }
+
+    fn value(text: &str) -> Value {
+        Document::parse(text, "f").expect(text).value
+    }
+
+    fn load(text: &str) -> EdgeConfig {
+        let (config, warnings) = EdgeConfig::load(text, "f").expect(text);
+        assert_eq!(warnings, Vec::<String>::new());
+        config
+    }
+
+    fn refusal(text: &str) -> String {
+        EdgeConfig::load(text, "f").expect_err(text).to_string()
+    }
+
+    #[test]
+    fn the_default_file_is_that_of_kubeedge() {
+        let ours = value(&EdgeConfig::default_yaml("vm", "192.0.2.2"));
+        assert_eq!(ours, value(&recorded("config/edgecore-defaultconfig.yaml")));
+    }
+
+    #[test]
+    fn text_and_types_agree_on_the_defaults() {
+        let mut expected = EdgeConfig::default();
+        assert_eq!(load(""), expected);
+        expected.node_name = Some("edge-1".parse().expect("a name"));
+        assert_eq!(
+            load(&EdgeConfig::default_yaml("edge-1", "127.0.0.1")),
+            expected
+        );
+        assert_eq!(load(&EdgeConfig::min_yaml("edge-1", "127.0.0.1")), expected);
+    }
+
+    #[test]
+    fn the_small_file_is_part_of_the_large_one() {
+        fn check(small: &Value, large: &Value) {
+            match small {
+                Value::Object(map) => map.iter().for_each(|(key, v)| check(v, &large[key])),
+                small => assert_eq!(small, large),
+            }
+        }
+        check(
+            &value(&EdgeConfig::min_yaml("h", "192.0.2.2")),
+            &value(&EdgeConfig::default_yaml("h", "192.0.2.2")),
+        );
+    }
+
+    #[test]
+    fn strange_hosts_and_ipv6_fit_into_the_files() {
+        for text in [
+            EdgeConfig::default_yaml("on", "2001:db8::1"),
+            EdgeConfig::min_yaml("on", "2001:db8::1"),
+        ] {
+            let config = load(&text);
+            assert_eq!(config.node_name.map(String::from).as_deref(), Some("on"));
+            assert_eq!(config.hub.http_server.to_string(), "[2001:db8::1]:10002");
+            assert_eq!(
+                config.hub.websocket.server.to_string(),
+                "[2001:db8::1]:10000"
+            );
+        }
+    }
+
+    #[test]
+    fn files_of_go_load() {
+        for version in ["", "v1.13/"] {
+            let config = load(&recorded(&format!(
+                "{version}config/edgecore-defaultconfig.yaml"
+            )));
+            let mut expected = EdgeConfig::default();
+            expected.node_name = Some("vm".parse().expect("a name"));
+            expected.hub.http_server = "192.0.2.2:10002".parse().expect("an endpoint");
+            expected.hub.websocket.server = "192.0.2.2:10000".parse().expect("an endpoint");
+            expected.hub.quic.server = "192.0.2.2:10001".parse().expect("an endpoint");
+            assert_eq!(config, expected, "{version}");
+            let text = recorded(&format!("{version}config/edgecore-minconfig.yaml"));
+            assert!(!load(&text).hub.enable, "{version}");
+        }
+    }
+
+    #[test]
+    fn words_of_yaml_1_1_and_missing_keys_are_understood() {
+        let config = load(
+            "modules: {edgeHub: {rotateCertificates: off, websocket: {server: 'c.example:1'}, \
+             token: ' t '}, edged: {hostnameOverride: 123}, taskManager: {enable: yes}}",
+        );
+        assert!(!config.hub.rotate_certificates);
+        assert!(config.task_manager);
+        assert_eq!(config.hub.http_server.to_string(), "c.example:10002");
+        assert_eq!(config.hub.token, Some(Secret::new("t")));
+        assert_eq!(config.node_name.map(String::from).as_deref(), Some("123"));
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        for (key, bad, expected) in [
+            (
+                "heartbeat",
+                json!("x"),
+                "expected whole seconds, found \"x\"",
+            ),
+            ("heartbeat", json!(0), "expected whole seconds, found 0"),
+            ("heartbeat", json!(1.5), "expected whole seconds, found 1.5"),
+            ("enable", json!(1), "expected true or false, found 1"),
+            (
+                "messageQPS",
+                json!(-1),
+                "expected a whole number from 0 to 2147483647, found -1",
+            ),
+            (
+                "tlsCaFile",
+                json!("ca.crt"),
+                "expected an absolute path, found \"ca.crt\"",
+            ),
+            (
+                "projectID",
+                json!("a/b"),
+                "expected letters, digits, '-', '_' and '.', found",
+            ),
+            (
+                "httpServer",
+                json!("http://c:1"),
+                "\"http://c:1\": expected a URL like https://",
+            ),
+            (
+                "httpServer",
+                json!("https://c:1/x"),
+                "only a host and a port",
+            ),
+            ("httpServer", json!("https://c:x"), "\"https://c:x\": "),
+            ("websocket.server", json!("c"), "\"c\": "),
+            (
+                "websocket",
+                json!([]),
+                "expected keys and values, found a list",
+            ),
+            ("token", json!(77), "expected text: put the token in quotes"),
+        ] {
+            let key = format!("modules.edgeHub.{key}");
+            let text = EdgeConfig::default_yaml("h", "192.0.2.2");
+            let text = edit::set(&text, &path(&key), &bad).expect(&key);
+            let line = Document::parse(&text, "f").expect(&key).line(&path(&key));
+            let refusal = refusal(&text);
+            assert!(
+                refusal.starts_with(&format!("f:{line}: {key}: ")),
+                "{refusal}"
+            );
+            assert!(refusal.contains(expected), "{refusal}");
+            assert!(!refusal.contains("77"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn wrong_files_are_refused() {
+        for (text, expected) in [
+            (
+                "kind: CloudCore",
+                "f:1: kind: expected EdgeCore, found CloudCore",
+            ),
+            ("- a", "f:1: expected keys and values, found a list"),
+            ("a: b: c", "f:1: "),
+            (
+                "modules:\n  edged: {hostnameOverride: A}",
+                "f:2: modules.edged.hostnameOverride: \"A\"",
+            ),
+            (
+                "modules:\n  edgeHub:\n    quic: {enable: true}",
+                "f:2: modules.edgeHub: exactly one",
+            ),
+        ] {
+            let refusal = refusal(text);
+            assert!(refusal.starts_with(expected), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn an_old_version_is_a_warning() {
+        let text = "\napiVersion: edgecore.config.kubeedge.io/v1alpha1\n";
+        let (_, warnings) = EdgeConfig::load(text, "f").expect("it loads");
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].starts_with("f:2: apiVersion: "), "{warnings:?}");
+    }
+
+    #[test]
+    fn the_token_is_erased_and_nothing_else() {
+        let text = recorded("config/edgecore-defaultconfig.yaml")
+            .replace("token: \"\"", "token: abc.def # from join\n    # mine");
+        let erased =
+            edit::set(&text, &path("modules.edgeHub.token"), &json!("")).expect("it works");
+        assert_eq!(erased, text.replace("abc.def", "\"\""));
+        assert_eq!(load(&text).hub.token, Some(Secret::new("abc.def")));
+        assert_eq!(load(&erased).hub.token, None);
+    }
+}

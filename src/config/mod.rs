@@ -1,0 +1,170 @@
+//! The two configuration files: read them, change them without losing a comment, say what is wrong.
+
+mod builder;
+pub mod cloud;
+pub mod duration;
+pub mod edge;
+pub mod edit;
+mod editor;
+pub mod emit;
+mod read;
+mod scalar;
+pub mod yaml;
+
+use std::fmt;
+
+/// What can be wrong with a configuration file, or with a wish to change one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The text is not YAML, or YAML beyond what is read here.
+    Syntax {
+        file: String,
+        line: usize,
+        message: String,
+    },
+    /// A key holds what it cannot hold. `line` is where the key, or else its nearest parent, stands.
+    Value {
+        file: String,
+        line: usize,
+        key: String,
+        message: String,
+    },
+    /// A key cannot be changed in place without changing something else.
+    Edit { key: String, message: String },
+    /// A `--set` item cannot be understood or does not fit its key. Never holds a secret.
+    Set { item: String, message: String },
+}
+
+impl ConfigError {
+    /// The same error with the name of the file, for those who edit a text and know where it is from.
+    pub fn in_file(mut self, name: &str) -> ConfigError {
+        if let ConfigError::Syntax { file, .. } | ConfigError::Value { file, .. } = &mut self {
+            *file = name.to_owned();
+        }
+        self
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Syntax {
+                file,
+                line,
+                message,
+            } => {
+                place(f, file, *line)?;
+                f.write_str(message)
+            }
+            ConfigError::Value {
+                file,
+                line,
+                key,
+                message,
+            } => {
+                place(f, file, *line)?;
+                write!(f, "{key}: {message}")
+            }
+            ConfigError::Edit { key, message } => write!(f, "cannot change {key}: {message}"),
+            ConfigError::Set { item, message } => write!(f, "--set {item}: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn place(f: &mut fmt::Formatter<'_>, file: &str, line: usize) -> fmt::Result {
+    if file.is_empty() {
+        write!(f, "line {line}: ")
+    } else {
+        write!(f, "{file}:{line}: ")
+    }
+}
+
+/// One step of a path into a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    Key(String),
+    Index(usize),
+}
+
+/// The path written `modules.edgeHub.token`; keys that hold dots need the segments themselves.
+pub fn path(dotted: &str) -> Vec<Segment> {
+    dotted
+        .split('.')
+        .map(|key| Segment::Key(key.to_owned()))
+        .collect()
+}
+
+/// A path as a person writes it: `modules.edged.taints[2].key`.
+pub fn show(path: &[Segment]) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Key(key) if text.is_empty() => text.push_str(key),
+            Segment::Key(key) => {
+                text.push('.');
+                text.push_str(key);
+            }
+            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
+/// A text that must not reach a log: the join token of an old configuration file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the one who must use it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_place_and_key() {
+        let error = ConfigError::Value {
+            file: String::new(),
+            line: 7,
+            key: "modules.edgeHub.heartbeat".into(),
+            message: "expected whole seconds, found \"x\"".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "line 7: modules.edgeHub.heartbeat: expected whole seconds, found \"x\""
+        );
+        assert_eq!(
+            error.in_file("/etc/e.yaml").to_string(),
+            "/etc/e.yaml:7: modules.edgeHub.heartbeat: expected whole seconds, found \"x\""
+        );
+    }
+
+    #[test]
+    fn paths_are_shown_as_written() {
+        let mut long = path("a.b");
+        long.push(Segment::Index(2));
+        long.push(Segment::Key("c".into()));
+        assert_eq!(show(&long), "a.b[2].c");
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        assert_eq!(format!("{:?}", Secret::new("token")), "Secret(…)");
+    }
+}
