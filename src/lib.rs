@@ -5,6 +5,8 @@
 
 // Middle floor: what two roles share.
 pub mod config;
+pub mod protocol;
+pub mod tunnel;
 
 // Ground floor: no knowledge of KubeEdge.
 pub mod pki;

@@ -1,0 +1,282 @@
+//! The local sockets: what keadm and the daemons say to each other, as versioned JSON lines.
+//!
+//! One request a connection: the client sends one line, the server answers with one line, or, for
+//! `watch`, with a line for every change until either side closes. An unknown key is ignored and
+//! an unknown operation answered with an error, so that an old keadm can talk to a new daemon.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::system::clock::Timestamp;
+
+/// The version that this program writes; readers accept any.
+pub const VERSION: u32 = 1;
+
+/// World-readable answers about the edge: `status`, `watch`.
+pub const EDGE_STATUS_SOCKET: &str = "/run/kubeedge/edgecore-status.sock";
+/// Orders to the edge, for root and the daemon's own user: `reload`, `renew`.
+pub const EDGE_SOCKET: &str = "/run/kubeedge/edgecore.sock";
+/// Orders to cloudcore, likewise: `gettoken`, `status`, `add-san`.
+pub const CLOUD_SOCKET: &str = "/run/kubeedge/cloudcore.sock";
+
+/// A line longer than this is refused by both sides.
+pub const MAX_LINE: u64 = 64 * 1024;
+
+/// What a client asks.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Request {
+    pub v: u32,
+    pub op: String,
+    /// `gettoken`: seconds that the token shall be valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// `add-san`: names and addresses for the serving certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+impl Request {
+    pub fn new(op: &str) -> Self {
+        Request {
+            v: VERSION,
+            op: op.to_owned(),
+            ttl: None,
+            names: Vec::new(),
+        }
+    }
+}
+
+/// The answer to an order: `error` is absent when it was carried out.
+#[derive(Clone, Default, Deserialize, Serialize)]
+pub struct Reply {
+    pub v: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// `gettoken`: the token, a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// One sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl Reply {
+    pub fn done(message: impl Into<String>) -> Self {
+        Reply {
+            v: VERSION,
+            message: Some(message.into()),
+            ..Reply::default()
+        }
+    }
+
+    pub fn refused(error: impl Into<String>) -> Self {
+        Reply {
+            v: VERSION,
+            error: Some(error.into()),
+            ..Reply::default()
+        }
+    }
+}
+
+/// Where the edge stands.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EdgeState {
+    Starting,
+    /// Getting the first certificate.
+    Enrolling,
+    /// No identity and no usable token: waits for a token, without a restart.
+    NeedsToken,
+    /// Has an identity, has no session.
+    Connecting,
+    Connected,
+    Stopping,
+    /// A state that a newer edgecore knows.
+    #[serde(other)]
+    Other,
+}
+
+impl fmt::Display for EdgeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EdgeState::Starting => "starting",
+            EdgeState::Enrolling => "enrolling",
+            EdgeState::NeedsToken => "needs a token",
+            EdgeState::Connecting => "connecting",
+            EdgeState::Connected => "connected",
+            EdgeState::Stopping => "stopping",
+            EdgeState::Other => "in a state that this keadm does not know",
+        })
+    }
+}
+
+/// The answer to `status` and each line of `watch`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct EdgeStatus {
+    pub v: u32,
+    pub version: String,
+    pub pid: u32,
+    pub node: String,
+    /// host:port of the hub that the edge belongs to.
+    pub cloud: String,
+    pub state: EdgeState,
+    pub since: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<Problem>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateFacts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionFacts>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    pub at: Timestamp,
+    pub message: String,
+    /// Whether waiting may help; false means that a person must do something.
+    pub retryable: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct CertificateFacts {
+    pub serial: String,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
+    pub ca_hash: String,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct SessionFacts {
+    /// Counts the sessions of this process, from 1.
+    pub generation: u64,
+    pub since: Timestamp,
+    /// The address that answered.
+    pub peer: String,
+    /// Serial of the certificate that the session was opened with.
+    pub serial: String,
+}
+
+/// Why a local socket gave no answer.
+#[derive(Debug)]
+pub enum ControlError {
+    /// Nothing listens there: the daemon does not run.
+    NotRunning,
+    Denied(io::Error),
+    Io(io::Error),
+    Unreadable(serde_json::Error),
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ControlError::NotRunning => f.write_str("the daemon does not run: start it first"),
+            ControlError::Denied(_) => {
+                f.write_str("the daemon's socket refuses this user: run it as root")
+            }
+            ControlError::Io(e) => write!(f, "the daemon did not answer on its socket: {e}"),
+            ControlError::Unreadable(_) => {
+                f.write_str("the daemon's answer can't be read: is its version very different?")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ControlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ControlError::NotRunning => None,
+            ControlError::Denied(e) | ControlError::Io(e) => Some(e),
+            ControlError::Unreadable(e) => Some(e),
+        }
+    }
+}
+
+/// A blocking connection to a daemon's socket, for keadm.
+#[derive(Debug)]
+pub struct Client {
+    lines: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects and sends the request; every later wait lasts at most `patience`.
+    pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Self, ControlError> {
+        let mut stream = UnixStream::connect(socket).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
+            io::ErrorKind::PermissionDenied => ControlError::Denied(e),
+            _ => ControlError::Io(e),
+        })?;
+        stream
+            .set_read_timeout(Some(patience))
+            .map_err(ControlError::Io)?;
+        stream
+            .set_write_timeout(Some(patience))
+            .map_err(ControlError::Io)?;
+        let mut line = serde_json::to_vec(request).map_err(ControlError::Unreadable)?;
+        line.push(b'\n');
+        stream.write_all(&line).map_err(ControlError::Io)?;
+        Ok(Client {
+            lines: BufReader::new(stream),
+        })
+    }
+
+    /// The next line; `None` when the daemon closed, or when nothing came within the patience.
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ControlError> {
+        let mut line = String::new();
+        match self.lines.by_ref().take(MAX_LINE).read_line(&mut line) {
+            Ok(0) => Ok(None),
+            Ok(_) => serde_json::from_str(&line)
+                .map(Some)
+                .map_err(ControlError::Unreadable),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(ControlError::Io(e)),
+        }
+    }
+}
+
+/// Asks once and reads one answer.
+pub fn call<T: DeserializeOwned>(
+    socket: &Path,
+    request: &Request,
+    patience: Duration,
+) -> Result<T, ControlError> {
+    let silent = || ControlError::Io(io::ErrorKind::TimedOut.into());
+    Client::ask(socket, request, patience)?
+        .next()?
+        .ok_or_else(silent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_daemons_answer_is_still_read() {
+        let line = r#"{"v":9,"version":"2","pid":1,"node":"n","cloud":"c:1","state":"hovering",
+            "since":"2026-01-02T03:04:05Z","brand_new":{"x":1}}"#;
+        let status: EdgeStatus = serde_json::from_str(line).unwrap();
+        assert_eq!(status.state, EdgeState::Other);
+        assert_eq!(status.session, None);
+    }
+
+    #[test]
+    fn nobody_listening_is_said_plainly() {
+        let missing = Path::new("/nonexistent/edgecore.sock");
+        let outcome = call::<Reply>(missing, &Request::new("status"), Duration::from_secs(1));
+        assert!(matches!(outcome, Err(ControlError::NotRunning)));
+    }
+}

@@ -1,0 +1,360 @@
+//! The certificate API as an edge uses it: blocking HTTPS, bounded in size and time.
+//!
+//! Call it through `system::blocking`. Connections are made to addresses that the caller resolved,
+//! are never reused, follow no redirect and use no proxy.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use ureq::Agent;
+use ureq::http::{Response, StatusCode};
+
+use self::transport::{Fixed, PinnedTls};
+use crate::pki::PkiError;
+use crate::pki::certificate::Certificate;
+use crate::pki::key::PrivateKey;
+use crate::pki::tls;
+use crate::protocol::token::JoinToken;
+use crate::system::clock::Clock;
+use crate::system::names::{Endpoint, NodeName};
+
+mod transport;
+
+/// Paths and headers of the certificate API (docs/protocol.md, "Certificate API").
+pub const CA_PATH: &str = "/ca.crt";
+pub const CERTIFICATE_PATH: &str = "/edge.crt";
+pub const NODE_PATH: &str = "/node/";
+pub const NODE_NAME_HEADER: &str = "NodeName";
+pub const USAGES_HEADER: &str = "ExtKeyUsages";
+
+/// One cloud's certificate API.
+#[derive(Clone, Debug)]
+pub struct CertificateApi {
+    /// What the edge dials, and what the server's certificate must be valid for.
+    pub endpoint: Endpoint,
+    pub addresses: Vec<SocketAddr>,
+    /// For each whole request.
+    pub deadline: Duration,
+    pub clock: Clock,
+}
+
+/// What `/node/{name}` says of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeCheck {
+    Free,
+    Taken,
+    /// The cloud has no such route (before v1.20), so nothing is known.
+    Unknown,
+}
+
+/// Why the certificate API gave nothing usable.
+#[derive(Debug)]
+pub enum EnrollError {
+    /// No connection, no answer in time, a broken answer: worth trying again.
+    Unreachable { endpoint: Endpoint, cause: String },
+    /// TLS failed: the sentence names the cause and what to do.
+    Tls { endpoint: Endpoint, cause: String },
+    /// The CA is not the one that the token or the identity vouches for.
+    CaMismatch {
+        endpoint: Endpoint,
+        pinned: String,
+        met: String,
+    },
+    /// 400, 401 or 403: the token or the certificate is not accepted.
+    Denied {
+        endpoint: Endpoint,
+        status: u16,
+        said: String,
+    },
+    /// 409: the name belongs to another key.
+    NameTaken { endpoint: Endpoint, said: String },
+    /// Any other status.
+    Status {
+        endpoint: Endpoint,
+        status: u16,
+        said: String,
+    },
+    /// A 200 that is no certificate.
+    Unusable { endpoint: Endpoint, cause: String },
+}
+
+impl EnrollError {
+    /// Whether waiting may help without anybody doing anything.
+    pub fn retryable(&self) -> bool {
+        match self {
+            EnrollError::Unreachable { .. } | EnrollError::Unusable { .. } => true,
+            EnrollError::Status { status, .. } => *status >= 500 || *status == 429,
+            EnrollError::Tls { .. } => true,
+            EnrollError::CaMismatch { .. }
+            | EnrollError::Denied { .. }
+            | EnrollError::NameTaken { .. } => false,
+        }
+    }
+}
+
+impl CertificateApi {
+    /// Fetches the CA certificate and accepts it only when it is the one the token pins.
+    pub fn fetch_ca(&self, token: &JoinToken) -> Result<Certificate, EnrollError> {
+        let config = tls::client_unverified(&self.clock).map_err(|e| self.no_tls(e))?;
+        let body = self.success(self.get(config, CA_PATH, &[], b"")?)?;
+        let unusable = |cause: String| EnrollError::Unusable {
+            endpoint: self.endpoint.clone(),
+            cause,
+        };
+        if body.is_empty() {
+            return Err(unusable("the CA answer is empty".to_owned()));
+        }
+        let met = crate::pki::hash::Sha256Hash::of(&body);
+        if met != *token.ca_hash() {
+            return Err(EnrollError::CaMismatch {
+                endpoint: self.endpoint.clone(),
+                pinned: token.ca_hash().to_string(),
+                met: met.to_string(),
+            });
+        }
+        Certificate::from_der(&body).map_err(|e| unusable(e.to_string()))
+    }
+
+    /// Sends a CSR with the token; the answer is a certificate, not yet judged.
+    pub fn apply(
+        &self,
+        ca: &Certificate,
+        token: &JoinToken,
+        node: &NodeName,
+        csr: &[u8],
+    ) -> Result<Certificate, EnrollError> {
+        let bearer = format!("Bearer {}", token.jwt());
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            (NODE_NAME_HEADER, node.as_str()),
+        ];
+        self.certificate(ca, None, &headers, csr)
+    }
+
+    /// Sends a CSR with the present certificate instead of a token.
+    pub fn renew(
+        &self,
+        ca: &Certificate,
+        identity: (&Certificate, &PrivateKey),
+        node: &NodeName,
+        csr: &[u8],
+    ) -> Result<Certificate, EnrollError> {
+        self.certificate(
+            ca,
+            Some(identity),
+            &[(NODE_NAME_HEADER, node.as_str())],
+            csr,
+        )
+    }
+
+    /// Asks whether another key holds the name. With the node's own identity, its own name is free.
+    pub fn check_node(
+        &self,
+        ca: &Certificate,
+        identity: Option<(&Certificate, &PrivateKey)>,
+        node: &NodeName,
+    ) -> Result<NodeCheck, EnrollError> {
+        let path = format!("{NODE_PATH}{node}");
+        let (status, body) = self.get(self.trusting(ca, identity)?, &path, &[], b"")?;
+        match status {
+            StatusCode::OK => Ok(NodeCheck::Taken),
+            StatusCode::NOT_FOUND if body.starts_with(b"Node not found") => Ok(NodeCheck::Free),
+            StatusCode::NOT_FOUND => Ok(NodeCheck::Unknown),
+            _ => Err(self.refused(status, &body)),
+        }
+    }
+
+    fn certificate(
+        &self,
+        ca: &Certificate,
+        identity: Option<(&Certificate, &PrivateKey)>,
+        headers: &[(&str, &str)],
+        csr: &[u8],
+    ) -> Result<Certificate, EnrollError> {
+        let config = self.trusting(ca, identity)?;
+        let body = self.success(self.get(config, CERTIFICATE_PATH, headers, csr)?)?;
+        Certificate::from_der(&body).map_err(|e| EnrollError::Unusable {
+            endpoint: self.endpoint.clone(),
+            cause: if body.is_empty() {
+                "the answer is empty".to_owned()
+            } else {
+                e.to_string()
+            },
+        })
+    }
+
+    fn trusting(
+        &self,
+        ca: &Certificate,
+        identity: Option<(&Certificate, &PrivateKey)>,
+    ) -> Result<Arc<ClientConfig>, EnrollError> {
+        let trusted = std::slice::from_ref(ca);
+        tls::client(trusted, identity, &self.clock).map_err(|e| self.no_tls(e))
+    }
+
+    fn no_tls(&self, error: PkiError) -> EnrollError {
+        EnrollError::Tls {
+            endpoint: self.endpoint.clone(),
+            cause: error.to_string(),
+        }
+    }
+
+    fn get(
+        &self,
+        tls: Arc<ClientConfig>,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(StatusCode, Vec<u8>), EnrollError> {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .https_only(true)
+            .max_idle_connections(0)
+            .timeout_global(Some(self.deadline))
+            .build();
+        let connector = ureq::unversioned::transport::Connector::chain(
+            ureq::unversioned::transport::TcpConnector::default(),
+            PinnedTls(tls),
+        );
+        let agent = Agent::with_parts(config, connector, Fixed(self.addresses.clone()));
+        let mut request = agent.get(format!("https://{}{path}", self.endpoint));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let sent = if body.is_empty() {
+            request.call()
+        } else {
+            request.force_send_body().send(body)
+        };
+        let answer = sent.and_then(|mut response: Response<ureq::Body>| {
+            let status = response.status();
+            let body = response
+                .body_mut()
+                .with_config()
+                .limit(MAX_BODY)
+                .read_to_vec()?;
+            Ok((status, body))
+        });
+        answer.map_err(|e| self.failed(e))
+    }
+
+    fn success(&self, (status, body): (StatusCode, Vec<u8>)) -> Result<Vec<u8>, EnrollError> {
+        if status == StatusCode::OK {
+            Ok(body)
+        } else {
+            Err(self.refused(status, &body))
+        }
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> EnrollError {
+        let endpoint = self.endpoint.clone();
+        let said = printable(body);
+        match status.as_u16() {
+            status @ (400 | 401 | 403) => EnrollError::Denied {
+                endpoint,
+                status,
+                said,
+            },
+            409 => EnrollError::NameTaken { endpoint, said },
+            status => EnrollError::Status {
+                endpoint,
+                status,
+                said,
+            },
+        }
+    }
+
+    fn failed(&self, error: ureq::Error) -> EnrollError {
+        let endpoint = self.endpoint.clone();
+        if let ureq::Error::Io(io) = &error
+            && let Some(tls) = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>())
+        {
+            let cause = tls::explain(tls, &endpoint.to_string());
+            return EnrollError::Tls { endpoint, cause };
+        }
+        EnrollError::Unreachable {
+            endpoint,
+            cause: error.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for EnrollError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EnrollError::Unreachable { endpoint, cause } => write!(
+                f,
+                "the certificate API at {endpoint} does not answer ({cause}): \
+                 check the address, the port and any firewall between"
+            ),
+            EnrollError::Tls { endpoint, cause } => {
+                write!(
+                    f,
+                    "no secure connection to the certificate API at {endpoint}: {cause}"
+                )
+            }
+            EnrollError::CaMismatch {
+                endpoint,
+                pinned,
+                met,
+            } => write!(
+                f,
+                "the cloud at {endpoint} has the CA {met}, but this token pins {pinned}: \
+                 use a token of this very cloud, or look for what stands in between"
+            ),
+            EnrollError::Denied {
+                endpoint,
+                status,
+                said,
+            } => write!(
+                f,
+                "the cloud at {endpoint} refuses the request ({status}: {said}): \
+                 get a fresh token with `keadm gettoken` on the cloud side and join with it"
+            ),
+            EnrollError::NameTaken { endpoint, said } => write!(
+                f,
+                "another device holds this node name at {endpoint} ({said}): \
+                 join with another --edgenode-name, or delete the old node first"
+            ),
+            EnrollError::Status {
+                endpoint,
+                status,
+                said,
+            } => {
+                write!(
+                    f,
+                    "the cloud at {endpoint} answers {status} ({said}): see its log"
+                )
+            }
+            EnrollError::Unusable { endpoint, cause } => write!(
+                f,
+                "the cloud at {endpoint} sent no usable certificate ({cause}): see its log"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for EnrollError {}
+
+/// The beginning of a body, as one line that is safe to print.
+fn printable(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let line = line.trim();
+    if line.is_empty() {
+        "no text".to_owned()
+    } else {
+        line.to_owned()
+    }
+}
+
+/// Certificates have about 400 bytes; a CA bundle a few thousand.
+const MAX_BODY: u64 = 64 * 1024;

@@ -1,0 +1,6 @@
+//! What the parts say to each other: tokens, enrolment, tunnel messages and the local sockets.
+
+pub mod control;
+pub mod enrollment;
+pub mod message;
+pub mod token;

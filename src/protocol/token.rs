@@ -1,0 +1,175 @@
+//! The join token: the hash that pins the cloud's CA, and the bearer secret behind it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::pki::hash::Sha256Hash;
+use crate::system::clock::Timestamp;
+
+/// A join token, `<hex SHA-256 of the CA certificate's DER>.<JWT>` (docs/protocol.md, "Token").
+///
+/// The JWT part is a secret: `Debug` hides it and there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinToken {
+    ca_hash: Sha256Hash,
+    jwt: String,
+}
+
+/// Why a text is no join token; never contains the text itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    Empty,
+    TooLong,
+    Parts(usize),
+    Hash,
+    EmptyPart,
+    Character,
+}
+
+impl JoinToken {
+    pub fn new(ca_hash: Sha256Hash, jwt: &str) -> Result<Self, TokenError> {
+        format!("{ca_hash}.{jwt}").parse()
+    }
+
+    /// The CA certificate that this token vouches for.
+    pub fn ca_hash(&self) -> &Sha256Hash {
+        &self.ca_hash
+    }
+
+    /// The part that is sent as `Authorization: Bearer …`.
+    pub fn jwt(&self) -> &str {
+        &self.jwt
+    }
+
+    /// The whole token, for the one file that is meant to hold it.
+    pub fn secret_string(&self) -> String {
+        format!("{}.{}", self.ca_hash, self.jwt)
+    }
+
+    /// When the token ends by its own claims, which only the cloud can verify.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let payload = self.jwt.split('.').nth(1)?;
+        let claims: serde_json::Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        let exp = claims.get("exp")?;
+        let seconds = exp.as_i64().or_else(|| exp.as_f64().map(|e| e as i64))?;
+        Some(Timestamp::from_unix(seconds))
+    }
+}
+
+impl FromStr for JoinToken {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(TokenError::Empty);
+        }
+        if text.len() > MAX_LENGTH {
+            return Err(TokenError::TooLong);
+        }
+        let parts: Vec<&str> = text.split('.').collect();
+        if parts.len() != 4 {
+            return Err(TokenError::Parts(parts.len()));
+        }
+        let ca_hash = parts[0].parse().map_err(|_| TokenError::Hash)?;
+        let jwt = &text[parts[0].len() + 1..];
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(TokenError::EmptyPart);
+        }
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+        if !jwt.bytes().all(allowed) {
+            return Err(TokenError::Character);
+        }
+        Ok(JoinToken {
+            ca_hash,
+            jwt: jwt.to_owned(),
+        })
+    }
+}
+
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinToken({}.***)", self.ca_hash)
+    }
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let again = "get a fresh one with `keadm gettoken` on the cloud side and paste it whole";
+        match self {
+            TokenError::Empty => write!(f, "the token is empty: {again}"),
+            TokenError::TooLong => {
+                write!(
+                    f,
+                    "the token is longer than {MAX_LENGTH} characters: {again}"
+                )
+            }
+            TokenError::Parts(1) => write!(f, "the token has no dot in it: {again}"),
+            TokenError::Parts(n) => write!(f, "the token has {n} parts instead of 4: {again}"),
+            TokenError::Hash => {
+                write!(
+                    f,
+                    "the token does not begin with a CA hash of 64 hex digits: {again}"
+                )
+            }
+            TokenError::EmptyPart => write!(f, "the token has an empty part: {again}"),
+            TokenError::Character => {
+                write!(
+                    f,
+                    "the token contains a character that no token has: {again}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for TokenError {}
+
+/// A real token has about 170 characters; claims may grow, but not without bound.
+const MAX_LENGTH: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "b6d5e3c1a0f94857b6d5e3c1a0f94857b6d5e3c1a0f94857b6d5e3c1a0f94857";
+    const JWT: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE3OTU0MjU3NTV9.c2VjcmV0";
+
+    #[test]
+    fn a_token_splits_into_hash_and_bearer() {
+        let token: JoinToken = format!(" {HASH}.{JWT}\n").parse().unwrap();
+        assert_eq!(token.ca_hash().to_string(), HASH);
+        assert_eq!(token.jwt(), JWT);
+        assert_eq!(token.secret_string(), format!("{HASH}.{JWT}"));
+        assert_eq!(token.expires(), Some(Timestamp::from_unix(1_795_425_755)));
+        assert!(!format!("{token:?}").contains("c2VjcmV0"));
+    }
+
+    #[test]
+    fn each_fault_is_named_and_the_token_is_not_printed() {
+        let cases = [
+            ("", TokenError::Empty),
+            ("  \n", TokenError::Empty),
+            ("abcsecret", TokenError::Parts(1)),
+            (JWT, TokenError::Parts(3)),
+            (&format!("{HASH}.{JWT}.secret"), TokenError::Parts(5)),
+            (&format!("{}.{JWT}", &HASH[1..]), TokenError::Hash),
+            (&format!("{}.{JWT}", HASH.to_uppercase()), TokenError::Hash),
+            (&format!("{HASH}.secret..x"), TokenError::EmptyPart),
+            (&format!("{HASH}.secret.a b.x"), TokenError::Character),
+            (
+                &format!("{HASH}.secret.a.{}", "x".repeat(5000)),
+                TokenError::TooLong,
+            ),
+        ];
+        for (text, fault) in cases {
+            let error = text.parse::<JoinToken>().unwrap_err();
+            assert_eq!(error, fault, "{text}");
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A stream that counts what is only partly received, against a budget that all tunnels share.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use smol::io::{AsyncRead, AsyncWrite};
+
+/// How many bytes of incomplete messages all tunnels together may hold.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    pub fn new(bytes: usize) -> Self {
+        Budget(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    /// What is left, in bytes.
+    pub fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let spend = |left: usize| left.checked_sub(bytes);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one tunnel holds of the budget; given back when a message is complete, or at the end.
+#[derive(Debug)]
+pub struct Share {
+    budget: Budget,
+    held: AtomicUsize,
+}
+
+impl Share {
+    /// A message is complete: its bytes are no longer "partly received".
+    pub fn settle(&self) {
+        self.budget.give_back(self.held.swap(0, Ordering::Relaxed));
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// A stream whose reads are charged to a share.
+#[derive(Debug)]
+pub struct Metered<S> {
+    stream: S,
+    share: Arc<Share>,
+}
+
+impl<S> Metered<S> {
+    pub fn new(stream: S, budget: &Budget) -> Self {
+        let share = Arc::new(Share {
+            budget: budget.clone(),
+            held: AtomicUsize::new(0),
+        });
+        Metered { stream, share }
+    }
+
+    pub fn share(&self) -> Arc<Share> {
+        self.share.clone()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if let Poll::Ready(Ok(count)) = polled {
+            if !self.share.budget.take(count) {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, OVER)));
+            }
+            self.share.held.fetch_add(count, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+const OVER: &str = "the budget for partly received messages is used up";
+
+#[cfg(test)]
+mod tests {
+    use smol::io::AsyncReadExt;
+
+    use super::*;
+
+    #[test]
+    fn the_budget_is_shared_settled_and_given_back() {
+        let budget = Budget::new(10);
+        let mut one = Metered::new(&b"123456"[..], &budget);
+        let mut two = Metered::new(&b"123456"[..], &budget);
+        let mut buffer = [0; 6];
+        smol::block_on(async {
+            one.read_exact(&mut buffer).await.unwrap();
+            assert_eq!(budget.left(), 4);
+            let refused = two.read_exact(&mut buffer).await.unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
+        });
+        one.share().settle();
+        assert_eq!(budget.left(), 10);
+        let mut three = Metered::new(&b"12"[..], &budget);
+        smol::block_on(three.read_exact(&mut buffer[..2])).unwrap();
+        assert_eq!(budget.left(), 8);
+        drop(three);
+        assert_eq!(budget.left(), 10);
+    }
+}

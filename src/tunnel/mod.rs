@@ -1,0 +1,111 @@
+//! The tunnel between edge and hub: how it is opened, what it carries, how much it may hold.
+
+pub mod metered;
+pub mod upgrade;
+pub mod websocket;
+
+use std::fmt;
+use std::io;
+
+use crate::protocol::message::{Malformed, Message};
+
+pub use metered::Budget;
+pub use websocket::{Connected, Receiver, Sender, Tunnel};
+
+/// What a tunnel runs on: TLS over TCP, either end.
+pub type Secured = futures_rustls::TlsStream<smol::net::TcpStream>;
+
+/// Header of the 101 by which a hub says that a second connection of a node replaces the first
+/// without harm, so that the edge may open the new tunnel before it ends the old one.
+pub const SESSION_HEADER: &str = "kubeedge-session";
+pub const REPLACE_SAFE: &str = "replace-safe";
+
+/// Headers of the upgrade request (docs/protocol.md, "Tunnel").
+pub const NODE_ID_HEADER: &str = "node_id";
+pub const PROJECT_ID_HEADER: &str = "project_id";
+pub const CONNECTION_USE_HEADER: &str = "connectionuse";
+
+/// What arrives on a tunnel.
+#[derive(Debug)]
+pub enum Event {
+    Message(Message),
+    /// A frame that is no message: counted and skipped.
+    Malformed(Malformed),
+    /// A ping or pong: the peer lives.
+    Alive,
+}
+
+/// Why a tunnel could not be opened, or ended.
+#[derive(Debug)]
+pub enum TunnelError {
+    /// The peer closed in order.
+    Closed { code: u16, reason: String },
+    /// The connection ended without a farewell.
+    Lost(io::Error),
+    /// TLS was refused by either side; the sentence says by whom and why.
+    Tls(String),
+    /// The peer answered the upgrade with something else than 101.
+    Refused { status: u16, said: String },
+    /// A message above the limit was announced.
+    TooBig { limit: usize },
+    /// All tunnels together hold too much that is only partly received.
+    OverBudget,
+    /// The peer broke the WebSocket protocol.
+    Protocol(String),
+    /// Nothing happened within the time allowed for this step.
+    TimedOut(&'static str),
+}
+
+impl TunnelError {
+    /// Whether the peer refuses this identity, so that a retry alone won't help.
+    pub fn is_denial(&self) -> bool {
+        matches!(
+            self,
+            TunnelError::Refused {
+                status: 401 | 403,
+                ..
+            }
+        )
+    }
+}
+
+impl fmt::Display for TunnelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TunnelError::Closed { code, reason } if reason.is_empty() => {
+                write!(f, "the other side closed the tunnel ({code})")
+            }
+            TunnelError::Closed { code, reason } => {
+                write!(f, "the other side closed the tunnel ({code}: {reason})")
+            }
+            TunnelError::Lost(e) => write!(f, "the tunnel was cut: {e}"),
+            TunnelError::Tls(cause) => write!(f, "no secure connection to the hub: {cause}"),
+            TunnelError::Refused { status, said } => {
+                write!(
+                    f,
+                    "the hub refuses the tunnel ({status}: {said}): see its log"
+                )
+            }
+            TunnelError::TooBig { limit } => {
+                write!(
+                    f,
+                    "a message of more than {limit} bytes was announced and refused"
+                )
+            }
+            TunnelError::OverBudget => {
+                f.write_str("too much data waits half-received in all tunnels together")
+            }
+            TunnelError::Protocol(what) => write!(f, "the other side broke the protocol: {what}"),
+            TunnelError::TimedOut(step) => write!(f, "{step} took too long"),
+        }
+    }
+}
+
+impl std::error::Error for TunnelError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TunnelError::Lost(e) => Some(e),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The tunnel over WebSocket: the client's side of the opening, and both ends of the traffic.
+
+use std::io;
+use std::sync::Arc;
+
+use async_tungstenite::tungstenite::client::IntoClientRequest;
+use async_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
+use async_tungstenite::tungstenite::http::HeaderValue;
+use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use async_tungstenite::tungstenite::{self};
+use async_tungstenite::{WebSocketReceiver, WebSocketSender, WebSocketStream};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use smol::net::TcpStream;
+use smol::stream::StreamExt;
+
+use super::metered::{Budget, Metered, Share};
+use super::{
+    CONNECTION_USE_HEADER, Event, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE, SESSION_HEADER,
+    Secured, TunnelError,
+};
+use crate::pki::tls;
+use crate::protocol::message::Message;
+use crate::system::names::{Endpoint, Host, NodeName};
+
+/// What an edge asks for.
+#[derive(Clone, Debug)]
+pub struct TunnelRequest {
+    pub endpoint: Endpoint,
+    pub project: String,
+    pub node: NodeName,
+}
+
+/// A tunnel that was just opened.
+pub struct Connected {
+    pub tunnel: Tunnel,
+    /// The hub promises that a newer session replaces an older one without harm.
+    pub replace_safe: bool,
+}
+
+/// An open tunnel; the halves may live in different tasks.
+pub struct Tunnel {
+    pub sender: Sender,
+    pub receiver: Receiver,
+}
+
+pub struct Sender(WebSocketSender<Metered<Secured>>);
+
+pub struct Receiver {
+    messages: WebSocketReceiver<Metered<Secured>>,
+    share: Arc<Share>,
+    limit: usize,
+}
+
+/// TLS on a fresh connection, with the edge's identity.
+pub async fn secure(
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+    endpoint: &Endpoint,
+) -> Result<Secured, TunnelError> {
+    let name = match &endpoint.host {
+        Host::Ip(address) => ServerName::from(*address),
+        Host::Name(name) => ServerName::try_from(name.clone())
+            .map_err(|_| TunnelError::Tls(format!("{name} is no host name")))?,
+    };
+    let secured = futures_rustls::TlsConnector::from(config)
+        .connect(name, stream)
+        .await;
+    secured.map(Secured::from).map_err(|e| lost(e, endpoint))
+}
+
+/// Sends the upgrade request and waits for the 101.
+pub async fn upgrade(stream: Secured, request: &TunnelRequest) -> Result<Connected, TunnelError> {
+    let url = format!(
+        "wss://{}/{}/{}/events",
+        request.endpoint, request.project, request.node
+    );
+    let mut upgrade = url
+        .into_client_request()
+        .map_err(|e| failed(e, &request.endpoint))?;
+    let headers = upgrade.headers_mut();
+    let project = HeaderValue::from_str(&request.project)
+        .map_err(|_| TunnelError::Protocol("projectID holds a character no header may".into()))?;
+    headers.insert(PROJECT_ID_HEADER, project);
+    // A node name is ASCII letters, digits, dots and dashes, so this never fails.
+    if let Ok(node) = HeaderValue::from_str(request.node.as_str()) {
+        headers.insert(NODE_ID_HEADER, node);
+    }
+    headers.insert(CONNECTION_USE_HEADER, HeaderValue::from_static("msg"));
+    let metered = Metered::new(stream, &Budget::new(MAX_DOWNSTREAM * 2));
+    let share = metered.share();
+    let config = Some(limits(MAX_DOWNSTREAM));
+    let (socket, answer) = async_tungstenite::client_async_with_config(upgrade, metered, config)
+        .await
+        .map_err(|e| failed(e, &request.endpoint))?;
+    let promise = answer.headers().get(SESSION_HEADER);
+    let replace_safe = promise.is_some_and(|v| v.as_bytes() == REPLACE_SAFE.as_bytes());
+    Ok(Connected {
+        tunnel: Tunnel::new(socket, share, MAX_DOWNSTREAM),
+        replace_safe,
+    })
+}
+
+impl Tunnel {
+    pub(super) fn new(
+        socket: WebSocketStream<Metered<Secured>>,
+        share: Arc<Share>,
+        limit: usize,
+    ) -> Self {
+        share.settle();
+        let (sender, messages) = socket.split();
+        Tunnel {
+            sender: Sender(sender),
+            receiver: Receiver {
+                messages,
+                share,
+                limit,
+            },
+        }
+    }
+}
+
+impl Sender {
+    pub async fn send(&mut self, message: &Message) -> Result<(), TunnelError> {
+        let frame = tungstenite::Message::text(message.to_json());
+        self.0
+            .send(frame)
+            .await
+            .map_err(|e| ended(e, MAX_DOWNSTREAM))
+    }
+
+    pub async fn ping(&mut self) -> Result<(), TunnelError> {
+        let frame = tungstenite::Message::Ping(Default::default());
+        self.0
+            .send(frame)
+            .await
+            .map_err(|e| ended(e, MAX_DOWNSTREAM))
+    }
+
+    /// Says goodbye with a reason; the other side's answer is not waited for.
+    pub async fn close(&mut self, code: u16, reason: &'static str) -> Result<(), TunnelError> {
+        let frame = CloseFrame {
+            code: CloseCode::from(code),
+            reason: reason.into(),
+        };
+        self.0
+            .close(Some(frame))
+            .await
+            .map_err(|e| ended(e, MAX_DOWNSTREAM))
+    }
+}
+
+impl Receiver {
+    /// The next thing that arrives; an error ends the tunnel.
+    pub async fn next(&mut self) -> Result<Event, TunnelError> {
+        let frame = match self.messages.next().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(e)) => return Err(ended(e, self.limit)),
+            None => return Err(TunnelError::Lost(io::ErrorKind::UnexpectedEof.into())),
+        };
+        self.share.settle();
+        let parsed = match frame {
+            tungstenite::Message::Text(text) => Message::from_json(text.as_bytes()),
+            tungstenite::Message::Binary(bytes) => Message::from_json(&bytes),
+            tungstenite::Message::Close(frame) => {
+                let (code, reason) = frame.map_or((1005, String::new()), |f| {
+                    (f.code.into(), f.reason.to_string())
+                });
+                return Err(TunnelError::Closed { code, reason });
+            }
+            _ => return Ok(Event::Alive),
+        };
+        Ok(match parsed {
+            Ok(message) => Event::Message(message),
+            Err(malformed) => Event::Malformed(malformed),
+        })
+    }
+}
+
+/// The library's settings: small buffers, since a hub holds thousands of tunnels.
+pub(super) fn limits(max_message: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(4096)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * MAX_DOWNSTREAM)
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
+}
+
+fn failed(error: Error, endpoint: &Endpoint) -> TunnelError {
+    match error {
+        Error::Http(answer) => {
+            let body = answer.body().as_deref().unwrap_or_default();
+            let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
+            let said: String = text
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect();
+            TunnelError::Refused {
+                status: answer.status().as_u16(),
+                said: said.trim().to_owned(),
+            }
+        }
+        Error::Io(e) => lost(e, endpoint),
+        other => ended(other, MAX_DOWNSTREAM),
+    }
+}
+
+/// An I/O error of a connection to `endpoint`; TLS faults hide inside I/O errors.
+fn lost(error: io::Error, endpoint: &Endpoint) -> TunnelError {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        Some(fault) => TunnelError::Tls(tls::explain(fault, &endpoint.to_string())),
+        None => TunnelError::Lost(error),
+    }
+}
+
+fn ended(error: Error, limit: usize) -> TunnelError {
+    match error {
+        Error::Io(e) if e.kind() == io::ErrorKind::QuotaExceeded => TunnelError::OverBudget,
+        Error::Io(e) => match e.get_ref().and_then(|i| i.downcast_ref::<rustls::Error>()) {
+            Some(fault) => TunnelError::Tls(fault.to_string()),
+            None => TunnelError::Lost(e),
+        },
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => TunnelError::TooBig { limit },
+        Error::ConnectionClosed | Error::AlreadyClosed => TunnelError::Closed {
+            code: 1000,
+            reason: String::new(),
+        },
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            TunnelError::Lost(io::ErrorKind::ConnectionReset.into())
+        }
+        other => TunnelError::Protocol(other.to_string()),
+    }
+}
+
+/// Kubernetes objects have up to about 1.5 MiB; a list of them on its way down may be longer.
+const MAX_DOWNSTREAM: usize = 32 * 1024 * 1024;
