@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -86,10 +87,8 @@ impl Logger {
             let _ = writeln!(text, "{prefix}{}", line.text);
         }
         let mut stderr = io::stderr().lock();
-        if let (Some(limit), Ok(stat)) = (self.file_limit, fstat(&stderr))
-            && u64::try_from(stat.st_size).is_ok_and(|size| size > limit)
-        {
-            let _ = nix::unistd::ftruncate(&stderr, 0);
+        if let Some(limit) = self.file_limit {
+            keep_within(&stderr, limit);
         }
         // With nobody to read, there is nobody to tell.
         let _ = stderr.write_all(text.as_bytes());
@@ -273,6 +272,14 @@ fn is_journal() -> bool {
     stream == format!("{}:{}", metadata.dev(), metadata.ino())
 }
 
+/// Empties a file that has grown beyond `limit` bytes; its writers append.
+fn keep_within(file: impl AsFd, limit: u64) {
+    let size = fstat(&file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+    if size > limit {
+        let _ = nix::unistd::ftruncate(&file, 0);
+    }
+}
+
 fn is_file() -> bool {
     fstat(io::stderr())
         .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
@@ -295,6 +302,7 @@ const MAX_LINE: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::scratch::Scratch;
 
     fn line(text: &str) -> Line {
         Line {
@@ -352,6 +360,25 @@ mod tests {
         );
         let long = clean(&"é".repeat(10_000));
         assert!(long.len() < MAX_LINE + 8 && long.ends_with('…'));
+    }
+
+    #[test]
+    fn a_file_stays_within_its_limit() {
+        let dir = Scratch::new();
+        let path = dir.path().join("log");
+        let mut log = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .unwrap();
+        let mut largest = 0;
+        for _ in 0..50 {
+            keep_within(&log, 100);
+            log.write_all(b"0123456789").unwrap();
+            largest = largest.max(log.metadata().unwrap().len());
+        }
+        assert_eq!(largest, 110);
+        assert_eq!(log.metadata().unwrap().len(), 60);
     }
 
     #[test]
