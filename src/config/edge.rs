@@ -390,8 +390,10 @@ mod tests {
             let config = load(&recorded(&format!(
                 "{version}config/edgecore-defaultconfig.yaml"
             )));
-            let mut expected = EdgeConfig::default();
-            expected.node_name = Some("vm".parse().expect("a name"));
+            let mut expected = EdgeConfig {
+                node_name: Some("vm".parse().expect("a name")),
+                ..EdgeConfig::default()
+            };
             expected.hub.http_server = "192.0.2.2:10002".parse().expect("an endpoint");
             expected.hub.websocket.server = "192.0.2.2:10000".parse().expect("an endpoint");
             expected.hub.quic.server = "192.0.2.2:10001".parse().expect("an endpoint");

@@ -9,6 +9,8 @@ mod editor;
 pub mod emit;
 mod read;
 mod scalar;
+pub mod set;
+mod types;
 pub mod yaml;
 
 use std::fmt;

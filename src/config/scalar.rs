@@ -101,7 +101,7 @@ fn integer(text: &str) -> Option<Number> {
 }
 
 /// `[-+]? ( . digits | digits [ . digits? ] ) ( [eE] [-+]? digits )?`
-fn is_decimal(text: &str) -> bool {
+pub(super) fn is_decimal(text: &str) -> bool {
     let text = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),

@@ -138,6 +138,7 @@ mod tests {
     use super::*;
     use crate::config::builder::MAX_BYTES;
     use crate::config::path;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn read(text: &str) -> Value {
@@ -228,5 +229,16 @@ mod tests {
         let mut item = path("a.c");
         item.push(Segment::Index(1));
         assert_eq!(document.line(&item), 7);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn no_text_makes_it_panic(text in "([-a-c0-2:,#&*!|>'\"%@`?~<{}\\[\\]\\\\\té]|  |\r?\n ?|- |: |---\n|\\.\\.\\.\n){0,30}") {
+            if let Ok(document) = Document::parse(&text, "f") {
+                prop_assert_eq!(document.root.to_value(), document.value);
+            }
+        }
     }
 }
