@@ -6,6 +6,7 @@
 // Middle floor: what two roles share.
 pub mod config;
 pub mod protocol;
+pub mod store;
 pub mod tunnel;
 
 // Ground floor: no knowledge of KubeEdge.

@@ -1,0 +1,272 @@
+//! The embedded store: files below `/etc/kubeedge` and `/var/lib/kubeedge`, one writer at a time.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::warn;
+
+use super::commit::Registry;
+use super::journal::Journal;
+use super::keys::{KeyFolder, make_private};
+use super::{Answer, Claim, Corruption, KeyPair, NodeRecord, Recorded, Store, StoreError};
+use crate::system::blocking::{self, Kind};
+use crate::system::facts;
+use crate::system::files::{FileError, Files};
+use crate::system::names::NodeName;
+use crate::system::root::Root;
+
+/// The CA and the serving pair lie in `/etc/kubeedge/cloudcore`, the rest in
+/// `/var/lib/kubeedge/cloudcore`; both are for their owner only.
+pub struct FileStore {
+    keys: KeyFolder,
+    nodes: Registry,
+    allow_volatile: bool,
+}
+
+/// What the operator may allow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Make a CA even where the next boot forgets it.
+    pub allow_volatile: bool,
+}
+
+impl FileStore {
+    /// Takes the lock, checks the format and reads the nodes. Blocks for as long as that takes.
+    pub fn open(files: &Files, root: &Root, options: Options) -> Result<FileStore, StoreError> {
+        make_private(files, &root.at(STATE))?;
+        let at = |name: &str| root.at(STATE).join(name);
+        let lock = files.lock(&at("lock")).map_err(|error| match error {
+            FileError::Locked { path, holder } => StoreError::Locked { path, holder },
+            error => error.into(),
+        })?;
+        check_format(files, &at("format"))?;
+        let keys = KeyFolder::new(files, &root.at(KEYS));
+        make_private(files, &root.at(KEYS))?;
+        for folder in [KEYS, STATE] {
+            if let Err(error) = files.sweep(&root.at(folder)) {
+                warn!("left-over files stay: {error}");
+            }
+        }
+        let (journal, nodes) = Journal::open(files, &at("nodes.journal"))?;
+        let allow_volatile = options.allow_volatile;
+        Ok(FileStore {
+            keys,
+            nodes: Registry::new(journal, nodes, lock),
+            allow_volatile,
+        })
+    }
+
+    /// Runs `work` where blocking is allowed.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&KeyFolder) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let keys = self.keys.clone();
+        let done = blocking::run(Kind::Disk, DEADLINE, move || work(&keys)).await;
+        done.unwrap_or(Err(StoreError::Busy))
+    }
+}
+
+impl Store for FileStore {
+    fn load_ca(&self) -> Answer<'_, Option<KeyPair>> {
+        Box::pin(self.on_disk(|keys| keys.load(CA)))
+    }
+
+    fn create_ca<'a>(&'a self, pair: &'a KeyPair) -> Answer<'a, KeyPair> {
+        let (pair, allow_volatile) = (pair.clone(), self.allow_volatile);
+        Box::pin(self.on_disk(move |keys| {
+            check_lasting(keys.path(), allow_volatile)?;
+            keys.create(CA, &pair)
+        }))
+    }
+
+    fn replace_ca<'a>(&'a self, pair: &'a KeyPair) -> Answer<'a, ()> {
+        let (pair, allow_volatile) = (pair.clone(), self.allow_volatile);
+        Box::pin(self.on_disk(move |keys| {
+            check_lasting(keys.path(), allow_volatile)?;
+            keys.keep(CA)?;
+            keys.replace(CA, &pair)
+        }))
+    }
+
+    fn load_serving(&self) -> Answer<'_, Option<KeyPair>> {
+        Box::pin(self.on_disk(|keys| keys.load(SERVING)))
+    }
+
+    fn save_serving<'a>(&'a self, pair: &'a KeyPair) -> Answer<'a, ()> {
+        let pair = pair.clone();
+        Box::pin(self.on_disk(move |keys| keys.replace(SERVING, &pair)))
+    }
+
+    fn node<'a>(&'a self, name: &'a NodeName) -> Answer<'a, Option<NodeRecord>> {
+        Box::pin(async { Ok(self.nodes.get(name)) })
+    }
+
+    fn record_node<'a>(
+        &'a self,
+        name: &'a NodeName,
+        record: NodeRecord,
+        claim: Claim,
+    ) -> Answer<'a, Recorded> {
+        Box::pin(self.nodes.change(name, Some(record), claim))
+    }
+
+    fn remove_node<'a>(&'a self, name: &'a NodeName) -> Answer<'a, bool> {
+        Box::pin(async {
+            let outcome = self.nodes.change(name, None, Claim::Any).await?;
+            Ok(outcome != Recorded::Stored(None))
+        })
+    }
+
+    fn nodes(&self) -> Answer<'_, Vec<(NodeName, NodeRecord)>> {
+        Box::pin(async { Ok(self.nodes.all()) })
+    }
+}
+
+fn check_format(files: &Files, path: &Path) -> Result<(), StoreError> {
+    let Some(bytes) = files.read_opt(path, 64)? else {
+        return Ok(files.replace(path, format!("{FORMAT}\n").as_bytes(), 0o600)?);
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    match text.trim().parse::<u32>() {
+        Ok(found) if found > FORMAT => Err(StoreError::Newer {
+            path: path.to_path_buf(),
+            found,
+            known: FORMAT,
+        }),
+        Ok(FORMAT) => Ok(()),
+        _ => Err(StoreError::Corrupt {
+            path: path.to_path_buf(),
+            what: Corruption::NoFormat,
+        }),
+    }
+}
+
+/// A CA that is gone at the next boot takes every device with it.
+fn check_lasting(folder: &Path, allow_volatile: bool) -> Result<(), StoreError> {
+    if !allow_volatile && facts::is_tmpfs(folder) {
+        return Err(StoreError::Volatile {
+            path: PathBuf::from(folder),
+        });
+    }
+    Ok(())
+}
+
+const KEYS: &str = "/etc/kubeedge/cloudcore";
+const STATE: &str = "/var/lib/kubeedge/cloudcore";
+
+const CA: &str = "ca";
+const SERVING: &str = "serving";
+
+/// The format of all that lies below `STATE`. A program refuses numbers that it does not know.
+const FORMAT: u32 = 1;
+
+/// How long a caller waits for the disk.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{name, record};
+    use crate::system::scratch::Scratch;
+
+    fn open_at(folder: &Scratch) -> Result<FileStore, StoreError> {
+        let root = Root::new(Some(folder.path().to_path_buf()));
+        FileStore::open(
+            &Files::real(),
+            &root,
+            Options {
+                allow_volatile: true,
+            },
+        )
+    }
+
+    fn state(folder: &Scratch, name: &str) -> PathBuf {
+        folder.path().join("var/lib/kubeedge/cloudcore").join(name)
+    }
+
+    #[test]
+    fn nodes_outlive_the_store() {
+        let folder = Scratch::new();
+        let (a, b) = (name("a"), name("b"));
+        smol::block_on(async {
+            let store = open_at(&folder).unwrap();
+            store
+                .record_node(&a, record("1"), Claim::Any)
+                .await
+                .unwrap();
+            store
+                .record_node(&b, record("2"), Claim::Any)
+                .await
+                .unwrap();
+            assert!(store.remove_node(&b).await.unwrap());
+            assert!(!store.remove_node(&b).await.unwrap());
+        });
+        let store = open_at(&folder).unwrap();
+        let nodes = smol::block_on(store.nodes()).unwrap();
+        assert_eq!(nodes, [(a.clone(), record("1"))]);
+        assert_eq!(smol::block_on(store.node(&a)).unwrap(), Some(record("1")));
+        assert_eq!(smol::block_on(store.node(&b)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_second_writer_learns_who_is_the_first() {
+        let folder = Scratch::new();
+        let first = open_at(&folder).unwrap();
+        let error = open_at(&folder).err().unwrap();
+        let holder = Some(std::process::id());
+        assert!(matches!(&error, StoreError::Locked { holder: h, .. } if *h == holder));
+        assert!(error.to_string().contains(&std::process::id().to_string()));
+        drop(first);
+        open_at(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_newer_or_no_number_is_refused_and_left_alone() {
+        let folder = Scratch::new();
+        drop(open_at(&folder).unwrap());
+        let path = state(&folder, "format");
+        assert_eq!(Files::real().read(&path, 64).unwrap(), b"1\n");
+        for content in [&b"2\n"[..], b"", b"0", b"one", b"-1"] {
+            Files::real().replace(&path, content, 0o600).unwrap();
+            let error = open_at(&folder).err().unwrap();
+            match content {
+                b"2\n" => assert!(matches!(
+                    error,
+                    StoreError::Newer {
+                        found: 2,
+                        known: 1,
+                        ..
+                    }
+                )),
+                _ => assert!(matches!(error, StoreError::Corrupt { .. })),
+            }
+            assert_eq!(Files::real().read(&path, 64).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn folders_are_private_even_if_they_were_not() {
+        let folder = Scratch::new();
+        let (files, keys) = (Files::real(), folder.path().join("etc/kubeedge/cloudcore"));
+        files.make_dir(&keys, 0o755).unwrap();
+        open_at(&folder).unwrap();
+        assert_eq!(files.mode(&keys).unwrap(), 0o700);
+        assert_eq!(files.mode(&state(&folder, "")).unwrap(), 0o700);
+        assert_eq!(files.mode(&state(&folder, "nodes.journal")).unwrap(), 0o600);
+    }
+
+    #[test]
+    fn no_ca_is_made_in_memory_unless_allowed() {
+        let shm = Path::new("/dev/shm");
+        if !facts::is_tmpfs(shm) {
+            return;
+        }
+        assert!(matches!(
+            check_lasting(shm, false),
+            Err(StoreError::Volatile { .. })
+        ));
+        assert!(check_lasting(shm, true).is_ok());
+        assert!(check_lasting(Path::new("/proc"), false).is_ok());
+    }
+}

@@ -1,0 +1,261 @@
+//! Where the cloud's state lives: what every store can do, and how it fails.
+
+pub mod file;
+
+mod commit;
+mod journal;
+mod keys;
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::pki::PkiError;
+use crate::pki::certificate::Certificate;
+use crate::pki::hash::Sha256Hash;
+use crate::pki::key::PrivateKey;
+use crate::system::clock::Timestamp;
+use crate::system::files::FileError;
+use crate::system::names::NodeName;
+
+/// The answer of a store, still on its way.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Keeps the CA, the serving certificate and the names of the nodes.
+///
+/// Whatever a method has answered with `Ok` outlives a power cut.
+pub trait Store: Send + Sync {
+    fn load_ca(&self) -> Answer<'_, Option<KeyPair>>;
+
+    /// Stores `pair` when there is no CA yet. The answer is the CA that is stored now: of many
+    /// that try at once, all get the same one.
+    fn create_ca<'a>(&'a self, pair: &'a KeyPair) -> Answer<'a, KeyPair>;
+
+    /// Puts `pair` in the place of the CA, and keeps a copy of the old one.
+    fn replace_ca<'a>(&'a self, pair: &'a KeyPair) -> Answer<'a, ()>;
+
+    fn load_serving(&self) -> Answer<'_, Option<KeyPair>>;
+
+    fn save_serving<'a>(&'a self, pair: &'a KeyPair) -> Answer<'a, ()>;
+
+    fn node<'a>(&'a self, name: &'a NodeName) -> Answer<'a, Option<NodeRecord>>;
+
+    /// Stores `record` under `name` unless `claim` forbids it.
+    fn record_node<'a>(
+        &'a self,
+        name: &'a NodeName,
+        record: NodeRecord,
+        claim: Claim,
+    ) -> Answer<'a, Recorded>;
+
+    /// Forgets the node; false when it was not known.
+    fn remove_node<'a>(&'a self, name: &'a NodeName) -> Answer<'a, bool>;
+
+    /// All nodes, in the order of their names.
+    fn nodes(&self) -> Answer<'_, Vec<(NodeName, NodeRecord)>>;
+}
+
+/// A certificate and the private key that belongs to it.
+#[derive(Clone, Debug)]
+pub struct KeyPair {
+    certificate: Certificate,
+    key: PrivateKey,
+}
+
+impl KeyPair {
+    /// None when the key is not the certificate's.
+    pub fn new(certificate: Certificate, key: PrivateKey) -> Option<KeyPair> {
+        let matching = certificate.spki_hash() == key.spki_hash();
+        matching.then_some(KeyPair { certificate, key })
+    }
+
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+}
+
+/// What is kept of a node: the key it proved last, and its last certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Of the public key, as SubjectPublicKeyInfo.
+    pub key_hash: Sha256Hash,
+    /// The end of its last certificate.
+    pub not_after: Timestamp,
+    /// The serial number of its last certificate, in hexadecimal.
+    pub serial: String,
+}
+
+/// What a new record may replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Whatever is there.
+    Any,
+    /// A record of the same key, or one whose certificate has ended at this moment; else nothing.
+    Free(Timestamp),
+}
+
+impl Claim {
+    /// Whether `held` may be replaced by a record of the key `key_hash`.
+    pub fn allows(self, held: Option<&NodeRecord>, key_hash: &Sha256Hash) -> bool {
+        match (self, held) {
+            (Claim::Any, _) | (_, None) => true,
+            (Claim::Free(now), Some(held)) => held.key_hash == *key_hash || held.not_after <= now,
+        }
+    }
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is stored; this is what it replaced.
+    Stored(Option<NodeRecord>),
+    /// The name is held by another key, and the claim forbade replacing it.
+    Taken,
+}
+
+/// Why a store could not do as asked.
+#[derive(Clone, Debug)]
+pub enum StoreError {
+    /// Too much is waiting for the disk, or the disk does not answer.
+    Busy,
+    /// A file does not hold what it should; nothing was changed.
+    Corrupt { path: PathBuf, what: Corruption },
+    /// The bound on the number of nodes is reached.
+    Full { limit: usize },
+    /// The file system refused.
+    Io(Arc<FileError>),
+    /// Another process works on this state.
+    Locked { path: PathBuf, holder: Option<u32> },
+    /// A newer version of this program has written the state.
+    Newer {
+        path: PathBuf,
+        found: u32,
+        known: u32,
+    },
+    /// The file system forgets all at the next boot.
+    Volatile { path: PathBuf },
+}
+
+impl StoreError {
+    /// Whether the same request can succeed later without anybody's help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Busy | StoreError::Locked { .. } | StoreError::Io(_)
+        )
+    }
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Debug)]
+pub enum Corruption {
+    /// The certificate is there, its key is not.
+    KeyMissing,
+    /// The key is not the certificate's.
+    Mismatch,
+    /// It is not the number of a format.
+    NoFormat,
+    /// It does not hold a key and a certificate that can be read.
+    Unreadable(Arc<PkiError>),
+    /// It was written, and is gone.
+    Vanished,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Busy => f.write_str("the disk does not keep up: try again later"),
+            StoreError::Corrupt { path, what } => write!(f, "{} {what}", path.display()),
+            StoreError::Full { limit } => write!(
+                f,
+                "{limit} nodes are known, which is the most there can be: forget some first"
+            ),
+            StoreError::Io(error) => error.fmt(f),
+            StoreError::Locked { path, holder } => {
+                match holder {
+                    Some(pid) => write!(f, "process {pid} holds {}", path.display())?,
+                    None => write!(f, "another process holds {}", path.display())?,
+                }
+                f.write_str(": ask that cloudcore, or stop it first")
+            }
+            StoreError::Newer { path, found, known } => write!(
+                f,
+                "{} says format {found}, this program knows up to {known}: run the version that \
+                 wrote it, or a newer one",
+                path.display()
+            ),
+            StoreError::Volatile { path } => write!(
+                f,
+                "{} is in memory and gone at the next boot, and every device with it: put it on a \
+                 disk, or allow volatile storage",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Corruption::KeyMissing => f.write_str(
+                "is there but its key is not: restore the key from a backup, or remove both to \
+                 start anew with every device",
+            ),
+            Corruption::Mismatch => {
+                f.write_str("holds a key that is not its certificate's: restore it from a backup")
+            }
+            Corruption::NoFormat => {
+                f.write_str("does not hold the number of a format: restore it from a backup")
+            }
+            Corruption::Unreadable(cause) => write!(f, "can't be read, restore a backup: {cause}"),
+            Corruption::Vanished => {
+                f.write_str("was gone right after it was written: see who removes it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StoreError::Io(error) => Some(error.as_ref()),
+            StoreError::Corrupt {
+                what: Corruption::Unreadable(error),
+                ..
+            } => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+impl From<FileError> for StoreError {
+    fn from(error: FileError) -> StoreError {
+        StoreError::Io(Arc::new(error))
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! Names and records for the tests of this area.
+
+    use super::*;
+
+    pub fn name(text: &str) -> NodeName {
+        text.parse().unwrap()
+    }
+
+    /// The record of a key that `key` stands for.
+    pub fn record(key: &str) -> NodeRecord {
+        NodeRecord {
+            key_hash: Sha256Hash::of(key.as_bytes()),
+            not_after: Timestamp::from_unix(1_826_871_000),
+            serial: format!("0{key}"),
+        }
+    }
+}
