@@ -4,6 +4,7 @@
 // Top floor: the roles; they never import each other.
 
 // Middle floor: what two roles share.
+pub mod authority;
 pub mod config;
 pub mod protocol;
 pub mod store;

@@ -1,0 +1,200 @@
+//! What is signed for whom, and what is refused (docs/protocol.md, "Certificate API").
+
+use log::warn;
+
+use super::{Authority, BACKDATE, LegacyCertificates, Refusal};
+use crate::pki::PkiError;
+use crate::pki::certificate::{Certificate, Subject};
+use crate::pki::chain;
+use crate::pki::csr::Csr;
+use crate::pki::hash::Sha256Hash;
+use crate::store::{Claim, NodeRecord, Recorded};
+use crate::system::clock::Timestamp;
+use crate::system::names::NodeName;
+
+/// A request for a certificate, its token already checked.
+#[derive(Clone, Copy, Debug)]
+pub struct IssueRequest<'a> {
+    /// The body: a certificate signing request in DER.
+    pub csr: &'a [u8],
+    /// The `NodeName` header. When it is missing or no name, answer `by.without_node_name()`.
+    pub node: &'a NodeName,
+    /// The `ExtKeyUsages` header as it came.
+    pub usages: Option<&'a str>,
+    pub by: By<'a>,
+}
+
+/// What the request's sender has shown.
+#[derive(Clone, Copy, Debug)]
+pub enum By<'a> {
+    /// A token that `tokens::check` has found good.
+    Token,
+    /// A client certificate, so far only with the handshake's signature checked.
+    Certificate(&'a Certificate),
+}
+
+impl By<'_> {
+    /// The answer to a request that does not name a node.
+    pub fn without_node_name(&self) -> Refusal {
+        match self {
+            By::Token => Refusal::NodeName,
+            By::Certificate(_) => Refusal::CertificateName,
+        }
+    }
+}
+
+/// A certificate that was signed, and recorded for its node.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    pub certificate: Certificate,
+    pub key_hash: Sha256Hash,
+    /// What was known of the node before.
+    pub replaced: Option<NodeRecord>,
+}
+
+impl Issued {
+    /// Whether the name belonged to another key until now. After an enrolment by token that ends
+    /// the old session; every renewal brings a new key.
+    pub fn replaces_key(&self) -> bool {
+        self.replaced
+            .as_ref()
+            .is_some_and(|old| old.key_hash != self.key_hash)
+    }
+}
+
+impl Authority {
+    /// Signs what may be signed, and records it before anybody sees it.
+    ///
+    /// The subject is always ours; of the request only the public key is used.
+    pub async fn issue(&self, request: &IssueRequest<'_>) -> Result<Issued, Refusal> {
+        let now = self.clock.now();
+        if let By::Certificate(certificate) = request.by {
+            self.authorize_renewal(certificate, request.node, now)
+                .await?;
+        }
+        check_usages(request.usages)?;
+        let csr = Csr::parse(request.csr).map_err(Refusal::Csr)?;
+        check_subject(csr.subject(), request.node)?;
+        let key_hash = Sha256Hash::of(csr.spki());
+        let claim = match request.by {
+            By::Token if self.protect_names => Claim::Free(now),
+            _ => Claim::Any,
+        };
+        if claim != Claim::Any {
+            let held = self
+                .store
+                .node(request.node)
+                .await
+                .map_err(Refusal::Store)?;
+            if !claim.allows(held.as_ref(), &key_hash) {
+                return Err(Refusal::NameTaken);
+            }
+        }
+        let certificate = self.sign(&csr, request.node, now)?;
+        let not_after = certificate.not_after();
+        let record = NodeRecord {
+            key_hash,
+            not_after,
+            serial: certificate.serial(),
+        };
+        match self.store.record_node(request.node, record, claim).await {
+            Ok(Recorded::Stored(replaced)) => Ok(Issued {
+                certificate,
+                key_hash,
+                replaced,
+            }),
+            Ok(Recorded::Taken) => Err(Refusal::NameTaken),
+            Err(error) => Err(Refusal::Store(error)),
+        }
+    }
+
+    /// Whether `certificate` proves that its holder is `node`: by our CA, valid now, made for
+    /// clients, and of exactly this name.
+    pub fn authorize_certificate(
+        &self,
+        certificate: &Certificate,
+        node: &NodeName,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.check_chain(certificate, now)?;
+        match certificate.subject().node_name() {
+            Some(name) if name == *node => Ok(()),
+            _ => Err(Refusal::CertificateName),
+        }
+    }
+
+    /// As `authorize_certificate`, with the operator's exception for legacy certificates.
+    async fn authorize_renewal(
+        &self,
+        certificate: &Certificate,
+        node: &NodeName,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if !certificate.subject().is_legacy_edge() {
+            return self.authorize_certificate(certificate, node, now);
+        }
+        self.check_chain(certificate, now)?;
+        let allowed = match self.legacy {
+            LegacyCertificates::Refused => false,
+            LegacyCertificates::Rotate => self
+                .store
+                .node(node)
+                .await
+                .map_err(Refusal::Store)?
+                .is_some(),
+            LegacyCertificates::Full => true,
+        };
+        if !allowed {
+            return Err(Refusal::Legacy);
+        }
+        let serial = certificate.serial();
+        warn!("the legacy certificate {serial} is exchanged for one of node {node}");
+        Ok(())
+    }
+
+    fn check_chain(&self, certificate: &Certificate, now: Timestamp) -> Result<(), Refusal> {
+        chain::verify_client(certificate, std::slice::from_ref(&self.ca), now)
+            .map_err(Refusal::Certificate)
+    }
+
+    fn sign(&self, csr: &Csr, node: &NodeName, now: Timestamp) -> Result<Certificate, Refusal> {
+        let end = now.plus(self.lifetime).min(self.ca.not_after());
+        if end <= now {
+            let not_after = self.ca.not_after();
+            return Err(Refusal::Signing(PkiError::Expired { not_after, now }));
+        }
+        self.issuer
+            .client(csr.spki(), &Subject::node(node), now.minus(BACKDATE), end)
+            .map_err(Refusal::Signing)
+    }
+}
+
+/// Go's numbers: 2 is clientAuth. More may be asked for; nothing else is given.
+fn check_usages(header: Option<&str>) -> Result<(), Refusal> {
+    let header = header.unwrap_or_default().trim();
+    if header.is_empty() {
+        return Ok(());
+    }
+    let usages: Vec<i64> = serde_json::from_str(header).map_err(|_| Refusal::Usages)?;
+    if usages.contains(&CLIENT_AUTH) {
+        Ok(())
+    } else {
+        Err(Refusal::Usages)
+    }
+}
+
+/// The node's own subject, or the one that edges before 1.16 send all their life.
+fn check_subject(subject: &Subject, node: &NodeName) -> Result<(), Refusal> {
+    match subject.node_name() {
+        Some(name) if name == *node => Ok(()),
+        Some(_) => Err(Refusal::NodeName),
+        None if subject.is_legacy_edge() => Ok(()),
+        None => Err(Refusal::Subject),
+    }
+}
+
+const CLIENT_AUTH: i64 = 2;
+
+#[cfg(test)]
+#[path = "issue_tests.rs"]
+mod tests;

@@ -1,0 +1,243 @@
+//! The certificate authority: the CA, the serving certificate, and what is signed for whom.
+
+mod ca;
+mod error;
+mod issue;
+mod refusal;
+mod serving;
+
+pub mod tokens;
+
+#[cfg(test)]
+pub mod testing;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use ca::{Imported, import_ca};
+pub use error::AuthorityError;
+pub use issue::{By, IssueRequest, Issued};
+pub use refusal::Refusal;
+
+use crate::pki::certificate::Certificate;
+use crate::pki::issue::Issuer;
+use crate::pki::tls::ServingCell;
+use crate::store::{Store, StoreError};
+use crate::system::clock::Clock;
+use crate::system::files::Files;
+use crate::system::names::NodeName;
+use crate::system::root::Root;
+use serving::Names;
+use tokens::TokenKey;
+
+/// The CA of this cloud with all that it does. Share it in an `Arc`.
+pub struct Authority {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    ca: Certificate,
+    issuer: Issuer,
+    tokens: TokenKey,
+    cell: Arc<ServingCell>,
+    /// What the operator wants in the serving certificate.
+    names: Mutex<Names>,
+    /// One renewal of the serving certificate at a time.
+    renewal: smol::lock::Mutex<()>,
+    lifetime: Duration,
+    legacy: LegacyCertificates,
+    protect_names: bool,
+}
+
+/// What the operator decides.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Addresses and names under which devices reach this cloud (`advertiseAddress`).
+    pub advertised: Vec<String>,
+    /// More DNS names for the serving certificate (`dnsNames`).
+    pub dns_names: Vec<String>,
+    /// Of a device's certificate (`edgeCertSigningDuration`, there in days).
+    pub lifetime: Duration,
+    pub legacy: LegacyCertificates,
+    /// A token does not get a name that another key holds.
+    pub protect_names: bool,
+    /// The CA of a Go cloudcore, taken over when both files exist.
+    pub ca_files: PairFiles,
+    /// The serving pair of a Go cloudcore, taken over when it is by our CA and good enough.
+    pub serving_files: PairFiles,
+}
+
+impl Default for Options {
+    /// Upstream's defaults (docs/protocol.md).
+    fn default() -> Options {
+        Options {
+            advertised: Vec::new(),
+            dns_names: Vec::new(),
+            lifetime: 365 * DAY,
+            legacy: LegacyCertificates::Refused,
+            protect_names: false,
+            ca_files: PairFiles::new("/etc/kubeedge/ca/rootCA.crt", "/etc/kubeedge/ca/rootCA.key"),
+            serving_files: PairFiles::new(
+                "/etc/kubeedge/certs/server.crt",
+                "/etc/kubeedge/certs/server.key",
+            ),
+        }
+    }
+}
+
+/// Where a certificate and its key lie, before the root prefix is put in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl PairFiles {
+    pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> PairFiles {
+        PairFiles {
+            certificate: certificate.into(),
+            key: key.into(),
+        }
+    }
+
+    fn below(&self, root: &Root) -> PairFiles {
+        PairFiles::new(root.at(&self.certificate), root.at(&self.key))
+    }
+}
+
+/// What certificates of edges before KubeEdge 1.16 are good for: they name no node, so they prove
+/// only that their holder is some node of this cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LegacyCertificates {
+    #[default]
+    Refused,
+    /// They are exchanged for one that names the node, if its name is known here.
+    Rotate,
+    /// The name may be new here; and the hub lets such an edge connect.
+    Full,
+}
+
+impl FromStr for LegacyCertificates {
+    type Err = AuthorityError;
+
+    fn from_str(text: &str) -> Result<LegacyCertificates, AuthorityError> {
+        match text {
+            "false" | "" => Ok(LegacyCertificates::Refused),
+            "rotate" => Ok(LegacyCertificates::Rotate),
+            "full" => Ok(LegacyCertificates::Full),
+            _ => Err(AuthorityError::LegacyWord(text.to_owned())),
+        }
+    }
+}
+
+impl Authority {
+    /// Loads the CA, takes one over or makes one, in this order; and sees to the serving
+    /// certificate.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        files: &Files,
+        root: &Root,
+        clock: &Clock,
+        options: Options,
+    ) -> Result<Authority, AuthorityError> {
+        let pair = ca::open(&*store, files, &options.ca_files.below(root), clock).await?;
+        let ca = pair.certificate().clone();
+        let issuer = Issuer::new(ca.clone(), pair.key().clone())?;
+        let tokens = TokenKey::new(&ca, pair.key());
+        let wanted = Names::new(&options.advertised, &options.dns_names);
+        let given = options.serving_files.below(root);
+        let serving =
+            serving::open(&*store, files, &given, &issuer, &ca, &wanted, clock.now()).await?;
+        let cell = ServingCell::new(serving.certificate(), serving.key())?;
+        Ok(Authority {
+            store,
+            clock: clock.clone(),
+            ca,
+            issuer,
+            tokens,
+            cell,
+            names: Mutex::new(wanted),
+            renewal: smol::lock::Mutex::new(()),
+            lifetime: options.lifetime,
+            legacy: options.legacy,
+            protect_names: options.protect_names,
+        })
+    }
+
+    pub fn ca(&self) -> &Certificate {
+        &self.ca
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub fn legacy(&self) -> LegacyCertificates {
+        self.legacy
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// What the listeners serve with; it follows every renewal.
+    pub fn serving(&self) -> Arc<ServingCell> {
+        self.cell.clone()
+    }
+
+    /// The serving certificate in use.
+    pub fn serving_certificate(&self) -> Certificate {
+        self.cell.certificate()
+    }
+
+    /// Makes a new serving certificate when an address or name is missing in the one in use, or
+    /// less than 30 % of its life is left; true when it did. To be called every hour or so, and
+    /// when addresses change.
+    pub async fn refresh_serving(&self) -> Result<bool, AuthorityError> {
+        let _one_at_a_time = self.renewal.lock().await;
+        let now = self.clock.now();
+        let wanted = self.names().clone().with_local();
+        if serving::fault(&self.cell.certificate(), &self.ca, &wanted, now).is_none() {
+            return Ok(false);
+        }
+        let pair = serving::make(&self.issuer, &self.ca, &wanted, now)?;
+        self.store.save_serving(&pair).await?;
+        self.cell.set(pair.certificate(), pair.key())?;
+        Ok(true)
+    }
+
+    /// Wants more addresses or names in the serving certificate, until the next start: what is to
+    /// stay has to be in the configuration too.
+    pub async fn add_names(&self, names: &[String]) -> Result<bool, AuthorityError> {
+        self.names().add(names);
+        self.refresh_serving().await
+    }
+
+    /// Whether `name` belongs to another key than that of the caller's certificate, whose
+    /// possession the TLS handshake has shown.
+    pub async fn is_taken(
+        &self,
+        name: &NodeName,
+        caller: Option<&Certificate>,
+    ) -> Result<bool, StoreError> {
+        let record = self.store.node(name).await?;
+        let key = caller.map(Certificate::spki_hash);
+        Ok(record.is_some_and(|record| key != Some(record.key_hash)))
+    }
+
+    pub(crate) fn token_key(&self) -> &TokenKey {
+        &self.tokens
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long to wait for the disk.
+const DISK_DEADLINE: Duration = Duration::from_secs(30);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Certificates begin this much before they are made, for devices whose clock lags.
+const BACKDATE: Duration = Duration::from_secs(5 * 60);

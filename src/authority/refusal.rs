@@ -1,0 +1,118 @@
+//! The answers to requests that get no certificate.
+
+use std::fmt;
+
+use super::tokens::TokenRefusal;
+use crate::pki::PkiError;
+use crate::store::StoreError;
+
+/// Why no certificate is issued. The text is what the sender reads.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The client certificate does not count: another CA, not now, not for clients.
+    Certificate(PkiError),
+    /// The client certificate is not this node's.
+    CertificateName,
+    /// The request can't be read, or is not signed with its own P-256 or P-384 key.
+    Csr(PkiError),
+    /// The client certificate names no node, and such are not allowed.
+    Legacy,
+    /// Another key holds the name, and names are protected.
+    NameTaken,
+    /// There is no node name, or it is not the request's.
+    NodeName,
+    /// Signing failed, which is our fault.
+    Signing(PkiError),
+    /// The certificate could not be recorded, so nobody gets it.
+    Store(StoreError),
+    /// The request asks for a subject that no node has.
+    Subject,
+    Token(TokenRefusal),
+    /// The usages that are asked for can't be read, or clientAuth is not among them.
+    Usages,
+}
+
+impl Refusal {
+    /// The HTTP status to answer with.
+    pub fn status(&self) -> u16 {
+        match self {
+            Refusal::Csr(_) | Refusal::Subject | Refusal::Usages => 400,
+            Refusal::Certificate(_)
+            | Refusal::CertificateName
+            | Refusal::Legacy
+            | Refusal::Token(_) => 401,
+            Refusal::NodeName => 403,
+            Refusal::NameTaken => 409,
+            Refusal::Signing(_) => 500,
+            Refusal::Store(_) => 503,
+        }
+    }
+
+    /// A short label for counters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::Certificate(_) => "certificate",
+            Refusal::CertificateName => "certificate-name",
+            Refusal::Csr(_) => "csr",
+            Refusal::Legacy => "legacy-certificate",
+            Refusal::NameTaken => "name-taken",
+            Refusal::NodeName => "node-name",
+            Refusal::Signing(_) => "signing",
+            Refusal::Store(_) => "store",
+            Refusal::Subject => "subject",
+            Refusal::Token(refusal) => refusal.reason(),
+            Refusal::Usages => "usages",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Certificate(error) => write!(f, "the client certificate is refused: {error}"),
+            Refusal::CertificateName => {
+                f.write_str("the client certificate is not that of the node in the request")
+            }
+            Refusal::Csr(error) => write!(f, "the certificate request is refused: {error}"),
+            Refusal::Legacy => f.write_str(
+                "the client certificate names no node: join again with a token, or allow \
+                 legacyCertificates on the cloud",
+            ),
+            Refusal::NameTaken => f.write_str(
+                "another key holds this node name: choose another name, or have it freed on the \
+                 cloud",
+            ),
+            Refusal::NodeName => f.write_str("node name does not match the request"),
+            // The cause is for our log, not for whoever asks.
+            Refusal::Signing(_) => f.write_str("the cloud can't sign now: see its log"),
+            Refusal::Store(_) => f.write_str("the cloud can't record certificates now: try later"),
+            Refusal::Subject => f.write_str(
+                "the certificate request's subject is not O=system:nodes, CN=system:node:NAME: \
+                 make one that is",
+            ),
+            Refusal::Token(refusal) => refusal.fmt(f),
+            Refusal::Usages => {
+                f.write_str("ExtKeyUsages is not a list of numbers with 2 (clientAuth) in it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Refusal::Certificate(error) | Refusal::Csr(error) | Refusal::Signing(error) => {
+                Some(error)
+            }
+            Refusal::Store(error) => Some(error),
+            Refusal::Token(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+impl From<TokenRefusal> for Refusal {
+    fn from(refusal: TokenRefusal) -> Refusal {
+        Refusal::Token(refusal)
+    }
+}
