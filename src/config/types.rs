@@ -186,7 +186,7 @@ impl<'a> Type<'a> {
             .map(str::to_owned)
             .ok_or_else(|| {
                 format!(
-                    "there is no field {}: see edgecore --defaultconfig",
+                    "there is no field {}: --defaultconfig shows what there is",
                     name.text
                 )
             })
