@@ -1,7 +1,10 @@
 //! KubeEdge for small devices: the floors of the house, the upper ones first.
 #![forbid(unsafe_code)]
 
+pub mod applet;
+
 // Top floor: the roles; they never import each other.
+pub mod keadm;
 
 // Middle floor: what two roles share.
 pub mod authority;

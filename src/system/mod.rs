@@ -1,8 +1,11 @@
 //! What the operating system gives us, behind names that tests can replace.
 
+pub mod args;
 pub mod blocking;
+pub mod build;
 pub mod cause;
 pub mod clock;
+pub mod console;
 pub mod exit;
 pub mod facts;
 pub mod files;

@@ -1,0 +1,294 @@
+//! `completion`: scripts that let a shell complete commands and flags, made from the one table.
+
+use std::cmp::Reverse;
+
+use argh::{ArgsInfo, FlagInfoKind, FromArgs};
+
+use super::{COMMANDS, Command, Group, ROLES};
+use crate::system::args::{self, Spec};
+use crate::system::host::Host;
+use crate::system::{console, exit};
+
+pub static COMMAND: Command = Command {
+    name: "completion",
+    group: Group::Anywhere,
+    summary: "print completions for bash, zsh or fish",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+/// which shell
+#[derive(FromArgs, ArgsInfo)]
+struct Flags {
+    /// bash, zsh or fish
+    #[argh(positional)]
+    shell: String,
+}
+
+fn run(args: &[String], _host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, args) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let script = match given.flags.shell.as_str() {
+        "bash" => bash(),
+        "zsh" => zsh(),
+        "fish" => fish(),
+        _ => {
+            console::complain(SPEC.name, "there are completions for bash, zsh and fish");
+            return exit::USAGE;
+        }
+    };
+    console::out(&script);
+    exit::OK
+}
+
+/// One command as a shell sees it.
+struct Entry {
+    words: &'static str,
+    summary: &'static str,
+    flags: Vec<Flag>,
+}
+
+struct Flag {
+    long: String,
+    short: Option<char>,
+    value: bool,
+    about: &'static str,
+}
+
+/// The longest names first, so that `reset edge` is found before `reset`.
+fn entries() -> Vec<Entry> {
+    let mut entries: Vec<Entry> = COMMANDS
+        .iter()
+        .map(|command| Entry {
+            words: command.name,
+            summary: command.summary,
+            flags: flags(command),
+        })
+        .collect();
+    entries.sort_by_key(|entry| Reverse(entry.words.split(' ').count()));
+    entries
+}
+
+fn flags(command: &Command) -> Vec<Flag> {
+    let info = (command.info)();
+    let spelled = |long: &str| {
+        let bare = long.trim_start_matches("--");
+        let theirs = command
+            .spec
+            .spellings
+            .iter()
+            .find(|(_, ours)| *ours == bare);
+        theirs.map_or(bare, |(theirs, _)| theirs).to_owned()
+    };
+    let shown = info.flags.iter().filter(|flag| !flag.hidden);
+    shown
+        .map(|flag| Flag {
+            long: spelled(flag.long),
+            short: flag.short,
+            value: matches!(flag.kind, FlagInfoKind::Option { .. }),
+            about: flag.description,
+        })
+        .collect()
+}
+
+fn long_flags(entry: &Entry) -> String {
+    let longs = entry.flags.iter().map(|flag| format!("--{}", flag.long));
+    longs.collect::<Vec<_>>().join(" ")
+}
+
+/// The words that may follow the words so far, where these are no whole command line yet.
+fn next_words(entries: &[Entry], so_far: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for entry in entries {
+        let rest = match so_far {
+            "" => Some(entry.words),
+            _ => entry
+                .words
+                .strip_prefix(so_far)
+                .and_then(|it| it.strip_prefix(' ')),
+        };
+        let next = rest.and_then(|rest| rest.split(' ').next());
+        words.extend(next.filter(|next| !words.contains(next)));
+    }
+    words.join(" ")
+}
+
+/// Every beginning of a command of several words, such as `reset`.
+fn beginnings(entries: &[Entry]) -> Vec<&'static str> {
+    let mut all: Vec<&str> = Vec::new();
+    for (beginning, _) in entries
+        .iter()
+        .filter_map(|entry| entry.words.rsplit_once(' '))
+    {
+        if !all.contains(&beginning) {
+            all.push(beginning);
+        }
+    }
+    all
+}
+
+fn bash() -> String {
+    let entries = entries();
+    let roles = role_names();
+    let first = next_words(&entries, "");
+    let mut cases = format!("    'kubeedge:') words='{roles} {first}' ;;\n");
+    cases.push_str(&format!("    *:) words='{first}' ;;\n"));
+    for beginning in beginnings(&entries) {
+        let own = entries.iter().find(|entry| entry.words == beginning);
+        let flags = own.map(long_flags).unwrap_or_default();
+        let next = next_words(&entries, beginning);
+        cases.push_str(&format!("    *:'{beginning}') words='{next} {flags}' ;;\n"));
+    }
+    for entry in &entries {
+        // The words of a beginning are above: the first case that fits counts.
+        let flags = long_flags(entry);
+        cases.push_str(&format!(
+            "    *:'{0}'|*:'{0} '*) words='{flags}' ;;\n",
+            entry.words
+        ));
+    }
+    BASH.replace("@CASES@", cases.trim_end())
+}
+
+/// zsh reads the script of bash through its own adapter.
+fn zsh() -> String {
+    format!("{ZSH_HEAD}{}", bash())
+}
+
+fn fish() -> String {
+    let entries = entries();
+    let mut script = String::from(FISH_HEAD);
+    for (role, about) in ROLES {
+        script.push_str(&format!(
+            "complete -c kubeedge -n '__kubeedge_at \"\"' -a {role} -d '{}'\n",
+            fish_quoted(about)
+        ));
+    }
+    for name in ["kubeedge", "keadm"] {
+        for entry in &entries {
+            let (before, last) = entry.words.rsplit_once(' ').unwrap_or(("", entry.words));
+            script.push_str(&format!(
+                "complete -c {name} -n '__kubeedge_at \"{before}\"' -a {last} -d '{}'\n",
+                fish_quoted(entry.summary)
+            ));
+            for flag in &entry.flags {
+                let short = flag
+                    .short
+                    .map(|short| format!(" -s {short}"))
+                    .unwrap_or_default();
+                let value = if flag.value { " -r" } else { "" };
+                script.push_str(&format!(
+                    "complete -c {name} -n '__kubeedge_in \"{}\"'{short} -l {}{value} -d '{}'\n",
+                    entry.words,
+                    flag.long,
+                    fish_quoted(flag.about)
+                ));
+            }
+        }
+    }
+    script
+}
+
+fn fish_quoted(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\'', "\\'")
+}
+
+fn role_names() -> String {
+    let names = ROLES.iter().map(|(name, _)| *name);
+    names.collect::<Vec<_>>().join(" ")
+}
+
+static SPEC: Spec = Spec {
+    name: "kubeedge completion",
+    about: "Prints a script that completes commands and flags of kubeedge and keadm.",
+    examples: &[
+        "source <(kubeedge completion bash)",
+        "kubeedge completion fish > ~/.config/fish/completions/kubeedge.fish",
+    ],
+    spellings: &[],
+    ignored: &[],
+};
+
+const BASH: &str = r#"# completion for kubeedge and keadm; files are offered where nothing is known
+_kubeedge() {
+  local name="${COMP_WORDS[0]##*/}" current="${COMP_WORDS[COMP_CWORD]}" so_far='' word words=''
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case "$word" in
+      -*) ;;
+      keadm) [ -z "$so_far" ] && [ "$name" = kubeedge ] && name=keadm ;;
+      *) so_far="${so_far:+$so_far }$word" ;;
+    esac
+  done
+  case "$name:$so_far" in
+@CASES@
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o default -F _kubeedge kubeedge keadm
+"#;
+
+const ZSH_HEAD: &str = "#compdef kubeedge keadm
+(( $+functions[compdef] )) || { autoload -U +X compinit && compinit }
+autoload -U +X bashcompinit && bashcompinit
+";
+
+const FISH_HEAD: &str = r#"# completion for kubeedge and keadm
+function __kubeedge_words
+  set -l words (commandline -opc)[2..-1]
+  set words (string match -v -- '-*' $words)
+  if test (count $words) -gt 0; and test $words[1] = keadm
+    set -e words[1]
+  end
+  string join ' ' -- $words
+end
+function __kubeedge_at
+  set -l words (__kubeedge_words)
+  test "$words" = "$argv[1]"
+end
+function __kubeedge_in
+  set -l words (__kubeedge_words)
+  string match -q -- "$argv[1]*" "$words"
+end
+complete -c kubeedge -f
+complete -c keadm -f
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_every_script() {
+        for script in [bash(), zsh(), fish()] {
+            for command in COMMANDS {
+                assert!(script.contains(command.name), "{} is missing", command.name);
+            }
+            assert!(script.contains("output"), "flags are missing");
+        }
+    }
+
+    #[test]
+    fn quotes_can_not_break_out() {
+        assert_eq!(fish_quoted(r"the device's \n"), r"the device\'s \\n");
+        for entry in entries() {
+            assert!(!long_flags(&entry).contains('\''));
+        }
+    }
+
+    #[test]
+    fn words_that_follow() {
+        let entry = |words| Entry {
+            words,
+            summary: "",
+            flags: Vec::new(),
+        };
+        let entries = [entry("certs check"), entry("certs renew"), entry("reset")];
+        assert_eq!(next_words(&entries, ""), "certs reset");
+        assert_eq!(next_words(&entries, "certs"), "check renew");
+        assert_eq!(next_words(&entries, "reset"), "");
+        assert_eq!(beginnings(&entries), ["certs"]);
+    }
+}

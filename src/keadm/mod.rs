@@ -1,0 +1,230 @@
+//! The operator's tool: the table of its commands, and the way from words to one of them.
+
+mod completion;
+pub mod help;
+pub mod links;
+pub mod out;
+mod version;
+
+use crate::system::args::{Info, Spec, nearest};
+use crate::system::host::Host;
+use crate::system::{console, exit};
+
+/// One command, as it stands in its file.
+pub struct Command {
+    /// Its words, such as `join` or `reset edge`.
+    pub name: &'static str,
+    pub group: Group,
+    /// One line for the overall screen.
+    pub summary: &'static str,
+    pub spec: &'static Spec,
+    /// Its flags.
+    pub info: fn() -> Info,
+    /// Gets what follows its name; returns the exit code.
+    pub run: fn(&[String], &Host) -> u8,
+}
+
+/// Where a command is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Cloud,
+    Edge,
+    Anywhere,
+}
+
+/// All there are, in the order of the overall screen.
+pub static COMMANDS: &[&Command] = &[&version::COMMAND, &completion::COMMAND, &help::COMMAND];
+
+/// The names under which this executable answers besides its own, with what each is.
+pub const ROLES: &[(&str, &str)] = &[(
+    "keadm",
+    "the operator's tool: every command above, as keadm COMMAND",
+)];
+
+/// Runs the command that the words begin with.
+pub fn run(words: &[String], host: &Host) -> u8 {
+    // What stands before the command belongs to every command: it goes behind its name.
+    let (before, words) = words.split_at(leading_flags(words));
+    if let Some(flag) = before
+        .iter()
+        .find(|flag| flag.starts_with('-') && !leads(flag))
+    {
+        let name = flag.split('=').next().unwrap_or_default();
+        console::complain("kubeedge", &format!("unknown flag {name} before a command"));
+        return exit::USAGE;
+    }
+    let asks_help = before.iter().any(|flag| flag == "--help" || flag == "-h");
+    match words.first() {
+        Some(first) if !asks_help => match find(words) {
+            Found::Command(command, count) => {
+                let args = [before, &words[count..]].concat();
+                (command.run)(&args, host)
+            }
+            Found::Group(names) => incomplete(first, &names, &words[1..]),
+            Found::Nothing => unknown(first),
+        },
+        _ if before.iter().any(|flag| flag == "--version") => version::short(),
+        _ => help::overall(),
+    }
+}
+
+/// Whether a command starts with this word.
+pub fn has(word: &str) -> bool {
+    COMMANDS.iter().any(|command| first_word(command) == word)
+}
+
+pub(crate) enum Found {
+    /// The command, and how many words name it.
+    Command(&'static Command, usize),
+    /// The word only introduces these.
+    Group(Vec<&'static str>),
+    Nothing,
+}
+
+/// The command whose name is the longest beginning of the words.
+pub(crate) fn find(words: &[String]) -> Found {
+    let longest = COMMANDS
+        .iter()
+        .map(|command| (*command, command.name.split(' ').count()))
+        .filter(|(command, _)| {
+            let mut given = words.iter();
+            let mut name = command.name.split(' ');
+            name.all(|word| given.next().is_some_and(|given| given == word))
+        })
+        .max_by_key(|(_, count)| *count);
+    if let Some((command, count)) = longest {
+        return Found::Command(command, count);
+    }
+    let names = COMMANDS.iter().filter(|command| {
+        words
+            .first()
+            .is_some_and(|word| first_word(command) == word)
+    });
+    match names.map(|command| command.name).collect::<Vec<_>>() {
+        names if names.is_empty() => Found::Nothing,
+        names => Found::Group(names),
+    }
+}
+
+/// How many words at the beginning are flags, with their values.
+fn leading_flags(words: &[String]) -> usize {
+    let mut count = 0;
+    while let Some(word) = words.get(count).filter(|word| word.starts_with('-')) {
+        count += match word.as_str() {
+            "-v" | "--v" => 2,
+            _ => 1,
+        };
+    }
+    count.min(words.len())
+}
+
+/// Whether a flag may stand before a command.
+fn leads(flag: &str) -> bool {
+    let name = flag.split('=').next().unwrap_or_default();
+    ["--help", "-h", "--version", "--v"].contains(&name) || name.starts_with("-v")
+}
+
+fn incomplete(first: &str, names: &[&str], rest: &[String]) -> u8 {
+    let asked = rest.iter().any(|word| word == "--help" || word == "-h");
+    if asked {
+        help::list(names);
+        return exit::OK;
+    }
+    let list = names.join("\", \"");
+    let sentence = match rest.first() {
+        Some(word) => format!("there is no \"{first} {word}\"; there is \"{list}\""),
+        None => format!("say which: \"{list}\""),
+    };
+    console::complain("kubeedge", &sentence);
+    exit::USAGE
+}
+
+fn unknown(word: &str) -> u8 {
+    console::complain("keadm", &unknown_command(word, &[]));
+    exit::USAGE
+}
+
+/// The sentence for a word that is neither a command nor one of `more`.
+pub fn unknown_command(word: &str, more: &[&str]) -> String {
+    let mut known = more.to_vec();
+    known.extend(COMMANDS.iter().map(|command| first_word(command)));
+    known.dedup();
+    let shown: String = word.chars().take(40).collect();
+    let exist = known.join(", ");
+    match nearest(word, known.iter().copied()) {
+        Some(name) => {
+            format!("unknown command \"{shown}\": did you mean \"{name}\"? There are {exist}")
+        }
+        None => format!("unknown command \"{shown}\": there are {exist}"),
+    }
+}
+
+fn first_word(command: &Command) -> &'static str {
+    command.name.split(' ').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_command_explains_itself() {
+        let mut names = HashSet::new();
+        for command in COMMANDS {
+            assert!(
+                names.insert(command.name),
+                "{} is there twice",
+                command.name
+            );
+            let spec = command.spec;
+            assert_eq!(spec.name, format!("kubeedge {}", command.name));
+            assert!(spec.about.ends_with('.'), "{}", spec.name);
+            assert!(!spec.examples.is_empty(), "{} has no example", spec.name);
+            for example in spec.examples {
+                assert!(example.contains(command.name), "{example}");
+            }
+            assert!(!command.summary.ends_with('.') && command.summary.len() <= 58);
+        }
+    }
+
+    #[test]
+    fn flags_of_a_command_are_unambiguous() {
+        for command in COMMANDS {
+            let info = (command.info)();
+            let (mut longs, mut shorts) = (HashSet::new(), HashSet::from(['v', 'h']));
+            for flag in info.flags {
+                let long = flag.long.trim_start_matches("--").to_owned();
+                assert!(longs.insert(long), "{} of {}", flag.long, command.name);
+                assert!(flag.short.is_none_or(|short| shorts.insert(short)));
+            }
+            for ignored in command.spec.ignored.iter().copied().flatten() {
+                assert!(longs.insert(ignored.long.to_owned()), "{}", ignored.long);
+                assert!(ignored.short.is_none_or(|short| shorts.insert(short)));
+            }
+            for (theirs, ours) in command.spec.spellings {
+                assert!(
+                    longs.contains(*ours) && longs.insert(theirs.to_string()),
+                    "{theirs}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_name_wins() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(
+            matches!(find(&words("version -o json")), Found::Command(it, 1) if it.name == "version")
+        );
+        assert!(matches!(find(&words("verzion")), Found::Nothing));
+        assert!(matches!(find(&[]), Found::Nothing));
+    }
+
+    #[test]
+    fn an_unknown_command_gets_a_list_and_a_guess() {
+        assert!(unknown_command("verzion", &[]).contains("did you mean \"version\"?"));
+        assert!(unknown_command("xyzzy", &["keadm"]).contains("there are keadm, "));
+    }
+}

@@ -1,0 +1,141 @@
+//! Command lines: flags in pflag's spelling, read by argh, faults said in one sentence.
+
+mod help;
+mod nearest;
+mod normal;
+
+use std::error::Error;
+
+use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
+
+pub use help::text as help_text;
+pub use help::wrap;
+pub use nearest::nearest;
+
+use crate::system::{console, exit};
+
+/// What is known of a command besides its flags, which its argh type describes.
+pub struct Spec {
+    /// As typed after nothing else, such as `kubeedge join`.
+    pub name: &'static str,
+    /// What it does, in one sentence or a few.
+    pub about: &'static str,
+    /// Command lines that work.
+    pub examples: &'static [&'static str],
+    /// Other spellings of its flags, without dashes: `("toVersion", "to-version")`.
+    pub spellings: &'static [(&'static str, &'static str)],
+    /// Flags that are accepted and ignored.
+    pub ignored: &'static [&'static [Ignored]],
+}
+
+/// A flag that other programs understand and that has nothing to do here.
+pub struct Ignored {
+    pub long: &'static str,
+    pub short: Option<char>,
+    /// Whether a value follows.
+    pub value: bool,
+    /// Ends the sentence "--x has no effect here: …"; when empty nothing is said.
+    pub why: &'static str,
+}
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub struct Given<T> {
+    pub flags: T,
+    /// The level of `-v`; none when it was not given.
+    pub verbosity: Option<u8>,
+    /// What to tell about flags without effect, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Why a command does not start.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Help was asked for; this is it.
+    Help(String),
+    /// The sentence that says what is wrong.
+    Usage(String),
+}
+
+/// Reads the command line, prints help, faults and notes; the error is the exit code to end with.
+pub fn enter<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Given<T>, u8> {
+    match parse(spec, args) {
+        Ok(given) => {
+            for note in &given.notes {
+                console::complain(spec.name, note);
+            }
+            Ok(given)
+        }
+        Err(Stop::Help(text)) => {
+            console::out(&text);
+            Err(exit::OK)
+        }
+        Err(Stop::Usage(sentence)) => {
+            console::complain(spec.name, &sentence);
+            Err(exit::USAGE)
+        }
+    }
+}
+
+/// As `enter`, without printing.
+pub fn parse<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Given<T>, Stop> {
+    let info = T::get_args_info();
+    let normal = normal::read(spec, &info, args).map_err(Stop::Usage)?;
+    if normal.help {
+        return Err(Stop::Help(help::text(spec, &info)));
+    }
+    normal.check_completeness(&info).map_err(Stop::Usage)?;
+    let words = normal.for_argh();
+    let flags = T::from_args(&[spec.name], &words)
+        .map_err(|refusal| Stop::Usage(normal.explain(&refusal.output)))?;
+    Ok(Given {
+        flags,
+        verbosity: normal.verbosity,
+        notes: normal.notes,
+    })
+}
+
+/// Prints why a command failed, with the chain of causes from `-v 1` on; returns `code`.
+pub fn fail(name: &str, error: &dyn Error, verbosity: Option<u8>, code: u8) -> u8 {
+    console::complain(name, &error.to_string());
+    if verbosity.unwrap_or(0) > 0 {
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            console::complain(name, &format!("because of: {error}"));
+            cause = error.source();
+        }
+    }
+    code
+}
+
+/// The flags of a type, for help and completion tables.
+pub type Info = CommandInfoWithArgs;
+
+/// Flags of klog that a daemon accepts without acting on them: the log goes to stderr, always.
+pub const KLOG: &[Ignored] = &[
+    quiet("vmodule", true),
+    quiet("log-flush-frequency", true),
+    quiet("log-backtrace-at", true),
+    quiet("log-dir", true),
+    quiet("log-file", true),
+    quiet("log-file-max-size", true),
+    quiet("stderrthreshold", true),
+    quiet("logtostderr", false),
+    quiet("alsologtostderr", false),
+    quiet("one-output", false),
+    quiet("skip-headers", false),
+    quiet("skip-log-headers", false),
+    quiet("add-dir-header", false),
+];
+
+const fn quiet(long: &'static str, value: bool) -> Ignored {
+    Ignored {
+        long,
+        short: None,
+        value,
+        why: "",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! One executable under all its names, started as a user does.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const KUBEEDGE: &str = env!("CARGO_BIN_EXE_kubeedge");
+
+fn run(argv: &[&str]) -> Output {
+    let mut command = Command::new(KUBEEDGE);
+    command.arg0(argv[0]).args(&argv[1..]);
+    command.env_remove("KUBEEDGE_ROOT");
+    command.output().expect("the executable starts")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// A folder of this test alone, empty at its start.
+fn folder(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("the folder is made");
+    path
+}
+
+#[test]
+fn version_by_every_name() {
+    for argv in [
+        &["kubeedge", "version", "-o", "short"][..],
+        &["kubeedge", "keadm", "version", "--output=short"],
+        &["kubeedge", "-v", "2", "version", "-oshort"],
+        &["kubeedge", "version", "-o=short", "--v=4"],
+        &["keadm", "version", "--output", "short"],
+        &["keadm", "--version"],
+        &["/usr/local/bin/keadm", "-v=2", "version", "-o", "short"],
+        &["kubeedge-0.1.0-armv7", "version", "-o", "short"],
+    ] {
+        let output = run(argv);
+        assert_eq!(
+            stdout(&output),
+            "v1.23.1\n",
+            "{argv:?}: {}",
+            stderr(&output)
+        );
+        assert_eq!(code(&output), 0, "{argv:?}");
+        assert_eq!(stderr(&output), "", "{argv:?}");
+    }
+}
+
+#[test]
+fn version_in_json_has_the_keys_of_keadm() {
+    let output = run(&["keadm", "version", "-o", "json"]);
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(facts["gitVersion"], "v1.23.1");
+    assert_eq!(facts["version"], env!("CARGO_PKG_VERSION"));
+    assert!(
+        facts["target"]
+            .as_str()
+            .is_some_and(|target| target.contains("-linux-"))
+    );
+    let line = stdout(&run(&["kubeedge", "--version"]));
+    assert!(
+        line.starts_with(concat!("kubeedge ", env!("CARGO_PKG_VERSION"), " ")),
+        "{line}"
+    );
+}
+
+#[test]
+fn help_is_the_same_by_every_way() {
+    let whole = stdout(&run(&["kubeedge", "--help"]));
+    assert!(whole.contains("\nCommands for either:\n"), "{whole}");
+    for argv in [
+        &["kubeedge"][..],
+        &["kubeedge", "-h"],
+        &["kubeedge", "help"],
+        &["keadm"],
+        &["keadm", "--help"],
+        &["keadm", "help"],
+        &["/x/y/kubeedge-0.1.0-armv7"],
+    ] {
+        let output = run(argv);
+        assert_eq!(
+            (code(&output), stdout(&output)),
+            (0, whole.clone()),
+            "{argv:?}"
+        );
+    }
+}
+
+#[test]
+fn every_command_of_the_list_explains_itself_with_an_example() {
+    let list = stdout(&run(&["kubeedge", "--list"]));
+    assert!(list.lines().any(|name| name == "version"), "{list}");
+    for name in list.lines() {
+        let words: Vec<&str> = name.split(' ').collect();
+        let by_flag = run(&[&["kubeedge"], &words[..], &["--help"]].concat());
+        let by_letter = run(&[&["kubeedge"], &words[..], &["-h"]].concat());
+        let by_help = run(&[&["kubeedge", "help"], &words[..]].concat());
+        let text = stdout(&by_flag);
+        assert_eq!(code(&by_flag), 0, "{name}");
+        assert_eq!(text, stdout(&by_letter), "{name} -h");
+        assert_eq!(text, stdout(&by_help), "help {name}");
+        assert!(
+            name == "keadm" || text.contains("Example:\n  "),
+            "{name}: {text}"
+        );
+    }
+}
+
+#[test]
+fn unknown_names_and_flags_are_usage_errors_in_one_line() {
+    for (argv, expected) in [
+        (
+            &["kubeedge", "verzion"][..],
+            "did you mean \"version\"? There are keadm, ",
+        ),
+        (
+            &["kubeedge", "xyzzy"],
+            "unknown command \"xyzzy\": there are keadm, ",
+        ),
+        (&["kubeedge", ""], "unknown command \"\": there are"),
+        (
+            &["keadm", "xyzzy"],
+            "keadm: unknown command \"xyzzy\": there are ",
+        ),
+        (&["kubeedge", "help", "xyzzy"], "unknown command \"xyzzy\""),
+        (
+            &["kubeedge", "version", "--outptu=json"],
+            "did you mean --output?",
+        ),
+        (&["kubeedge", "version", "-o"], "-o needs a value"),
+        (
+            &["kubeedge", "version", "-o", "xml"],
+            "--output is short, json or yaml",
+        ),
+        (
+            &["kubeedge", "version", "now"],
+            "unexpected argument \"now\"",
+        ),
+        (&["kubeedge", "completion"], "shell is missing"),
+        (&["kubeedge", "completion", "csh"], "bash, zsh and fish"),
+        (&["kubeedge", "version", "--root"], "--root needs a folder"),
+        (&["kubeedge", "--install"], "--install needs one folder"),
+        (
+            &["kubeedge", "--frob"],
+            "unknown flag --frob before a command",
+        ),
+    ] {
+        let output = run(argv);
+        let said = stderr(&output);
+        assert_eq!(code(&output), 64, "{argv:?}: {said}");
+        assert!(said.contains(expected), "{argv:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{argv:?}: {said}");
+        assert_eq!(stdout(&output), "", "{argv:?}");
+    }
+}
+
+#[test]
+fn an_argument_that_is_no_text_is_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let output = Command::new(KUBEEDGE)
+        .args([OsStr::new("version"), OsStr::from_bytes(b"\xff")])
+        .output()
+        .expect("the executable starts");
+    assert_eq!(code(&output), 64);
+    assert!(
+        stderr(&output).contains("argument 2 is not UTF-8"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_listener_that_goes_away_is_no_crash() {
+    let mut child = Command::new(KUBEEDGE)
+        .arg("--help")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the executable starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((code(&output), stderr(&output)), (0, String::new()));
+    let full = fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let output = Command::new(KUBEEDGE)
+        .arg("--help")
+        .stdout(full)
+        .output()
+        .expect("the executable starts");
+    assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+}
+
+#[test]
+fn install_makes_links_that_work_and_keeps_what_is_not_its_own() {
+    let dir = folder("install");
+    let at = dir.to_str().expect("UTF-8");
+    fs::write(dir.join("keadm"), "of another program").expect("a file");
+    let output = run(&["kubeedge", "--install", at]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("keadm: kept, as it is no link"),
+        "{}",
+        stdout(&output)
+    );
+    let kept = fs::read_to_string(dir.join("keadm")).expect("the file is still there");
+    assert_eq!(kept, "of another program");
+
+    let output = run(&["kubeedge", "--install", at, "--force"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let output = Command::new(dir.join("keadm"))
+        .args(["version", "-o", "short"])
+        .output()
+        .expect("the link works");
+    assert_eq!(stdout(&output), "v1.23.1\n");
+
+    let output = run(&["kubeedge", "--install", at]);
+    assert_eq!(code(&output), 0);
+    assert!(
+        stdout(&output)
+            .lines()
+            .all(|line| line.ends_with("was there already"))
+    );
+}
+
+#[test]
+fn root_goes_before_paths() {
+    let root = folder("install-root");
+    let output = run(&[
+        "kubeedge",
+        "--install",
+        "/bin",
+        "--root",
+        root.to_str().expect("UTF-8"),
+    ]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(root.join("bin/keadm").is_symlink());
+    let root = folder("install-root-by-variable");
+    let output = Command::new(KUBEEDGE)
+        .args(["--install", "/bin"])
+        .env("KUBEEDGE_ROOT", &root)
+        .output()
+        .expect("the executable starts");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(root.join("bin/kubeedge").is_symlink());
+}
+
+#[test]
+fn completion_of_bash_completes() {
+    let script = folder("completion").join("kubeedge.bash");
+    let output = run(&["kubeedge", "completion", "bash"]);
+    fs::write(&script, &output.stdout).expect("the script is written");
+    let bash = |args: &[&str]| {
+        Command::new("bash")
+            .args(args)
+            .output()
+            .expect("bash starts")
+    };
+    let path = script.to_str().expect("UTF-8");
+    let check = bash(&["--norc", "-n", path]);
+    assert!(check.status.success(), "{}", stderr(&check));
+    for (line, expected) in [
+        ("kubeedge ver", "version"),
+        ("/usr/bin/keadm ver", "version"),
+        ("kubeedge keadm ver", "version"),
+        ("kubeedge kead", "keadm"),
+        ("kubeedge version --ou", "--output"),
+        ("kubeedge help comp", ""),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ask = format!(
+            "source {path}; COMP_WORDS=({line}); COMP_CWORD={}; _kubeedge; echo \"${{COMPREPLY[*]}}\"",
+            words.len() - 1
+        );
+        let output = bash(&["--norc", "-c", &ask]);
+        assert_eq!(
+            stdout(&output).trim(),
+            expected,
+            "{line}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn completions_of_zsh_and_fish_name_both_programs() {
+    let zsh = stdout(&run(&["kubeedge", "completion", "zsh"]));
+    assert!(zsh.starts_with("#compdef kubeedge keadm\n"), "{zsh}");
+    let fish = stdout(&run(&["kubeedge", "completion", "fish"]));
+    let known = |line: &str| {
+        line.is_empty()
+            || line.starts_with("complete -c k")
+            || line.starts_with("  ")
+            || ["#", "function ", "end"]
+                .iter()
+                .any(|start| line.starts_with(start))
+    };
+    for line in fish.lines() {
+        assert!(known(line), "{line}");
+        assert_eq!(
+            line.replace("\\'", "").matches('\'').count() % 2,
+            0,
+            "{line}"
+        );
+    }
+}
