@@ -17,10 +17,17 @@ pub struct Applet {
 }
 
 /// All there are in this build; `keadm::ROLES` says what each is.
-pub static APPLETS: &[Applet] = &[Applet {
-    name: "keadm",
-    run: keadm::run,
-}];
+pub static APPLETS: &[Applet] = &[
+    Applet {
+        name: "keadm",
+        run: keadm::run,
+    },
+    #[cfg(feature = "edge")]
+    Applet {
+        name: "edgecore",
+        run: crate::edgecore::run,
+    },
+];
 
 /// Runs what the words of a command line ask for, the program's own name first.
 pub fn run(argv: impl Iterator<Item = OsString>) -> u8 {

@@ -163,8 +163,10 @@ impl Authority {
             let not_after = self.ca.not_after();
             return Err(Refusal::Signing(PkiError::Expired { not_after, now }));
         }
+        // A certificate that is renewed at a share of its life must not be born past that point.
+        let start = now.minus(BACKDATE.min(self.lifetime));
         self.issuer
-            .client(csr.spki(), &Subject::node(node), now.minus(BACKDATE), end)
+            .client(csr.spki(), &Subject::node(node), start, end)
             .map_err(Refusal::Signing)
     }
 }

@@ -15,6 +15,9 @@ pub mod yaml;
 
 use std::fmt;
 
+/// No configuration file is larger, in bytes.
+pub const MAX_FILE: usize = builder::MAX_BYTES;
+
 /// What can be wrong with a configuration file, or with a wish to change one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {

@@ -36,10 +36,17 @@ pub enum Group {
 pub static COMMANDS: &[&Command] = &[&version::COMMAND, &completion::COMMAND, &help::COMMAND];
 
 /// The names under which this executable answers besides its own, with what each is.
-pub const ROLES: &[(&str, &str)] = &[(
-    "keadm",
-    "the operator's tool: every command above, as keadm COMMAND",
-)];
+pub const ROLES: &[(&str, &str)] = &[
+    (
+        "keadm",
+        "the operator's tool: every command above, as keadm COMMAND",
+    ),
+    #[cfg(feature = "edge")]
+    (
+        "edgecore",
+        "the edge side: certificate, tunnel to the cloud, renewal",
+    ),
+];
 
 /// Runs the command that the words begin with.
 pub fn run(words: &[String], host: &Host) -> u8 {

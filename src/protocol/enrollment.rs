@@ -272,9 +272,9 @@ impl CertificateApi {
     fn failed(&self, error: ureq::Error) -> EnrollError {
         let endpoint = self.endpoint.clone();
         if let ureq::Error::Io(io) = &error
-            && let Some(tls) = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>())
+            && let Some(fault) = tls::tls_error(io)
         {
-            let cause = tls::explain(tls, &endpoint.to_string());
+            let cause = tls::explain(fault, &endpoint.to_string());
             return EnrollError::Tls { endpoint, cause };
         }
         EnrollError::Unreachable {

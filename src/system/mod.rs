@@ -20,3 +20,4 @@ pub mod root;
 pub mod scratch;
 pub mod service;
 pub mod signals;
+pub mod socket;

@@ -11,7 +11,6 @@ use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{self};
 use async_tungstenite::{WebSocketReceiver, WebSocketSender, WebSocketStream};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use smol::net::TcpStream;
 use smol::stream::StreamExt;
 
@@ -22,7 +21,7 @@ use super::{
 };
 use crate::pki::tls;
 use crate::protocol::message::Message;
-use crate::system::names::{Endpoint, Host, NodeName};
+use crate::system::names::{Endpoint, NodeName};
 
 /// What an edge asks for.
 #[derive(Clone, Debug)]
@@ -59,11 +58,7 @@ pub async fn secure(
     config: Arc<ClientConfig>,
     endpoint: &Endpoint,
 ) -> Result<Secured, TunnelError> {
-    let name = match &endpoint.host {
-        Host::Ip(address) => ServerName::from(*address),
-        Host::Name(name) => ServerName::try_from(name.clone())
-            .map_err(|_| TunnelError::Tls(format!("{name} is no host name")))?,
-    };
+    let name = tls::server_name(&endpoint.host).map_err(|e| TunnelError::Tls(e.to_string()))?;
     let secured = futures_rustls::TlsConnector::from(config)
         .connect(name, stream)
         .await;
@@ -221,7 +216,7 @@ fn lost(error: io::Error, endpoint: &Endpoint) -> TunnelError {
 fn ended(error: Error, limit: usize) -> TunnelError {
     match error {
         Error::Io(e) if e.kind() == io::ErrorKind::QuotaExceeded => TunnelError::OverBudget,
-        Error::Io(e) => match e.get_ref().and_then(|i| i.downcast_ref::<rustls::Error>()) {
+        Error::Io(e) => match tls::tls_error(&e) {
             Some(fault) => TunnelError::Tls(fault.to_string()),
             None => TunnelError::Lost(e),
         },

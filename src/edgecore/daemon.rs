@@ -1,0 +1,164 @@
+//! The running edgecore: one executor thread, the sockets, the signals, and the edge's life.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::future::or;
+use smol::{LocalExecutor, Timer};
+
+use super::control::Sockets;
+use super::edge::{Edge, pause};
+use super::life::live;
+use super::settings::Settings;
+use super::state::State;
+use super::watchdog;
+use crate::protocol::control::{EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState};
+use crate::system::blocking::{self, Kind};
+use crate::system::exit;
+use crate::system::files::FileError;
+use crate::system::host::Host;
+use crate::system::notify;
+use crate::system::signals::{Request, Signals};
+
+/// Runs until SIGTERM or SIGINT; returns the exit code.
+pub fn run(host: &Host, config: &Path) -> u8 {
+    let settings = match Settings::load(host, config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            log::error!("{error}");
+            return exit::CONFIG;
+        }
+    };
+    let lock = host.root.at(LOCK);
+    let held = lock
+        .parent()
+        .map_or(Ok(true), |folder| host.files.make_dir(folder, 0o755));
+    let _lock = match held.and_then(|_| host.files.lock(&lock)) {
+        Ok(lock) => lock,
+        Err(FileError::Locked { holder, .. }) => {
+            let who = holder.map_or(String::new(), |pid| format!(" (process {pid})"));
+            log::error!("another edgecore runs already{who}: stop it first");
+            return exit::FAILURE;
+        }
+        Err(error) => {
+            log::error!("{error}");
+            return exit::FAILURE;
+        }
+    };
+    let executor = Rc::new(LocalExecutor::new());
+    smol::block_on(executor.run(serve(host, settings, &executor)))
+}
+
+async fn serve(host: &Host, settings: Settings, executor: &Rc<LocalExecutor<'static>>) -> u8 {
+    let sockets = Sockets::bind(
+        &host.files,
+        &host.root.at(EDGE_STATUS_SOCKET),
+        &host.root.at(EDGE_SOCKET),
+    );
+    let (sockets, mut signals) = match (sockets, Signals::new()) {
+        (Ok(sockets), Ok(signals)) => (sockets, signals),
+        (Err(error), _) => {
+            log::error!("{error}");
+            return exit::FAILURE;
+        }
+        (_, Err(error)) => {
+            log::error!("cannot listen for signals: {error}");
+            return exit::FAILURE;
+        }
+    };
+    let state = State::new(
+        &host.clock,
+        settings.node.as_str(),
+        &settings.hub.to_string(),
+    );
+    notify::ready();
+    log::info!(
+        "edgecore {} for node {}",
+        env!("CARGO_PKG_VERSION"),
+        settings.node
+    );
+    wait_for_randomness().await;
+    let mut settings = settings;
+    loop {
+        let edge = Rc::new(Edge::new(
+            host.clone(),
+            settings.clone(),
+            state.clone(),
+            executor.clone(),
+        ));
+        state.belongs_to(settings.node.as_str(), &settings.hub.to_string());
+        let work = async {
+            or(live(&edge), or(sockets.serve(&edge), watchdog::tick())).await;
+            Next::Stop
+        };
+        let next = or(orders(&edge, &mut signals), work).await;
+        match next {
+            Next::Stop => {
+                state.enter(EdgeState::Stopping);
+                notify::stopping();
+                farewell(&edge).await;
+                log::info!("edgecore stopped");
+                return exit::OK;
+            }
+            Next::Restart(changed) => {
+                log::info!("the configuration changed: connecting anew");
+                farewell(&edge).await;
+                settings = *changed;
+            }
+        }
+    }
+}
+
+enum Next {
+    Stop,
+    Restart(Box<Settings>),
+}
+
+/// Waits for a signal or an order that changes the course of things.
+async fn orders(edge: &Edge, signals: &mut Signals) -> Next {
+    loop {
+        let signal = async { Some(signals.next().await) };
+        let reload = async {
+            edge.reload.wait().await;
+            None
+        };
+        match or(signal, reload).await {
+            Some(Request::Stop) => return Next::Stop,
+            Some(Request::Reload) | None => {}
+        }
+        match Settings::load(&edge.host, &edge.settings.config) {
+            Ok(settings) if settings != edge.settings => return Next::Restart(Box::new(settings)),
+            Ok(_) => edge.hurry.raise(),
+            // The running edge is better than none: it goes on with what it had.
+            Err(error) => edge.state.problem(&error, false),
+        }
+    }
+}
+
+/// Session tasks say goodbye to the hub when the life that held them is gone.
+async fn farewell(edge: &Edge) {
+    let gone = async {
+        while edge.sessions.get() > 0 {
+            edge.session_ended.wait().await;
+        }
+    };
+    or(gone, pause(FAREWELL)).await;
+}
+
+/// A device that just booted may have no randomness yet; reading it then blocks, so a helper
+/// thread waits and the executor goes on.
+async fn wait_for_randomness() {
+    let draw = || ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut [0; 1]);
+    while !matches!(
+        blocking::run(Kind::Disk, RANDOMNESS, draw).await,
+        Ok(Ok(()))
+    ) {
+        log::warn!("the system has no randomness yet: waiting for it");
+        Timer::after(Duration::from_secs(1)).await;
+    }
+}
+
+const LOCK: &str = "/run/kubeedge/edgecore.lock";
+const FAREWELL: Duration = Duration::from_secs(3);
+const RANDOMNESS: Duration = Duration::from_secs(20);

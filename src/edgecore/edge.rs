@@ -1,0 +1,245 @@
+//! What the parts of a running edgecore share: settings, clock, disk, state, identity.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::channel::{Receiver, Sender, bounded};
+use smol::{LocalExecutor, Timer};
+
+use super::identity::Identity;
+use super::settings::Settings;
+use super::state::State;
+use super::token::TokenSource;
+use crate::pki::PkiError;
+use crate::protocol::enrollment::{CertificateApi, EnrollError};
+use crate::system::blocking::{self, Blocked, Kind};
+use crate::system::host::Host;
+use crate::system::names::Endpoint;
+use crate::system::network::{self, NetError};
+
+/// One edgecore with one configuration.
+pub struct Edge {
+    pub host: Host,
+    pub settings: Settings,
+    pub state: State,
+    pub tokens: TokenSource,
+    pub executor: Rc<LocalExecutor<'static>>,
+    /// Set while the device has one.
+    pub identity: RefCell<Option<Identity>>,
+    /// Tells the hub that the identity changed.
+    pub renewed: Signal,
+    /// Somebody asks for a renewal now; the answer goes through the sender.
+    pub renew: (
+        Sender<Sender<Result<String, String>>>,
+        Receiver<Sender<Result<String, String>>>,
+    ),
+    /// Wakes whatever waits: a token or the network may have changed.
+    pub hurry: Signal,
+    /// Somebody asks to read the configuration again.
+    pub reload: Signal,
+    /// How many session tasks run, and a wake-up when one ends.
+    pub sessions: Cell<usize>,
+    pub session_ended: Signal,
+    last_good: RefCell<Vec<SocketAddr>>,
+}
+
+/// A wake-up that is kept until it is read; many become one.
+#[derive(Clone)]
+pub struct Signal(Sender<()>, Receiver<()>);
+
+/// Why a request to the cloud failed, from the wire up.
+#[derive(Debug)]
+pub enum Failure {
+    Network(NetError),
+    Api(EnrollError),
+    Pki(PkiError),
+    Identity(super::identity::IdentityError),
+    /// The certificate that came is not the one asked for.
+    WrongCertificate(&'static str),
+    Blocked(Blocked),
+}
+
+impl Failure {
+    /// Whether waiting may help without anybody doing anything.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Failure::Api(e) => e.retryable(),
+            _ => true,
+        }
+    }
+}
+
+impl Edge {
+    pub fn new(
+        host: Host,
+        settings: Settings,
+        state: State,
+        executor: Rc<LocalExecutor<'static>>,
+    ) -> Self {
+        let tokens = TokenSource {
+            files: host.files.clone(),
+            bootstrap: settings.bootstrap.clone(),
+            config: settings.config.clone(),
+        };
+        Edge {
+            host,
+            settings,
+            state,
+            tokens,
+            executor,
+            identity: RefCell::new(None),
+            renewed: Signal::new(),
+            renew: bounded(4),
+            hurry: Signal::new(),
+            reload: Signal::new(),
+            sessions: Cell::new(0),
+            session_ended: Signal::new(),
+            last_good: RefCell::default(),
+        }
+    }
+
+    /// Makes an identity the current one and tells who must know.
+    pub fn adopt(&self, identity: Identity) {
+        let next = self
+            .settings
+            .rotate
+            .then(|| super::rotate::due(&identity, &self.settings.node));
+        self.state.certificate(identity.facts(), next);
+        *self.identity.borrow_mut() = Some(identity);
+        self.renewed.raise();
+    }
+
+    /// Addresses of an endpoint. When names fail, the address that last held a session serves.
+    pub async fn resolve(&self, endpoint: &Endpoint) -> Result<Vec<SocketAddr>, NetError> {
+        let found = network::resolve(&endpoint.host, endpoint.port, DNS_DEADLINE).await;
+        let known = self.last_good.borrow();
+        match found {
+            Err(error) if !known.is_empty() => {
+                log::info!("{error}; trying the address that last worked");
+                Ok(known
+                    .iter()
+                    .map(|a| SocketAddr::new(a.ip(), endpoint.port))
+                    .collect())
+            }
+            other => other,
+        }
+    }
+
+    pub fn remember(&self, address: SocketAddr) {
+        *self.last_good.borrow_mut() = vec![address];
+    }
+
+    /// Runs one request to the certificate API on a helper thread.
+    pub async fn api<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&CertificateApi) -> Result<T, EnrollError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let endpoint = self.settings.api.clone();
+        let addresses = self.resolve(&endpoint).await?;
+        let clock = self.host.clock.clone();
+        let api = CertificateApi {
+            endpoint,
+            addresses,
+            deadline: API_DEADLINE,
+            clock,
+        };
+        let patience = API_DEADLINE + Duration::from_secs(5);
+        blocking::run(Kind::Https, patience, move || request(&api))
+            .await
+            .map_err(Failure::Blocked)?
+            .map_err(Failure::Api)
+    }
+
+    /// Runs disk or key work on a helper thread, so that neither can hold the executor.
+    pub async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        blocking::run(Kind::Disk, DISK_DEADLINE, work)
+            .await
+            .map_err(Failure::Blocked)
+    }
+}
+
+/// Waits, and nothing else.
+pub async fn pause(length: Duration) {
+    Timer::after(length).await;
+}
+
+impl Signal {
+    pub fn new() -> Self {
+        let (sender, receiver) = bounded(1);
+        Signal(sender, receiver)
+    }
+
+    pub fn raise(&self) {
+        // Full means that a wake-up is pending already.
+        let _ = self.0.try_send(());
+    }
+
+    pub async fn wait(&self) {
+        // Both ends live in `self`, so the channel is never closed.
+        let _ = self.1.recv().await;
+    }
+
+    /// Forgets a pending wake-up.
+    pub fn clear(&self) {
+        let _ = self.1.try_recv();
+    }
+}
+
+impl From<NetError> for Failure {
+    fn from(error: NetError) -> Self {
+        Failure::Network(error)
+    }
+}
+
+impl From<PkiError> for Failure {
+    fn from(error: PkiError) -> Self {
+        Failure::Pki(error)
+    }
+}
+
+impl From<super::identity::IdentityError> for Failure {
+    fn from(error: super::identity::IdentityError) -> Self {
+        Failure::Identity(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Network(e) => write!(f, "{e}"),
+            Failure::Api(e) => write!(f, "{e}"),
+            Failure::Pki(e) => write!(f, "{e}"),
+            Failure::Identity(e) => write!(f, "{e}"),
+            Failure::WrongCertificate(what) => {
+                write!(
+                    f,
+                    "the cloud sent a certificate that {what}: nothing was changed"
+                )
+            }
+            Failure::Blocked(e) => write!(f, "{e}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Failure::Network(e) => Some(e),
+            Failure::Api(e) => Some(e),
+            Failure::Pki(e) => Some(e),
+            Failure::Identity(e) => Some(e),
+            Failure::WrongCertificate(_) => None,
+            Failure::Blocked(e) => Some(e),
+        }
+    }
+}
+
+const DNS_DEADLINE: Duration = Duration::from_secs(5);
+const API_DEADLINE: Duration = Duration::from_secs(30);
+const DISK_DEADLINE: Duration = Duration::from_secs(60);

@@ -1,0 +1,71 @@
+//! Token to identity: fetch and pin the CA, make a key, get the certificate, commit, erase.
+
+use super::edge::{Edge, Failure};
+use super::identity::Identity;
+use crate::pki::certificate::{Certificate, Subject};
+use crate::pki::csr;
+use crate::pki::key::PrivateKey;
+use crate::protocol::token::JoinToken;
+
+/// Trades the token for an identity. When it returns, the identity is safely on disk and the
+/// token is erased; on an error nothing on disk has changed, and the token is still there.
+pub async fn enroll(edge: &Edge, token: &JoinToken) -> Result<Identity, Failure> {
+    let pinned = token.clone();
+    let ca = edge.api(move |api| api.fetch_ca(&pinned)).await?;
+    let subject = Subject::node(&edge.settings.node);
+    let (key, request) = edge.off_thread(move || new_key(&subject)).await??;
+    let (trusted, bearer, node) = (ca.clone(), token.clone(), edge.settings.node.clone());
+    let certificate = edge
+        .api(move |api| api.apply(&trusted, &bearer, &node, &request))
+        .await?;
+    let identity = accept(edge, key, certificate, ca)?;
+    commit(edge, &identity).await?;
+    log::info!(
+        "enrolled as {} until {}",
+        edge.settings.node,
+        identity.certificate.not_after()
+    );
+    let tokens = edge.tokens.clone();
+    // The identity is safe; a token that can't be erased now is erased at the next start.
+    if let Err(error) = edge.off_thread(move || tokens.erase()).await? {
+        edge.state.problem(&error, true);
+    }
+    Ok(identity)
+}
+
+/// A fresh key and the request for a certificate on it.
+pub fn new_key(subject: &Subject) -> Result<(PrivateKey, Vec<u8>), Failure> {
+    let key = PrivateKey::generate()?;
+    let request = csr::create(&key, subject)?;
+    Ok((key, request))
+}
+
+/// Judges what the cloud sent: our key, our name, by the CA that we trust.
+pub fn accept(
+    edge: &Edge,
+    key: PrivateKey,
+    certificate: Certificate,
+    ca: Certificate,
+) -> Result<Identity, Failure> {
+    if certificate.spki_hash() != key.spki_hash() {
+        return Err(Failure::WrongCertificate("is for another key"));
+    }
+    if certificate.is_ca() {
+        return Err(Failure::WrongCertificate("is a CA's"));
+    }
+    let identity = Identity {
+        key,
+        certificate,
+        ca,
+    };
+    identity.check(&edge.settings.node)?;
+    Ok(identity)
+}
+
+pub async fn commit(edge: &Edge, identity: &Identity) -> Result<(), Failure> {
+    let (files, place) = (edge.host.files.clone(), edge.settings.place.clone());
+    let identity = identity.clone();
+    Ok(edge
+        .off_thread(move || identity.commit(&files, &place))
+        .await??)
+}

@@ -1,0 +1,262 @@
+//! Keeps a tunnel to the hub: connects, reconnects, and moves over to a renewed identity.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::future::or;
+
+use super::backoff::Backoff;
+use super::edge::{Edge, Failure, pause};
+use super::identity::{Identity, IdentityError};
+use super::session::Session;
+use crate::pki::tls;
+use crate::protocol::control::{EdgeState, SessionFacts};
+use crate::protocol::token::JoinToken;
+use crate::system::network;
+use crate::tunnel::websocket::{TunnelRequest, secure, upgrade};
+use crate::tunnel::{Connected, Secured, TunnelError};
+
+/// Runs until the identity is of no more use and a token waits that may give a new one.
+pub async fn run(edge: &Rc<Edge>) -> JoinToken {
+    let mut keeper = Keeper {
+        edge,
+        generation: 0,
+        backoff: Backoff::tunnel(),
+        hasty: false,
+    };
+    let mut session = None;
+    loop {
+        session = match session {
+            None => match keeper.connect().await {
+                Ok(session) => Some(session),
+                Err(token) => return token,
+            },
+            Some(session) => keeper.keep(session).await,
+        };
+    }
+}
+
+/// The connecting side of one edge: which session it is at, and how long to wait before the next.
+struct Keeper<'a> {
+    edge: &'a Rc<Edge>,
+    generation: u64,
+    backoff: Backoff,
+    /// The session replaced another one at a hub that may kill both: then reconnect at once.
+    hasty: bool,
+}
+
+/// Why no tunnel came up.
+enum NoTunnel {
+    Failure(Failure),
+    Tunnel(TunnelError),
+}
+
+impl Keeper<'_> {
+    /// Tries until a session is up. A refused or expired identity is traded for a token, if any.
+    async fn connect(&mut self) -> Result<Session, JoinToken> {
+        loop {
+            self.edge.renewed.clear();
+            match self.open().await {
+                Ok(session) => return Ok(session),
+                Err(error) => {
+                    let expired = self.expired();
+                    if expired || error.is_denial() {
+                        if let Ok(Some(token)) = self.edge.tokens.find() {
+                            return Err(token);
+                        }
+                        self.edge.state.enter(EdgeState::NeedsToken);
+                    } else {
+                        self.edge.state.enter(EdgeState::Connecting);
+                    }
+                    self.edge.state.problem(&error.sentence(expired), !expired);
+                }
+            }
+            let waited = pause(self.backoff.next());
+            or(waited, or(self.edge.hurry.wait(), self.edge.renewed.wait())).await;
+        }
+    }
+
+    /// Stays with a session until it ends or the identity changes.
+    async fn keep(&mut self, session: Session) -> Option<Session> {
+        let ended = async { Some(session.ended().await) };
+        let renewed = async {
+            self.edge.renewed.wait().await;
+            None
+        };
+        let Some(end) = or(ended, renewed).await else {
+            return self.move_over(session).await;
+        };
+        if session.since.elapsed() >= STABLE {
+            self.backoff.reset();
+        }
+        self.edge.state.disconnected();
+        self.edge.state.problem(&end, true);
+        let at_once = std::mem::take(&mut self.hasty) && session.since.elapsed() < KILLED_EARLY;
+        if !at_once {
+            Timer::after(self.backoff.next()).await;
+        }
+        None
+    }
+
+    /// Opens a tunnel with the new identity, and only then ends the old one, where the hub allows.
+    async fn move_over(&mut self, session: Session) -> Option<Session> {
+        let (identity, secured) = match self.secured().await {
+            Ok(secured) => secured,
+            Err(error) => return self.stay(session, error).await,
+        };
+        if session.replace_safe {
+            return match self.finish(identity, secured).await {
+                Ok(new) => {
+                    session.stop().await;
+                    Some(new)
+                }
+                Err(error) => self.stay(session, error).await,
+            };
+        }
+        // This hub may drop the newcomer together with the old tunnel, so the old one goes
+        // first, at the last moment: when the new connection has come as far as TLS.
+        session.stop().await;
+        self.edge.state.disconnected();
+        Timer::after(SETTLE).await;
+        self.hasty = true;
+        self.finish(identity, secured).await.ok()
+    }
+
+    /// The new tunnel did not come up. The old identity is good for a while: stay, and try again.
+    async fn stay(&mut self, session: Session, error: NoTunnel) -> Option<Session> {
+        self.edge.state.problem(&error.sentence(false), true);
+        let ended = async { Some(session.ended().await) };
+        let pause = async {
+            Timer::after(self.backoff.next()).await;
+            None
+        };
+        if let Some(end) = or(ended, pause).await {
+            self.edge.state.disconnected();
+            self.edge.state.problem(&end, true);
+            return None;
+        }
+        self.edge.renewed.raise();
+        Some(session)
+    }
+
+    async fn open(&mut self) -> Result<Session, NoTunnel> {
+        let (identity, secured) = self.secured().await?;
+        self.finish(identity, secured).await
+    }
+
+    /// From TLS to a session.
+    async fn finish(
+        &mut self,
+        identity: Identity,
+        (secured, peer): (Secured, SocketAddr),
+    ) -> Result<Session, NoTunnel> {
+        let edge = self.edge;
+        let request = TunnelRequest {
+            endpoint: edge.settings.hub.clone(),
+            project: edge.settings.project.clone(),
+            node: edge.settings.node.clone(),
+        };
+        let Connected {
+            tunnel,
+            replace_safe,
+        } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
+        self.generation += 1;
+        edge.remember(peer);
+        edge.state.connected(SessionFacts {
+            generation: self.generation,
+            since: edge.host.clock.now(),
+            peer: peer.to_string(),
+            serial: identity.certificate.serial(),
+        });
+        log::info!(
+            "connected to {peer} as {} (session {})",
+            request.node,
+            self.generation
+        );
+        Ok(Session::start(edge, tunnel, replace_safe))
+    }
+
+    /// From nothing to TLS with the present identity.
+    async fn secured(&self) -> Result<(Identity, (Secured, SocketAddr)), NoTunnel> {
+        let edge = self.edge;
+        let hub = &edge.settings.hub;
+        let identity = edge.identity.borrow().clone();
+        let identity = identity.ok_or(IdentityError::Absent)?;
+        let own = (&identity.certificate, &identity.key);
+        let config = tls::client(
+            std::slice::from_ref(&identity.ca),
+            Some(own),
+            &edge.host.clock,
+        )?;
+        let addresses = edge.resolve(hub).await?;
+        let stream = network::connect(&addresses, CONNECT).await?;
+        let peer = stream.peer_addr().map_err(TunnelError::Lost)?;
+        let secured = deadline(edge, "the TLS handshake", secure(stream, config, hub)).await?;
+        Ok((identity, (secured, peer)))
+    }
+
+    fn expired(&self) -> bool {
+        let now = self.edge.host.clock.now();
+        self.edge
+            .identity
+            .borrow()
+            .as_ref()
+            .is_some_and(|identity| identity.expired(now))
+    }
+}
+
+async fn deadline<T>(
+    edge: &Edge,
+    step: &'static str,
+    work: impl Future<Output = Result<T, TunnelError>>,
+) -> Result<T, NoTunnel> {
+    let late = async {
+        Timer::after(edge.settings.handshake_deadline).await;
+        Err(TunnelError::TimedOut(step))
+    };
+    Ok(or(work, late).await?)
+}
+
+impl<E: Into<Failure>> From<E> for NoTunnel {
+    fn from(error: E) -> Self {
+        NoTunnel::Failure(error.into())
+    }
+}
+
+impl From<TunnelError> for NoTunnel {
+    fn from(error: TunnelError) -> Self {
+        NoTunnel::Tunnel(error)
+    }
+}
+
+impl NoTunnel {
+    /// Whether the hub refuses this very identity.
+    fn is_denial(&self) -> bool {
+        matches!(self, NoTunnel::Tunnel(error) if error.is_denial())
+    }
+
+    fn sentence(&self, expired: bool) -> String {
+        let sentence = match self {
+            NoTunnel::Failure(e) => e.to_string(),
+            NoTunnel::Tunnel(e) => e.to_string(),
+        };
+        if expired {
+            return format!(
+                "the certificate has expired, and the cloud says: {sentence}; \
+                 join the device again with a fresh token"
+            );
+        }
+        sentence
+    }
+}
+
+/// For opening a TCP connection to any of the hub's addresses.
+const CONNECT: Duration = Duration::from_secs(10);
+/// A session that lasted this long makes the next retry quick again.
+const STABLE: Duration = Duration::from_secs(30);
+/// What an older hub needs to forget the old session before it may see the new one.
+const SETTLE: Duration = Duration::from_millis(100);
+/// A replaced hub session that ends sooner than this was killed with its predecessor.
+const KILLED_EARLY: Duration = Duration::from_secs(2);

@@ -1,0 +1,236 @@
+//! The device's identity: key, certificate and CA on disk, committed as one unit.
+//!
+//! `server.key` holds the key, behind it the certificate, behind that the CA. That file alone is
+//! the truth and changes by one rename, so a power cut leaves the old identity or the new one.
+//! `server.crt` and `rootCA.crt` are copies for other readers (Go's edgecore, openssl) and are
+//! repaired at start. A pair that Go's edgecore wrote, with the key alone in `server.key`, is
+//! read as well.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::pki::PkiError;
+use crate::pki::certificate::Certificate;
+use crate::pki::chain;
+use crate::pki::hash::Sha256Hash;
+use crate::pki::key::PrivateKey;
+use crate::pki::pem;
+use crate::protocol::control::CertificateFacts;
+use crate::system::clock::Timestamp;
+use crate::system::files::{FileError, Files};
+use crate::system::names::NodeName;
+
+/// A key, the certificate for it, and the CA that signed it and vouches for the cloud.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub key: PrivateKey,
+    pub certificate: Certificate,
+    pub ca: Certificate,
+}
+
+/// Where an identity lies; real paths, below the root prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub key: PathBuf,
+    pub certificate: PathBuf,
+    pub ca: PathBuf,
+}
+
+/// Why there is no usable identity on disk.
+#[derive(Debug)]
+pub enum IdentityError {
+    /// Nothing there: the device has not joined.
+    Absent,
+    /// A file can't be read or written.
+    File(FileError),
+    /// A file is there and holds something else.
+    Broken { path: PathBuf, cause: PkiError },
+    /// Key and certificate do not belong together.
+    Mismatch { path: PathBuf },
+    /// The certificate is for another node.
+    OtherNode { found: String, wanted: NodeName },
+    /// The certificate is not by the CA beside it.
+    NotByCa(PkiError),
+}
+
+impl Identity {
+    /// Reads what is there and repairs the copies.
+    pub fn load(files: &Files, place: &Place, node: &NodeName) -> Result<Self, IdentityError> {
+        let identity = Self::read(files, place)?;
+        identity.check(node)?;
+        identity.write_copies(files, place)?;
+        Ok(identity)
+    }
+
+    /// Reads what is there, changes nothing.
+    pub fn read(files: &Files, place: &Place) -> Result<Self, IdentityError> {
+        let key_file = read(files, &place.key)?.ok_or(IdentityError::Absent)?;
+        let broken = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| IdentityError::Broken { path, cause }
+        };
+        let key = PrivateKey::from_pem(&key_file).map_err(broken(&place.key))?;
+        let unit: Vec<Certificate> = pem::blocks(&key_file)
+            .map_err(broken(&place.key))?
+            .iter()
+            .filter(|block| block.label == "CERTIFICATE")
+            .map(|block| Certificate::from_der(&block.der))
+            .collect::<Result<_, _>>()
+            .map_err(broken(&place.key))?;
+        let mut unit = unit.into_iter();
+        let certificate = match unit.next() {
+            Some(certificate) => certificate,
+            None => certificate_file(files, &place.certificate)?,
+        };
+        let ca = match unit.next() {
+            Some(ca) => ca,
+            None => certificate_file(files, &place.ca)?,
+        };
+        if certificate.spki_hash() != key.spki_hash() {
+            return Err(IdentityError::Mismatch {
+                path: place.key.clone(),
+            });
+        }
+        Ok(Identity {
+            key,
+            certificate,
+            ca,
+        })
+    }
+
+    /// Makes this the device's identity. When it returns, the identity outlives a power cut.
+    pub fn commit(&self, files: &Files, place: &Place) -> Result<(), IdentityError> {
+        for path in [&place.key, &place.certificate, &place.ca] {
+            if let Some(folder) = path.parent() {
+                files.make_dir(folder, 0o700)?;
+            }
+        }
+        let unit = format!(
+            "{}{}{}",
+            self.key.to_sec1_pem(),
+            self.certificate.to_pem(),
+            self.ca.to_pem()
+        );
+        files.replace(&place.key, unit.as_bytes(), 0o600)?;
+        self.write_copies(files, place)
+    }
+
+    /// Whether the identity is whole and belongs to this node; says nothing about time.
+    pub fn check(&self, node: &NodeName) -> Result<(), IdentityError> {
+        let subject = self.certificate.subject();
+        if subject.node_name().as_ref() != Some(node) {
+            let found = subject.common_name.unwrap_or_default();
+            return Err(IdentityError::OtherNode {
+                found,
+                wanted: node.clone(),
+            });
+        }
+        // The chain is judged at a moment inside the certificate's life: expiry is another matter.
+        let inside = self.certificate.not_before();
+        let trusted = std::slice::from_ref(&self.ca);
+        chain::verify_client(&self.certificate, trusted, inside).map_err(IdentityError::NotByCa)
+    }
+
+    pub fn expired(&self, now: Timestamp) -> bool {
+        now > self.certificate.not_after()
+    }
+
+    pub fn ca_hash(&self) -> Sha256Hash {
+        self.ca.hash()
+    }
+
+    pub fn facts(&self) -> CertificateFacts {
+        CertificateFacts {
+            serial: self.certificate.serial(),
+            not_before: self.certificate.not_before(),
+            not_after: self.certificate.not_after(),
+            ca_hash: self.ca_hash().to_string(),
+        }
+    }
+
+    fn write_copies(&self, files: &Files, place: &Place) -> Result<(), IdentityError> {
+        for (path, certificate) in [
+            (&place.certificate, &self.certificate),
+            (&place.ca, &self.ca),
+        ] {
+            let wanted = certificate.to_pem();
+            let there = read(files, path)?;
+            if there.as_deref() != Some(wanted.as_bytes()) && !same_first(&there, certificate) {
+                if let Some(folder) = path.parent() {
+                    files.make_dir(folder, 0o700)?;
+                }
+                files.replace(path, wanted.as_bytes(), 0o644)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file already holds this certificate, in whatever line breaks another writer chose.
+fn same_first(there: &Option<Vec<u8>>, certificate: &Certificate) -> bool {
+    let found = there
+        .as_ref()
+        .and_then(|bytes| Certificate::from_pem(bytes).ok());
+    found.is_some_and(|found| found.der() == certificate.der())
+}
+
+fn read(files: &Files, path: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
+    Ok(files.read_opt(path, MAX_FILE)?)
+}
+
+fn certificate_file(files: &Files, path: &Path) -> Result<Certificate, IdentityError> {
+    let bytes = read(files, path)?.ok_or(IdentityError::Absent)?;
+    Certificate::from_pem(&bytes).map_err(|cause| IdentityError::Broken {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+impl From<FileError> for IdentityError {
+    fn from(error: FileError) -> Self {
+        IdentityError::File(error)
+    }
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IdentityError::Absent => f.write_str("this device has no certificate yet: join it"),
+            IdentityError::File(e) => write!(f, "{e}"),
+            IdentityError::Broken { path, cause } => write!(
+                f,
+                "{} is damaged ({cause}): join the device again with a fresh token",
+                path.display()
+            ),
+            IdentityError::Mismatch { path } => write!(
+                f,
+                "the key in {} does not belong to the certificate: \
+                 join the device again with a fresh token",
+                path.display()
+            ),
+            IdentityError::OtherNode { found, wanted } => write!(
+                f,
+                "the certificate is for {found}, but this node is called {wanted}: \
+                 correct modules.edged.hostnameOverride, or join with a fresh token"
+            ),
+            IdentityError::NotByCa(cause) => write!(
+                f,
+                "the certificate is not by the CA beside it ({cause}): \
+                 join the device again with a fresh token"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for IdentityError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            IdentityError::File(e) => Some(e),
+            IdentityError::Broken { cause, .. } | IdentityError::NotByCa(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+/// Three PEM blocks have about 2 KiB.
+const MAX_FILE: usize = 64 * 1024;

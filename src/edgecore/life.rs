@@ -1,0 +1,151 @@
+//! The life of an edge: obtain an identity, hold the tunnel, renew; and again with a new token.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::future::or;
+
+use super::backoff::Backoff;
+use super::edge::{Edge, Failure, pause};
+use super::enroll::enroll;
+use super::identity::{Identity, IdentityError};
+use super::{hub, rotate};
+use crate::protocol::control::EdgeState;
+use crate::protocol::token::JoinToken;
+
+/// Never ends by itself: there is no terminal state, only "needs a token".
+pub async fn live(edge: &Rc<Edge>) {
+    let mut offered = None;
+    loop {
+        let identity = match offered.take() {
+            Some(token) => match trade(edge, &token).await {
+                Some(identity) => identity,
+                None => obtain(edge).await,
+            },
+            None => obtain(edge).await,
+        };
+        edge.adopt(identity);
+        edge.state.enter(EdgeState::Connecting);
+        let renewing = async {
+            rotate::run(edge).await;
+            None
+        };
+        // Rotation never ends, so only a token that the hub asks for brings us here.
+        offered = or(async { Some(hub::run(edge).await) }, renewing).await;
+    }
+}
+
+/// The identity on disk, or a new one for the token, waiting as long as it takes.
+async fn obtain(edge: &Rc<Edge>) -> Identity {
+    loop {
+        let loaded = load(edge).await;
+        let token = find(edge).await;
+        match (loaded, token) {
+            (Ok(identity), None) => return identity,
+            (Ok(identity), Some(token)) if still_good(edge, &identity, &token) => {
+                // A power cut came between the identity's commit and the token's end.
+                erase(edge).await;
+                return identity;
+            }
+            (loaded, Some(token)) => {
+                if let Some(identity) = trade(edge, &token).await {
+                    return identity;
+                }
+                if let Ok(identity) = loaded
+                    && !identity.expired(edge.host.clock.now())
+                {
+                    return identity;
+                }
+                wait_for_token(edge, Some(token)).await;
+            }
+            (Err(missing), None) => {
+                edge.state.enter(EdgeState::NeedsToken);
+                let retryable = matches!(missing, Failure::Identity(IdentityError::File(_)));
+                edge.state.problem(&missing, retryable);
+                wait_for_token(edge, None).await;
+            }
+        }
+    }
+}
+
+/// Trades the token for an identity; `None` when the token itself is refused.
+async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
+    let mut backoff = Backoff::tunnel();
+    edge.state.enter(EdgeState::Enrolling);
+    loop {
+        match enroll(edge, token).await {
+            Ok(identity) => return Some(identity),
+            Err(failure) => {
+                edge.state.problem(&failure, failure.retryable());
+                if !failure.retryable() {
+                    edge.state.enter(EdgeState::NeedsToken);
+                    return None;
+                }
+            }
+        }
+        let waited = pause(backoff.next());
+        or(waited, edge.hurry.wait()).await;
+        // A person may have put a better token in place meanwhile.
+        if find(edge).await.is_some_and(|other| other != *token) {
+            return None;
+        }
+    }
+}
+
+/// Returns when another token than this is there, when somebody asks, or after a while, since a cloud that
+/// refused a token may have been in the middle of its own repair.
+async fn wait_for_token(edge: &Rc<Edge>, tried: Option<JoinToken>) {
+    let changed = async {
+        loop {
+            let found = find(edge).await;
+            if found.is_some() && found != tried {
+                return;
+            }
+            Timer::after(LOOK).await;
+        }
+    };
+    let again = pause(AGAIN);
+    or(changed, or(again, edge.hurry.wait())).await;
+}
+
+async fn load(edge: &Rc<Edge>) -> Result<Identity, Failure> {
+    let (files, place) = (edge.host.files.clone(), edge.settings.place.clone());
+    let node = edge.settings.node.clone();
+    Ok(edge
+        .off_thread(move || Identity::load(&files, &place, &node))
+        .await??)
+}
+
+async fn find(edge: &Rc<Edge>) -> Option<JoinToken> {
+    let tokens = edge.tokens.clone();
+    match edge.off_thread(move || tokens.find()).await {
+        Ok(Ok(token)) => token,
+        Ok(Err(error)) => {
+            edge.state.problem(&error, false);
+            None
+        }
+        Err(failure) => {
+            edge.state.problem(&failure, true);
+            None
+        }
+    }
+}
+
+async fn erase(edge: &Rc<Edge>) {
+    let tokens = edge.tokens.clone();
+    match edge.off_thread(move || tokens.erase()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => edge.state.problem(&error, true),
+        Err(failure) => edge.state.problem(&failure, true),
+    }
+}
+
+/// The token is for the cloud that the identity belongs to, and the identity still works.
+fn still_good(edge: &Edge, identity: &Identity, token: &JoinToken) -> bool {
+    *token.ca_hash() == identity.ca_hash() && !identity.expired(edge.host.clock.now())
+}
+
+/// How often the token's places are looked at while one is needed.
+const LOOK: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(300);

@@ -1,0 +1,103 @@
+//! edgecore: the edge side. Enrols, holds the tunnel to the hub, and renews its certificate.
+
+mod backoff;
+mod control;
+mod daemon;
+mod edge;
+mod enroll;
+mod hub;
+mod identity;
+mod life;
+mod rotate;
+mod session;
+mod settings;
+mod state;
+mod token;
+mod watchdog;
+
+use std::path::PathBuf;
+
+use argh::{ArgsInfo, FromArgs};
+
+use crate::config::edge::EdgeConfig;
+use crate::system::args::{self, KLOG, Spec};
+use crate::system::host::Host;
+use crate::system::{console, exit, facts, log, network, processes};
+
+/// Runs edgecore until it is told to stop; returns the exit code.
+pub fn run(arguments: &[String], host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, arguments) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let flags = given.flags;
+    if flags.version {
+        console::line(&format!("edgecore {}", env!("CARGO_PKG_VERSION")));
+        return exit::OK;
+    }
+    if flags.defaultconfig || flags.minconfig {
+        console::out(&sample(flags.minconfig));
+        return exit::OK;
+    }
+    let verbosity = u32::from(given.verbosity.unwrap_or(0));
+    match log::level(verbosity, flags.log_level.as_deref()) {
+        Ok(level) => log::init(level),
+        Err(error) => return args::fail(SPEC.name, &error, given.verbosity, exit::USAGE),
+    }
+    processes::leave_session();
+    // Modes are always given; this is for what a library might create.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    // A path that a person types is theirs; the default lies below the root prefix.
+    let config = flags
+        .config
+        .unwrap_or_else(|| host.root.at(settings::CONFIG));
+    let code = daemon::run(host, &config);
+    log::flush();
+    code
+}
+
+/// A configuration file to begin with, for this host.
+fn sample(minimal: bool) -> String {
+    let name = facts::default_node_name().map_or_else(|_| "edge".to_owned(), |n| n.to_string());
+    let local = network::local_addresses()
+        .into_iter()
+        .find(|a| a.is_ipv4() && !a.is_loopback());
+    let address = local.map_or_else(|| "127.0.0.1".to_owned(), |a| a.to_string());
+    if minimal {
+        EdgeConfig::min_yaml(&name, &address)
+    } else {
+        EdgeConfig::default_yaml(&name, &address)
+    }
+}
+
+/// the edge side of KubeEdge
+#[derive(ArgsInfo, FromArgs)]
+struct Flags {
+    /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
+    #[argh(option, arg_name = "file")]
+    config: Option<PathBuf>,
+    /// print a configuration file with every default, and end
+    #[argh(switch)]
+    defaultconfig: bool,
+    /// print a short configuration file that works as it is, and end
+    #[argh(switch)]
+    minconfig: bool,
+    /// error, warn, info or debug (default info)
+    #[argh(option, arg_name = "level")]
+    log_level: Option<String>,
+    /// print the version, and end
+    #[argh(switch)]
+    version: bool,
+}
+
+const SPEC: Spec = Spec {
+    name: "edgecore",
+    about: "Gets this device its certificate, holds the tunnel to the cloud, and renews the \
+            certificate before it ends. SIGHUP reads the configuration again, SIGTERM stops.",
+    examples: &[
+        "edgecore",
+        "edgecore --config /etc/kubeedge/config/edgecore.yaml -v 1",
+    ],
+    spellings: &[],
+    ignored: &[KLOG],
+};

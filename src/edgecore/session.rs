@@ -1,0 +1,182 @@
+//! One tunnel while it is up: traffic in both directions, keepalive, and noticing a dead hub.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use smol::Timer;
+use smol::channel::{Receiver, Sender, bounded};
+use smol::future::or;
+
+use super::edge::{Edge, pause};
+use crate::protocol::message::Message;
+use crate::tunnel::{Event, Receiver as Incoming, Sender as Outgoing, Tunnel, TunnelError};
+
+/// A session that runs in a task of its own.
+pub struct Session {
+    /// A second session of this node may be opened beside this one.
+    pub replace_safe: bool,
+    pub since: Instant,
+    stop: Sender<()>,
+    ended: Receiver<TunnelError>,
+}
+
+impl Session {
+    pub fn start(edge: &Rc<Edge>, tunnel: Tunnel, replace_safe: bool) -> Self {
+        let (stop, stopped) = bounded(1);
+        let (report, ended) = bounded(1);
+        let shared = edge.clone();
+        edge.sessions.update(|count| count + 1);
+        let task = edge.executor.spawn(async move {
+            let end = serve(&shared, tunnel, stopped).await;
+            shared.sessions.update(|count| count - 1);
+            shared.session_ended.raise();
+            // Nobody waits for a session that was replaced.
+            let _ = report.try_send(end);
+        });
+        task.detach();
+        Session {
+            replace_safe,
+            since: Instant::now(),
+            stop,
+            ended,
+        }
+    }
+
+    /// Waits for the end of the session. Safe to drop and to call again.
+    pub async fn ended(&self) -> TunnelError {
+        let lost = || TunnelError::Lost(std::io::ErrorKind::BrokenPipe.into());
+        self.ended.recv().await.unwrap_or_else(|_| lost())
+    }
+
+    /// Says goodbye, closes, and waits until the connection is gone.
+    pub async fn stop(self) {
+        let _ = self.stop.try_send(());
+        let gone = async {
+            self.ended().await;
+        };
+        or(gone, pause(GOODBYE)).await;
+    }
+}
+
+/// Drives the tunnel until it ends or is told to.
+async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelError {
+    let Tunnel {
+        mut sender,
+        mut receiver,
+    } = tunnel;
+    let (answers, queue) = bounded(OUTGOING);
+    let heard = Cell::new(Instant::now());
+    let stop = async {
+        let _ = stopped.recv().await;
+        TunnelError::Closed {
+            code: 1000,
+            reason: String::new(),
+        }
+    };
+    let read = read(edge, &mut receiver, &answers, &heard);
+    let write = write(edge, &mut sender, &queue, &heard);
+    let end = or(stop, or(read, write)).await;
+    let farewell = async {
+        let _ = sender.close(1000, "").await;
+    };
+    or(farewell, pause(GOODBYE)).await;
+    end
+}
+
+/// Takes what the hub sends. Any frame is a sign of life.
+async fn read(
+    edge: &Edge,
+    receiver: &mut Incoming,
+    answers: &Sender<Message>,
+    heard: &Cell<Instant>,
+) -> TunnelError {
+    loop {
+        let event = match receiver.next().await {
+            Ok(event) => event,
+            Err(end) => return end,
+        };
+        heard.set(Instant::now());
+        match event {
+            Event::Message(message) => handle(edge, &message, answers),
+            Event::Malformed(error) => log::warn!("skipped a frame from the hub: {error}"),
+            Event::Alive => {}
+        }
+    }
+}
+
+/// Hands a message to who wants it.
+fn handle(edge: &Edge, message: &Message, answers: &Sender<Message>) {
+    match message.route.operation.as_str() {
+        // The tunnel's own questions are answered by the tunnel, as upstream does.
+        "ping" | "config" => {
+            let answer = message.answer(edge.host.clock.now(), "edgehub", "response", "ack");
+            if answers.try_send(answer).is_err() {
+                log::debug!("the hub asks faster than answers can leave: one was dropped");
+            }
+        }
+        // What nobody stores is not acknowledged either: the cloud keeps it and sends it again.
+        operation => log::debug!("no use yet for {operation} {}", message.route.resource),
+    }
+}
+
+/// Sends what waits, the keepalive every heartbeat, and a ping when the hub has gone silent.
+async fn write(
+    edge: &Edge,
+    sender: &mut Outgoing,
+    queue: &Receiver<Message>,
+    heard: &Cell<Instant>,
+) -> TunnelError {
+    let heartbeat = edge.settings.heartbeat;
+    let (quiet, dead) = (heartbeat.min(QUIET), (heartbeat * 3).min(DEAD));
+    let mut keepalive_at = Instant::now();
+    let mut pinged_at: Option<Instant> = None;
+    loop {
+        let now = Instant::now();
+        let last = heard.get();
+        let pinged = pinged_at.is_some_and(|at| at > last);
+        let sent = if now >= last + dead {
+            return TunnelError::TimedOut("any sign of life from the hub");
+        } else if now >= keepalive_at {
+            keepalive_at = now + heartbeat;
+            let message = Message::keepalive(edge.host.clock.now());
+            within(edge.settings.write_deadline, sender.send(&message)).await
+        } else if now >= last + quiet && !pinged {
+            pinged_at = Some(now);
+            within(edge.settings.write_deadline, sender.ping()).await
+        } else {
+            let silence_ends = last + if pinged { dead } else { quiet };
+            let wake = Timer::at(keepalive_at.min(silence_ends));
+            let timed = async {
+                wake.await;
+                None
+            };
+            match or(async { queue.recv().await.ok() }, timed).await {
+                Some(message) => within(edge.settings.write_deadline, sender.send(&message)).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(end) = sent {
+            return end;
+        }
+    }
+}
+
+async fn within(
+    deadline: Duration,
+    sending: impl Future<Output = Result<(), TunnelError>>,
+) -> Result<(), TunnelError> {
+    let late = async {
+        Timer::after(deadline).await;
+        Err(TunnelError::TimedOut("sending to the hub"))
+    };
+    or(sending, late).await
+}
+
+/// After this long without receiving, a ping asks whether the hub is there.
+const QUIET: Duration = Duration::from_secs(15);
+/// After this long without receiving, the hub is given up.
+const DEAD: Duration = Duration::from_secs(45);
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Messages that wait to be sent. What does not fit is dropped by who offers it.
+const OUTGOING: usize = 64;

@@ -1,0 +1,120 @@
+//! Where the edge stands, for whoever asks: one record, and a wake-up for those who watch it.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::rc::Rc;
+
+use smol::channel::{Receiver, Sender, bounded};
+
+use crate::protocol::control::{
+    CertificateFacts, EdgeState, EdgeStatus, Problem, SessionFacts, VERSION,
+};
+use crate::system::clock::{Clock, Timestamp};
+
+/// The shared record; cheap to clone, lives on the executor thread.
+#[derive(Clone)]
+pub struct State(Rc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    status: RefCell<EdgeStatus>,
+    watchers: RefCell<Vec<Sender<()>>>,
+}
+
+impl State {
+    pub fn new(clock: &Clock, node: &str, cloud: &str) -> Self {
+        let status = EdgeStatus {
+            v: VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            node: node.to_owned(),
+            cloud: cloud.to_owned(),
+            state: EdgeState::Starting,
+            since: clock.now(),
+            last_error: None,
+            certificate: None,
+            next_rotation: None,
+            session: None,
+        };
+        State(Rc::new(Inner {
+            clock: clock.clone(),
+            status: RefCell::new(status),
+            watchers: RefCell::default(),
+        }))
+    }
+
+    pub fn snapshot(&self) -> EdgeStatus {
+        self.0.status.borrow().clone()
+    }
+
+    /// A channel that holds an item whenever something changed since it was last read.
+    pub fn watch(&self) -> Receiver<()> {
+        let (sender, receiver) = bounded(1);
+        self.0.watchers.borrow_mut().push(sender);
+        receiver
+    }
+
+    pub fn enter(&self, state: EdgeState) {
+        let now = self.0.clock.now();
+        self.change(|status| {
+            if status.state != state {
+                status.state = state;
+                status.since = now;
+            }
+        });
+    }
+
+    /// Keeps the problem for `status`, and logs it.
+    pub fn problem(&self, error: &dyn Display, retryable: bool) {
+        let message = error.to_string();
+        log::warn!("{message}");
+        let at = self.0.clock.now();
+        self.change(|status| {
+            status.last_error = Some(Problem {
+                at,
+                message,
+                retryable,
+            })
+        });
+    }
+
+    pub fn certificate(&self, facts: CertificateFacts, next_rotation: Option<Timestamp>) {
+        self.change(|status| {
+            status.certificate = Some(facts);
+            status.next_rotation = next_rotation;
+        });
+    }
+
+    /// A session is up: earlier problems are over.
+    pub fn connected(&self, session: SessionFacts) {
+        self.change(|status| {
+            status.session = Some(session);
+            status.last_error = None;
+        });
+        self.enter(EdgeState::Connected);
+    }
+
+    pub fn disconnected(&self) {
+        self.change(|status| status.session = None);
+        self.enter(EdgeState::Connecting);
+    }
+
+    pub fn belongs_to(&self, node: &str, cloud: &str) {
+        self.change(|status| {
+            node.clone_into(&mut status.node);
+            cloud.clone_into(&mut status.cloud);
+        });
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut EdgeStatus)) {
+        edit(&mut self.0.status.borrow_mut());
+        // A full channel has its wake-up already; a closed one belongs to a watcher that left.
+        self.0
+            .watchers
+            .borrow_mut()
+            .retain(|watcher| !watcher.is_closed());
+        for watcher in self.0.watchers.borrow().iter() {
+            let _ = watcher.try_send(());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Where a join token waits for the edge, and how it is erased once the identity is safe.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::{self, ConfigError};
+use crate::protocol::token::{JoinToken, TokenError};
+use crate::system::files::{FileError, Files};
+
+/// The bootstrap file wins over the key in edgecore.yaml, as it does for Go's edgecore.
+#[derive(Clone)]
+pub struct TokenSource {
+    pub files: Files,
+    pub bootstrap: PathBuf,
+    pub config: PathBuf,
+}
+
+/// Why a token that is there can't be used, or erased.
+#[derive(Debug)]
+pub enum SourceError {
+    File(FileError),
+    Config(ConfigError),
+    Token { path: PathBuf, fault: TokenError },
+}
+
+impl TokenSource {
+    /// The token that waits, if any.
+    pub fn find(&self) -> Result<Option<JoinToken>, SourceError> {
+        if let Some(bytes) = self.files.read_opt(&self.bootstrap, MAX_TOKEN_FILE)?
+            && !bytes.trim_ascii().is_empty()
+        {
+            return self
+                .parse(&self.bootstrap, &String::from_utf8_lossy(&bytes))
+                .map(Some);
+        }
+        match self.configured()? {
+            Some((_, token)) => self.parse(&self.config, &token).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Erases the token everywhere. Only to be called when the identity is safely on disk.
+    pub fn erase(&self) -> Result<(), SourceError> {
+        if let Some((text, _)) = self.configured()? {
+            let empty = serde_json::Value::String(String::new());
+            let erased = config::edit::set(&text, &config::path(TOKEN_KEY), &empty)?;
+            let mode = self.files.mode(&self.config)?;
+            self.files.replace(&self.config, erased.as_bytes(), mode)?;
+        }
+        self.files.remove(&self.bootstrap)?;
+        Ok(())
+    }
+
+    /// The text of edgecore.yaml and the token in it.
+    fn configured(&self) -> Result<Option<(String, String)>, SourceError> {
+        let Some(bytes) = self.files.read_opt(&self.config, config::MAX_FILE)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let token = config::edit::get(&text, &config::path(TOKEN_KEY))?;
+        let token = token.and_then(|value| value.as_str().map(str::to_owned));
+        Ok(token
+            .filter(|token| !token.trim().is_empty())
+            .map(|token| (text, token)))
+    }
+
+    fn parse(&self, path: &std::path::Path, text: &str) -> Result<JoinToken, SourceError> {
+        text.parse().map_err(|fault| SourceError::Token {
+            path: path.to_owned(),
+            fault,
+        })
+    }
+}
+
+impl From<FileError> for SourceError {
+    fn from(error: FileError) -> Self {
+        SourceError::File(error)
+    }
+}
+
+impl From<ConfigError> for SourceError {
+    fn from(error: ConfigError) -> Self {
+        SourceError::Config(error)
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceError::File(e) => write!(f, "{e}"),
+            SourceError::Config(e) => write!(f, "{e}"),
+            SourceError::Token { path, fault } => write!(f, "in {}: {fault}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for SourceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SourceError::File(e) => Some(e),
+            SourceError::Config(e) => Some(e),
+            SourceError::Token { fault, .. } => Some(fault),
+        }
+    }
+}
+
+const TOKEN_KEY: &str = "modules.edgeHub.token";
+const MAX_TOKEN_FILE: usize = 8 * 1024;
