@@ -1,0 +1,33 @@
+#!/bin/bash
+# Sizes of the static executables, and the limits they must keep.
+# usage: benches/sizes.sh [--built] [TARGET...]    builds first, unless --built takes what dist/ has
+set -euo pipefail
+
+# bytes; every role in one file
+declare -A LIMIT=([armv7]=2000000)
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+built=
+if [ "${1:-}" = --built ]; then built=yes && shift; fi
+names=("$@")
+[ $# -gt 0 ] || names=(x86_64 aarch64 armv7 armv6)
+[ -n "$built" ] || "$top/musl-build.sh" "${names[@]}" >/dev/null
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -n 1)
+passed=0 failed=0
+printf '%-10s %12s %12s %12s\n' target bytes 'gzip -9' limit
+for name in "${names[@]}"; do
+  file=$top/dist/kubeedge-$version-$name
+  [ -f "$file" ] || { echo "$file is missing: run ./musl-build.sh $name" && failed=$((failed + 1)) && continue; }
+  bytes=$(stat -c %s "$file")
+  limit=${LIMIT[$name]:-}
+  verdict=
+  if [ -n "$limit" ] && [ "$bytes" -gt "$limit" ]; then
+    verdict=' too big' failed=$((failed + 1))
+  elif [ -n "$limit" ]; then
+    passed=$((passed + 1))
+  fi
+  printf '%-10s %12d %12d %12s%s\n' "$name" "$bytes" "$(gzip -9c "$file" | wc -c)" "${limit:--}" "$verdict"
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

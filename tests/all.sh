@@ -1,0 +1,110 @@
+#!/bin/bash
+# Runs every test, or the stages named: tests/all.sh [lint] [unit] [peers] [build] [qemu]
+# Ends with one line per stage and `N passed, N failed`; exit 1 when any failed. tests/setup.sh installs what it needs.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+# A new stage is a function stage_NAME of steps, and its name here.
+STAGES=(lint unit peers build qemu)
+STEP_SECONDS=1200
+# Crates that must never come in, whatever pulls them (deny.toml says why).
+BANNED='aws-lc-rs|aws-lc-sys|native-tls|openssl|openssl-sys|regex'
+
+stage_lint() {
+  local feature
+  step format cargo fmt --check
+  step clippy cargo clippy --quiet --locked --lib --bins -- -D warnings
+  # Tests may write files and start threads as they like.
+  step clippy-tests cargo clippy --quiet --locked --all-targets -- -D warnings -A clippy::disallowed_methods
+  for feature in $(features); do
+    step "feature-$feature" cargo clippy --quiet --locked --lib --bins --no-default-features --features "$feature" -- -D warnings
+  done
+  step shellcheck lint_scripts
+  step banned-crates no_banned_crates
+}
+
+stage_unit() {
+  step cargo-test cargo test --locked
+}
+
+stage_peers() {
+  step selftest "$KUBEEDGE_PEERS_PYTHON" tests/peers/selftest.py
+}
+
+stage_build() {
+  step musl-build-refuses tests/musl_build.py
+  step musl-build ./musl-build.sh
+  step sizes benches/sizes.sh --built
+}
+
+stage_qemu() {
+  step qemu-user qemu-tests/user.sh
+}
+
+main() {
+  local stage started
+  logs=$(mktemp -d)
+  trap 'rm -rf "$logs"' EXIT
+  export KUBEEDGE_PEERS_PYTHON=${KUBEEDGE_PEERS_PYTHON:-${XDG_CACHE_HOME:-$HOME/.cache}/kubeedge-peers/bin/python3}
+  for stage in "${@:-${STAGES[@]}}"; do
+    declare -F "stage_$stage" >/dev/null || { echo "no stage $stage: there are ${STAGES[*]}" >&2 && exit 64; }
+  done
+  passed=0 failed=0 summary=()
+  for stage in "${@:-${STAGES[@]}}"; do
+    started=$SECONDS stage_passed=0 stage_failed=0 failures=()
+    "stage_$stage"
+    summary+=("$(printf '%-8s %4d passed %4d failed %5d s  %s' "$stage" $stage_passed $stage_failed $((SECONDS - started)) "${failures[*]}")")
+    passed=$((passed + stage_passed)) failed=$((failed + stage_failed))
+  done
+  printf '\n'
+  printf '%s\n' "${summary[@]}"
+  echo "$passed passed, $failed failed"
+  [ $failed = 0 ]
+}
+
+# Runs a command. Counts what it says of itself (`N passed, N failed`, as cargo test does too), else one test.
+step() { # NAME COMMAND...
+  local name=$1 log=$logs/$1 command=("${@:2}") status=0 good bad
+  echo "=== $name"
+  # A function of this file can't go through timeout; those that are steps take no time.
+  declare -F "$2" >/dev/null || command=(timeout --kill-after 10 "$STEP_SECONDS" "${command[@]}")
+  "${command[@]}" 2>&1 </dev/null | tee "$log"
+  status=${PIPESTATUS[0]}
+  read -r good bad < <(counts "$log")
+  if [ "$status" != 0 ]; then
+    [ "$bad" != 0 ] || bad=1
+    failures+=("$name")
+    echo "FAILED $name (exit $status)"
+  elif [ "$bad" != 0 ]; then
+    failures+=("$name")
+  elif [ "$good" = 0 ]; then
+    good=1
+  fi
+  stage_passed=$((stage_passed + good)) stage_failed=$((stage_failed + bad))
+}
+
+counts() { # LOG: sums of its lines `N passed, N failed` and `test result: ... N passed; N failed`
+  sed -nE 's/^(test result: .* )?([0-9]+) passed[;,] ([0-9]+) failed.*/\2 \3/p' "$1" |
+    awk '{ good += $1; bad += $2 } END { print good + 0, bad + 0 }'
+}
+
+features() { # of Cargo.toml, except the default set and the ones that dependencies make
+  cargo metadata --locked --no-deps --format-version 1 |
+    python3 -c 'import json, sys; print(*[f for f in json.load(sys.stdin)["packages"][0]["features"] if f != "default"])'
+}
+
+lint_scripts() {
+  local file scripts=()
+  while read -r file; do
+    case $(head -n 1 "$file") in '#!/bin/sh' | '#!/bin/bash') scripts+=("$file") ;; esac
+  done < <(git ls-files --cached --others --exclude-standard -- ':!tests/vectors')
+  shellcheck -x "${scripts[@]}"
+}
+
+no_banned_crates() {
+  local found
+  found=$(cargo tree --locked --all-features --target all --edges normal,build --prefix none --format '{p}') || return 1
+  ! grep -E "^($BANNED) " <<<"$found"
+}
+
+main "$@"
