@@ -25,8 +25,8 @@ The C compiler and linker is zig, from Python's package index. Rust's standard l
 target and compiler: with 64-bit time on 32-bit machines, optimised for size, without unwind tables.
 
 MUSL_MODE  whose Rust compiler and library sources are used
-  rustup     the Rust that is installed, with its component rust-src, which rustup adds if need be.
-             (Tested with a stand-in for rustup only: no machine was at hand that can download from it.)
+  rustup     the Rust that is installed, with the library sources: `rustup component add rust-src` if need be.
+             (Not `rustup target add`: its library has 32-bit time, and there is none for MIPS.)
   debian     Debian's rustc-web, cargo-web and rust-web-src, unpacked into MUSL_HOME. They are not installed,
              and meet neither rustup's toolchains nor Debian's rustc.
   auto       (default) what was set up before; else rustup if it answers within a minute; else debian

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -123,7 +122,7 @@ impl std::error::Error for TimestampError {}
 /// Tells the time: the system's, or one that a test sets.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    manual: Option<Arc<AtomicI64>>,
+    manual: Option<Arc<Mutex<Timestamp>>>,
 }
 
 impl Clock {
@@ -133,18 +132,20 @@ impl Clock {
 
     /// A clock that stands at `start` until its other half moves it.
     pub fn manual(start: Timestamp) -> (Clock, ManualClock) {
-        let micros = Arc::new(AtomicI64::new(start.micros));
+        let hand = ManualClock {
+            now: Arc::new(Mutex::new(start)),
+        };
         (
             Clock {
-                manual: Some(micros.clone()),
+                manual: Some(hand.now.clone()),
             },
-            ManualClock { micros },
+            hand,
         )
     }
 
     pub fn now(&self) -> Timestamp {
         match &self.manual {
-            Some(micros) => Timestamp::from_micros(micros.load(Ordering::SeqCst)),
+            Some(now) => *held(now),
             None => system_now(),
         }
     }
@@ -153,17 +154,22 @@ impl Clock {
 /// The hand that moves a manual clock, forwards or backwards.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
-    micros: Arc<AtomicI64>,
+    now: Arc<Mutex<Timestamp>>,
 }
 
 impl ManualClock {
     pub fn set(&self, now: Timestamp) {
-        self.micros.store(now.micros, Ordering::SeqCst);
+        *held(&self.now) = now;
     }
 
     pub fn advance(&self, by: Duration) {
-        self.set(Timestamp::from_micros(self.micros.load(Ordering::SeqCst)).plus(by));
+        let mut now = held(&self.now);
+        *now = now.plus(by);
     }
+}
+
+fn held(now: &Mutex<Timestamp>) -> MutexGuard<'_, Timestamp> {
+    now.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[allow(clippy::disallowed_methods)] // The one place where it is allowed.
