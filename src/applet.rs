@@ -27,6 +27,11 @@ pub static APPLETS: &[Applet] = &[
         name: "edgecore",
         run: crate::edgecore::run,
     },
+    #[cfg(feature = "cloud")]
+    Applet {
+        name: "cloudcore",
+        run: crate::cloudcore::run,
+    },
 ];
 
 /// Runs what the words of a command line ask for, the program's own name first.

@@ -4,6 +4,8 @@
 pub mod applet;
 
 // Top floor: the roles; they never import each other.
+#[cfg(feature = "cloud")]
+pub mod cloudcore;
 #[cfg(feature = "edge")]
 pub mod edgecore;
 pub mod keadm;

@@ -46,6 +46,11 @@ pub const ROLES: &[(&str, &str)] = &[
         "edgecore",
         "the edge side: certificate, tunnel to the cloud, renewal",
     ),
+    #[cfg(feature = "cloud")]
+    (
+        "cloudcore",
+        "the cloud side: certificates and tunnels for edges",
+    ),
 ];
 
 /// Runs the command that the words begin with.

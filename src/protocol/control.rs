@@ -22,7 +22,7 @@ pub const VERSION: u32 = 1;
 pub const EDGE_STATUS_SOCKET: &str = "/run/kubeedge/edgecore-status.sock";
 /// Orders to the edge, for root and the daemon's own user: `reload`, `renew`.
 pub const EDGE_SOCKET: &str = "/run/kubeedge/edgecore.sock";
-/// Orders to cloudcore, likewise: `gettoken`, `status`, `add-san`.
+/// Orders to cloudcore, likewise: `gettoken`, `status`, `sessions`, `add-san`.
 pub const CLOUD_SOCKET: &str = "/run/kubeedge/cloudcore.sock";
 
 /// A line longer than this is refused by both sides.
@@ -36,7 +36,8 @@ pub struct Request {
     /// `gettoken`: seconds that the token shall be valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
-    /// `add-san`: names and addresses for the serving certificate.
+    /// `add-san`: names and addresses for the serving certificate. `sessions`: the nodes that are
+    /// asked about, all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
 }
@@ -162,6 +163,45 @@ pub struct SessionFacts {
     pub peer: String,
     /// Serial of the certificate that the session was opened with.
     pub serial: String,
+}
+
+/// cloudcore's answer to `status`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CloudStatus {
+    pub v: u32,
+    pub version: String,
+    pub pid: u32,
+    pub since: Timestamp,
+    pub sessions: usize,
+    pub node_limit: usize,
+    /// Nodes that ever got a certificate.
+    pub known_nodes: usize,
+    /// Since cloudcore started, as all counts.
+    pub certificates_issued: u64,
+    pub certificates_refused: u64,
+    pub ca_hash: String,
+    pub ca_not_after: Timestamp,
+    pub serving: CertificateFacts,
+    /// DNS names and addresses that the serving certificate is valid for.
+    pub serving_names: Vec<String>,
+    pub stopping: bool,
+}
+
+/// One line of cloudcore's answer to `sessions`: a line for each session, then the end.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct HubSession {
+    pub v: u32,
+    pub node: String,
+    /// Grows with every session that this cloudcore begins, of whatever node.
+    pub generation: u64,
+    pub since: Timestamp,
+    pub peer: String,
+    /// Serial of the certificate that the session was opened with.
+    pub serial: String,
+    /// How long the node had no session before this one: 0 when it took over from another, absent
+    /// when it is the node's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_gap_ms: Option<u64>,
 }
 
 /// Why a local socket gave no answer.

@@ -50,6 +50,8 @@ pub enum TunnelError {
     TooBig { limit: usize },
     /// All tunnels together hold too much that is only partly received.
     OverBudget,
+    /// A text message is not UTF-8.
+    NotText,
     /// The peer broke the WebSocket protocol.
     Protocol(String),
     /// Nothing happened within the time allowed for this step.
@@ -95,6 +97,7 @@ impl fmt::Display for TunnelError {
             TunnelError::OverBudget => {
                 f.write_str("too much data waits half-received in all tunnels together")
             }
+            TunnelError::NotText => f.write_str("the other side sent text that is not UTF-8"),
             TunnelError::Protocol(what) => write!(f, "the other side broke the protocol: {what}"),
             TunnelError::TimedOut(step) => write!(f, "{step} took too long"),
         }

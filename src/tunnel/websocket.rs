@@ -228,6 +228,7 @@ fn ended(error: Error, limit: usize) -> TunnelError {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             TunnelError::Lost(io::ErrorKind::ConnectionReset.into())
         }
+        Error::Utf8(_) => TunnelError::NotText,
         other => TunnelError::Protocol(other.to_string()),
     }
 }

@@ -1,0 +1,233 @@
+//! What an operator says to a running cloudcore: the admin socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{info, warn};
+use serde::Serialize;
+use smol::Timer;
+use smol::future::or;
+use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use smol::net::unix::{UnixListener, UnixStream};
+
+use super::cloud::Cloud;
+use super::registry::Row;
+use crate::authority::tokens;
+use crate::protocol::control::{
+    CertificateFacts, CloudStatus, HubSession, MAX_LINE, Reply, Request, VERSION,
+};
+use crate::system::cause;
+use crate::system::files::{FileError, Files};
+use crate::system::names::NodeName;
+use crate::system::processes::Peer;
+use crate::system::socket;
+
+/// The socket, bound; gone from the file system when dropped.
+pub struct AdminSocket {
+    listener: UnixListener,
+    files: Files,
+    path: PathBuf,
+}
+
+impl AdminSocket {
+    /// Only for who holds the store's lock: a stale socket is removed.
+    pub fn bind(files: &Files, path: &Path) -> Result<AdminSocket, FileError> {
+        let listener = socket::listen(files, path, 0o600)?;
+        Ok(AdminSocket {
+            listener,
+            files: files.clone(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Answers until cloudcore stops.
+    pub async fn serve(self, cloud: Arc<Cloud>) {
+        let places = Arc::new(());
+        loop {
+            let accepted = or(async { Some(self.listener.accept().await) }, async {
+                cloud.stop.wait().await;
+                None
+            });
+            let stream = match accepted.await {
+                None => return,
+                Some(Ok((stream, _))) => stream,
+                Some(Err(error)) => {
+                    warn!("cannot accept on the admin socket: {}", cause::of(&error));
+                    Timer::after(PAUSE).await;
+                    continue;
+                }
+            };
+            // A client beyond the bound is simply closed: it is local and may ask again.
+            if Arc::strong_count(&places) > MAX_CLIENTS {
+                continue;
+            }
+            let (shared, place) = (cloud.clone(), places.clone());
+            cloud.spawn(async move {
+                // A client that goes away early needs no answer.
+                let _ = answer(&shared, stream).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        // Who comes next removes it otherwise.
+        let _ = self.files.remove(&self.path);
+    }
+}
+
+async fn answer(cloud: &Cloud, mut stream: UnixStream) -> io::Result<()> {
+    if !Peer::of(&stream).is_ok_and(|peer| peer.may_command_us()) {
+        let denied = Reply::refused("only root and cloudcore's own user may give it orders");
+        return send(&mut stream, &denied).await;
+    }
+    let mut line = String::new();
+    let mut reader = BufReader::with_capacity(512, stream.clone().take(MAX_LINE));
+    in_time(reader.read_line(&mut line)).await?;
+    let request: Request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            let reply = Reply::refused(format!("not a request: {error}"));
+            return send(&mut stream, &reply).await;
+        }
+    };
+    match request.op.as_str() {
+        "add-san" => send(&mut stream, &add_names(cloud, &request.names).await).await,
+        "gettoken" => send(&mut stream, &token(cloud, request.ttl)).await,
+        "sessions" => {
+            for session in sessions(cloud, &request.names) {
+                send(&mut stream, &session).await?;
+            }
+            Ok(())
+        }
+        "status" => send(&mut stream, &status(cloud).await).await,
+        other => {
+            send(
+                &mut stream,
+                &Reply::refused(format!("unknown request {other:?}")),
+            )
+            .await
+        }
+    }
+}
+
+fn token(cloud: &Cloud, ttl: Option<u64>) -> Reply {
+    let ttl = ttl.map_or(TOKEN_LIFE, Duration::from_secs);
+    if ttl.is_zero() || ttl > MAX_TOKEN_LIFE {
+        return Reply::refused("a token lives for one second at least and ten years at most");
+    }
+    let until = cloud.clock.now().plus(ttl);
+    if until >= cloud.authority.ca().not_after() {
+        return Reply::refused("the CA ends before this token would: choose a shorter life");
+    }
+    info!("a join token is made, valid until {until}");
+    cloud.metrics.token_made(until);
+    let token = Some(tokens::mint(&cloud.authority, ttl));
+    Reply {
+        token,
+        ..Reply::done(format!("valid until {until}"))
+    }
+}
+
+async fn add_names(cloud: &Cloud, names: &[String]) -> Reply {
+    if names.is_empty() || names.len() > MAX_NAMES {
+        return Reply::refused(format!(
+            "give between one and {MAX_NAMES} names or addresses"
+        ));
+    }
+    let stay = "put what shall stay into advertiseAddress or dnsNames of cloudcore.yaml";
+    match cloud.authority.add_names(names).await {
+        Ok(true) => Reply::done(format!("the serving certificate is made anew; {stay}")),
+        Ok(false) => Reply::done("the serving certificate has these names already"),
+        Err(error) => Reply::refused(error.to_string()),
+    }
+}
+
+/// Of the nodes that are named, or of all.
+fn sessions(cloud: &Cloud, names: &[String]) -> Vec<HubSession> {
+    let nodes: Vec<NodeName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    if nodes.is_empty() && !names.is_empty() {
+        return Vec::new();
+    }
+    cloud
+        .registry
+        .rows(&nodes)
+        .into_iter()
+        .map(session)
+        .collect()
+}
+
+fn session(row: Row) -> HubSession {
+    let millis = |gap: Duration| u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+    HubSession {
+        v: VERSION,
+        node: row.node.to_string(),
+        generation: row.generation,
+        since: row.facts.since,
+        peer: row.facts.peer.to_string(),
+        serial: row.facts.serial,
+        last_gap_ms: row.last_gap.map(millis),
+    }
+}
+
+async fn status(cloud: &Cloud) -> CloudStatus {
+    let ca = cloud.authority.ca();
+    let serving = cloud.authority.serving_certificate();
+    let names = serving.dns_names().iter().cloned();
+    let (issued, refused) = cloud.metrics.certificates();
+    CloudStatus {
+        v: VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        since: cloud.started,
+        sessions: cloud.registry.sessions(),
+        node_limit: cloud.registry.limit(),
+        known_nodes: cloud
+            .authority
+            .store()
+            .nodes()
+            .await
+            .map_or(0, |nodes| nodes.len()),
+        certificates_issued: issued,
+        certificates_refused: refused,
+        ca_hash: ca.hash().to_string(),
+        ca_not_after: ca.not_after(),
+        serving: CertificateFacts {
+            serial: serving.serial(),
+            not_before: serving.not_before(),
+            not_after: serving.not_after(),
+            ca_hash: ca.hash().to_string(),
+        },
+        serving_names: names
+            .chain(serving.ip_addresses().iter().map(ToString::to_string))
+            .collect(),
+        stopping: cloud.stop.is_asked(),
+    }
+}
+
+async fn send(stream: &mut UnixStream, reply: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    in_time(stream.write_all(&line)).await
+}
+
+async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    or(work, async {
+        Timer::after(PATIENCE).await;
+        Err(io::ErrorKind::TimedOut.into())
+    })
+    .await
+}
+
+/// Upstream's tokens live for 24 hours at most.
+const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TOKEN_LIFE: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
+const MAX_CLIENTS: usize = 16;
+const MAX_NAMES: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(500);

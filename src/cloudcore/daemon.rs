@@ -1,0 +1,308 @@
+//! A running cloudcore from its start to its end.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_rustls::TlsAcceptor;
+use log::{error, info, warn};
+use serde::{Deserialize, Serialize};
+use smol::channel::Receiver;
+use smol::future::or;
+use smol::{Executor, Timer};
+
+use super::cloud::{Cloud, Stop, Stopper};
+use super::ctl::AdminSocket;
+use super::listener::{BindError, Listener};
+use super::outbox::Ending;
+use super::settings::Settings;
+use super::{api, hub, metrics};
+use crate::authority::{Authority, AuthorityError};
+use crate::pki::PkiError;
+use crate::pki::tls::{self, ClientAuth};
+use crate::protocol::control::{CLOUD_SOCKET, VERSION};
+use crate::store::StoreError;
+use crate::store::file::FileStore;
+use crate::system::blocking;
+use crate::system::exit;
+use crate::system::files::FileError;
+use crate::system::host::Host;
+use crate::system::signals::{Request, Signals};
+use crate::system::{limits, notify, threads};
+
+/// Runs until it is asked to stop. `started` is called once all is served.
+pub fn run(
+    host: &Host,
+    settings: Settings,
+    orders: Orders,
+    started: impl FnOnce(&Ports),
+) -> Result<(), DaemonError> {
+    limits::raise_open_files();
+    blocking::set_limit(BLOCKING_THREADS);
+    let executor = Arc::new(Executor::new());
+    let serve = serve(&executor, host, settings, orders, started);
+    threads::run(&executor, "cloudcore", threads::parallelism(), serve)
+}
+
+/// Who tells a running cloudcore what to do.
+pub enum Orders {
+    /// Somebody in the same process; closing the channel is a request to stop.
+    Channel(Receiver<Request>),
+    Signals(Signals),
+}
+
+impl Orders {
+    async fn next(&mut self) -> Request {
+        match self {
+            Orders::Channel(channel) => channel.recv().await.unwrap_or(Request::Stop),
+            Orders::Signals(signals) => signals.next().await,
+        }
+    }
+}
+
+/// Where a cloudcore really listens.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Ports {
+    pub v: u32,
+    pub pid: u32,
+    pub https: u16,
+    pub hub: Option<u16>,
+    pub metrics: Option<u16>,
+}
+
+/// Why cloudcore could not start.
+#[derive(Debug)]
+pub enum DaemonError {
+    Authority(AuthorityError),
+    Bind(BindError),
+    File(FileError),
+    Pki(PkiError),
+    Store(StoreError),
+}
+
+impl DaemonError {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            DaemonError::Bind(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
+                exit::DENIED
+            }
+            DaemonError::Bind(_) => exit::UNAVAILABLE,
+            DaemonError::File(error) if error.is_denied() => exit::DENIED,
+            DaemonError::Authority(error) if error.is_retryable() => exit::TRY_AGAIN,
+            DaemonError::Store(error) if error.is_retryable() => exit::TRY_AGAIN,
+            DaemonError::Authority(_) | DaemonError::Store(_) => exit::CONFIG,
+            DaemonError::File(_) | DaemonError::Pki(_) => exit::FAILURE,
+        }
+    }
+}
+
+async fn serve(
+    executor: &Arc<Executor<'static>>,
+    host: &Host,
+    settings: Settings,
+    orders: Orders,
+    started: impl FnOnce(&Ports),
+) -> Result<(), DaemonError> {
+    let store = FileStore::open(&host.files, &host.root, settings.store);
+    let store = Arc::new(store.map_err(DaemonError::Store)?);
+    let options = settings.authority.clone();
+    let opened = Authority::open(store, &host.files, &host.root, &host.clock, options).await;
+    let authority = opened.map_err(DaemonError::Authority)?;
+    let ca = authority.ca().clone();
+    let acceptor = |clients| {
+        let config = tls::server(&authority.serving(), clients, &host.clock);
+        config.map(TlsAcceptor::from).map_err(DaemonError::Pki)
+    };
+    let anyone = acceptor(ClientAuth::Optional)?;
+    let edges = acceptor(ClientAuth::Required(vec![ca]))?;
+
+    let bind = |what, address| Listener::bind(what, address).map_err(DaemonError::Bind);
+    let https = bind("certificates", settings.https)?;
+    let hub = settings
+        .hub
+        .map(|address| bind("tunnels", address))
+        .transpose()?;
+    let monitor = settings.metrics.and_then(|address| {
+        let bound = Listener::bind("metrics", address);
+        bound
+            .inspect_err(|error| warn!("nobody can read metrics: {error}"))
+            .ok()
+    });
+    let admin = AdminSocket::bind(&host.files, &host.root.at(CLOUD_SOCKET));
+    let admin = admin.map_err(DaemonError::File)?;
+    let ports = Ports {
+        v: VERSION,
+        pid: std::process::id(),
+        https: https.address().port(),
+        hub: hub.as_ref().map(|hub| hub.address().port()),
+        metrics: monitor.as_ref().map(|monitor| monitor.address().port()),
+    };
+    let ports_file = settings.ports_file.clone();
+
+    let (stop, stopper) = Stop::new();
+    let cloud = Cloud::new(executor, &host.clock, authority, settings, stop);
+    cloud.spawn(api::serve(cloud.clone(), https, anyone));
+    if let Some(hub) = hub {
+        cloud.spawn(hub::serve(cloud.clone(), hub, edges));
+    }
+    if let Some(monitor) = monitor {
+        cloud.spawn(metrics::serve(cloud.clone(), monitor));
+    }
+    cloud.spawn(admin.serve(cloud.clone()));
+    cloud.spawn(keep_fresh(cloud.clone()));
+    cloud.spawn(show_life(cloud.clone()));
+
+    let served = match &ports_file {
+        Some(path) => {
+            let text = serde_json::to_string(&ports).unwrap_or_default() + "\n";
+            host.files
+                .replace(path, text.as_bytes(), 0o644)
+                .map_err(DaemonError::File)
+        }
+        None => Ok(()),
+    };
+    if served.is_ok() {
+        info!("cloudcore serves: {}", ports.sentence());
+        notify::ready();
+        started(&ports);
+        follow(&cloud, orders).await;
+    }
+    notify::stopping();
+    drain(cloud, stopper).await;
+    served
+}
+
+/// Does what is asked until that is to stop.
+async fn follow(cloud: &Cloud, mut orders: Orders) {
+    while orders.next().await == Request::Reload {
+        info!("asked to reload: addresses and the serving certificate are looked at");
+        refresh(cloud).await;
+    }
+}
+
+/// Stops accepting, finishes requests, and closes the sessions, not all at the same moment: the
+/// edges would all come back at the same moment too.
+async fn drain(cloud: Arc<Cloud>, stopper: Stopper) {
+    info!("cloudcore stops");
+    let late = Timer::after(STOP_DEADLINE);
+    stopper.ask();
+    let ended = async {
+        let sessions = cloud.registry.close();
+        let pause = SPREAD / u32::try_from(sessions.len()).unwrap_or(u32::MAX).max(1);
+        let pause = pause.min(LONGEST_PAUSE);
+        // The timer is not precise enough to wait between any two.
+        let at_once = (TICK.as_micros() / pause.as_micros().max(1)).max(1) as usize;
+        for some in sessions.chunks(at_once) {
+            some.iter().for_each(|outbox| outbox.end(Ending::Stopping));
+            Timer::after(pause.max(TICK)).await;
+        }
+        drop((cloud, sessions));
+        stopper.all_gone().await;
+        true
+    };
+    let in_time = or(ended, async {
+        late.await;
+        false
+    });
+    if !in_time.await {
+        warn!("some connections did not end in time and are cut");
+    }
+}
+
+/// Looks after the serving certificate: addresses come and go, and it ends one day.
+async fn keep_fresh(cloud: Arc<Cloud>) {
+    loop {
+        let stopped = or(
+            async {
+                cloud.stop.wait().await;
+                true
+            },
+            async {
+                Timer::after(FRESHNESS).await;
+                false
+            },
+        );
+        if stopped.await {
+            return;
+        }
+        refresh(&cloud).await;
+    }
+}
+
+async fn refresh(cloud: &Cloud) {
+    if let Err(error) = cloud.authority.refresh_serving().await {
+        error!("the serving certificate stays as it is: {error}");
+    }
+}
+
+/// Tells the init system that the executor still runs, when it wants to know.
+async fn show_life(cloud: Arc<Cloud>) {
+    let Some(interval) = notify::watchdog_interval() else {
+        return;
+    };
+    loop {
+        notify::alive();
+        let stopped = or(
+            async {
+                cloud.stop.wait().await;
+                true
+            },
+            async {
+                Timer::after(interval).await;
+                false
+            },
+        );
+        if stopped.await {
+            return;
+        }
+    }
+}
+
+impl Ports {
+    fn sentence(&self) -> String {
+        let port = |port: Option<u16>| port.map_or("off".to_owned(), |port| port.to_string());
+        let (hub, metrics) = (port(self.hub), port(self.metrics));
+        format!(
+            "certificates on port {}, tunnels on {hub}, metrics on {metrics}",
+            self.https
+        )
+    }
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DaemonError::Authority(error) => error.fmt(f),
+            DaemonError::Bind(error) => error.fmt(f),
+            DaemonError::File(error) => error.fmt(f),
+            DaemonError::Pki(error) => error.fmt(f),
+            DaemonError::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(match self {
+            DaemonError::Authority(error) => error,
+            DaemonError::Bind(error) => error,
+            DaemonError::File(error) => error,
+            DaemonError::Pki(error) => error,
+            DaemonError::Store(error) => error,
+        })
+    }
+}
+
+/// Disk and name lookups; most requests share one write.
+const BLOCKING_THREADS: usize = 8;
+
+const FRESHNESS: Duration = Duration::from_secs(60);
+
+/// Over which the sessions are closed.
+const SPREAD: Duration = Duration::from_millis(2500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(5);
+
+/// An init system is told 5 seconds.
+const STOP_DEADLINE: Duration = Duration::from_millis(4500);

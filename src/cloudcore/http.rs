@@ -1,0 +1,229 @@
+//! HTTP/1 on one connection, with every length and every wait bounded; what is answered is not
+//! its business.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Version};
+use smol::Timer;
+use smol::future::or;
+use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use smol_hyper::rt::{FuturesIo, SmolTimer};
+
+use super::cloud::Stop;
+
+/// An answer that is complete when it is made.
+pub type Answer = Response<Whole>;
+
+/// Serves requests until the connection ends, breaks a bound, or cloudcore stops.
+pub async fn serve<S, F>(stream: &mut S, stop: &Stop, answer: impl Fn(Request<Incoming>) -> F)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = (Answer, Rest)>,
+{
+    let unread = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| {
+        let refused = without_host(&request);
+        let answered = answer(request);
+        let unread = &unread;
+        async move {
+            let (answer, rest) = match refused {
+                Some(refused) => (refused, Rest::Unread),
+                None => answered.await,
+            };
+            if matches!(rest, Rest::Unread) {
+                unread.store(true, Ordering::Relaxed);
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let served = {
+        let connection = Builder::new()
+            .timer(SmolTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(FuturesIo::new(&mut *stream), service);
+        let mut connection = pin!(connection);
+        let whole = async {
+            let first = or(async { Some(connection.as_mut().await) }, async {
+                stop.wait().await;
+                None
+            });
+            match first.await {
+                Some(ended) => ended,
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        };
+        or(whole, async {
+            Timer::after(CONNECTION_DEADLINE).await;
+            Ok(())
+        })
+        .await
+    };
+    if served.is_err_and(|error| error.is_parse()) || unread.into_inner() {
+        linger(stream).await;
+    }
+}
+
+/// What became of the request's body.
+pub enum Rest {
+    Read,
+    /// It was not read to its end, so that the connection can't go on.
+    Unread,
+}
+
+/// Why a body is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoBody {
+    Broken,
+    TooLarge,
+    TooSlow,
+}
+
+/// The whole body, if it comes in time and is not too large.
+pub async fn body(incoming: &mut Incoming) -> Result<Vec<u8>, NoBody> {
+    let announced = incoming.size_hint().lower();
+    if announced > MAX_BODY as u64 {
+        return Err(NoBody::TooLarge);
+    }
+    let mut whole = Vec::with_capacity(announced as usize);
+    let read = async {
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await {
+            let frame = frame.map_err(|_| NoBody::Broken)?;
+            let Some(data) = frame.data_ref() else {
+                continue;
+            };
+            if whole.len() + data.len() > MAX_BODY {
+                return Err(NoBody::TooLarge);
+            }
+            whole.extend_from_slice(data);
+        }
+        Ok(())
+    };
+    let late = async {
+        Timer::after(BODY_DEADLINE).await;
+        Err(NoBody::TooSlow)
+    };
+    or(read, late).await?;
+    Ok(whole)
+}
+
+impl NoBody {
+    pub fn answer(self) -> Answer {
+        match self {
+            NoBody::Broken => text(
+                StatusCode::BAD_REQUEST,
+                "the body is broken off or malformed",
+            ),
+            NoBody::TooLarge => text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is larger than 64 KiB",
+            ),
+            NoBody::TooSlow => text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+        }
+    }
+}
+
+/// A sentence for people.
+pub fn text(status: StatusCode, sentence: impl Into<Bytes>) -> Answer {
+    typed(status, "text/plain; charset=utf-8", sentence)
+}
+
+pub fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Whole(Some(body.into())));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+/// The answer to a method that the page does not have.
+pub fn wrong_method(allowed: &'static str) -> Answer {
+    let mut answer = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("only {allowed} works here"),
+    );
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+/// A body that is there in one piece.
+pub struct Whole(Option<Bytes>);
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+/// HTTP/1.1 has a Host header, exactly one; its value does not matter here.
+fn without_host(request: &Request<Incoming>) -> Option<Answer> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let wrong = hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11;
+    wrong.then(|| text(StatusCode::BAD_REQUEST, "one Host header is needed"))
+}
+
+/// Takes in what a client still sends, so that it gets to read our answer and not a reset.
+async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
+    let discard = async {
+        let mut chunk = [0; 2048];
+        let mut left = MAX_DISCARDED;
+        while let Ok(count) = stream.read(&mut chunk).await {
+            left = left.saturating_sub(count);
+            if count == 0 || left == 0 {
+                return;
+            }
+        }
+    };
+    or(discard, async {
+        Timer::after(LINGERING).await;
+    })
+    .await;
+}
+
+/// Bytes of a request head; above it the answer is 431.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Bytes of a request body; above it the answer is 413. A certificate request has about 300.
+const MAX_BODY: usize = 64 * 1024;
+
+/// From the moment we wait for a head until it is there: of a resting connection too.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// For a connection with all its requests.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(120);
+
+const LINGERING: Duration = Duration::from_secs(2);
+
+/// Bytes.
+const MAX_DISCARDED: usize = 8 * 1024 * 1024;

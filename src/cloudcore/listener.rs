@@ -1,0 +1,173 @@
+//! Listening sockets: both families on one, and an accept that never ends.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket,
+    sockopt,
+};
+use smol::Timer;
+use smol::net::{TcpListener, TcpStream};
+
+use crate::system::cause;
+
+/// A socket that listens.
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why an address can't be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    what: &'static str,
+    address: SocketAddr,
+    pub source: io::Error,
+}
+
+impl Listener {
+    /// Listens on `address`. `0.0.0.0` and `[::]` both mean all addresses of both families, where
+    /// the system has IPv6.
+    pub fn bind(what: &'static str, address: SocketAddr) -> Result<Listener, BindError> {
+        let bound = if address.ip().is_unspecified() {
+            let all_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            bind_both(address.port()).or_else(|error| match error.kind() {
+                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+                _ => std::net::TcpListener::bind(all_v4),
+            })
+        } else {
+            std::net::TcpListener::bind(address)
+        };
+        let listener = bound.and_then(|socket| {
+            let address = socket.local_addr()?;
+            Ok(Listener {
+                socket: TcpListener::try_from(socket)?,
+                address,
+            })
+        });
+        listener.map_err(|source| BindError {
+            what,
+            address,
+            source,
+        })
+    }
+
+    /// Where it really listens, when port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection. What goes wrong is waited out: no error ends a server.
+    pub async fn accept(&self) -> (TcpStream, SocketAddr) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, peer)) => {
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    return (stream, peer);
+                }
+                // The client went away before we came to it.
+                Err(error) if is_about_one_client(&error) => {}
+                Err(error) => {
+                    let cause = cause::of(&error);
+                    log::warn!("no connection can be accepted on {}: {cause}", self.address);
+                    Timer::after(pause).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BindError {
+            what,
+            address,
+            source,
+        } = self;
+        let cause = cause::of(source);
+        write!(f, "cannot listen on {address} for {what}: {cause}")?;
+        f.write_str(match source.kind() {
+            io::ErrorKind::AddrInUse => ": stop what listens there, or choose another port",
+            io::ErrorKind::PermissionDenied => ": run it as root, or choose a port above 1023",
+            _ => ": choose an address of this machine",
+        })
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// IPv6 and, mapped into it, IPv4, whatever the system's default for that is.
+fn bind_both(port: u16) -> io::Result<std::net::TcpListener> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Inet6, SockType::Stream, flags, None)?;
+    setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    let all = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
+    bind(
+        std::os::fd::AsRawFd::as_raw_fd(&fd),
+        &SockaddrIn6::from(all),
+    )?;
+    // After an outage all edges come at once.
+    listen(&fd, Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN))?;
+    Ok(fd.into())
+}
+
+fn is_about_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}
+
+const BACKLOG: i32 = 4096;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use smol::future::{block_on, zip};
+
+    use super::*;
+
+    #[test]
+    fn one_socket_takes_both_families() {
+        let listener = Listener::bind("a test", ([0, 0, 0, 0], 0).into()).unwrap();
+        let port = listener.address().port();
+        let mut locals = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
+        if listener.address().is_ipv6() {
+            locals.push(Ipv6Addr::LOCALHOST.into());
+        }
+        for local in locals {
+            let dialled = TcpStream::connect(SocketAddr::new(local, port));
+            let (accepted, dialled) = block_on(zip(listener.accept(), dialled));
+            assert_eq!(accepted.1.ip(), local);
+            drop(dialled.unwrap());
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_said_plainly() {
+        let first = Listener::bind("a test", ([127, 0, 0, 1], 0).into()).unwrap();
+        let error = Listener::bind("the hub", first.address())
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(error.starts_with(&format!(
+            "cannot listen on {} for the hub:",
+            first.address()
+        )));
+        assert!(error.contains("choose another port"), "{error}");
+    }
+}

@@ -1,0 +1,197 @@
+//! cloudcore: the cloud side. Issues certificates to edges, and holds their tunnels.
+
+mod api;
+mod cloud;
+mod ctl;
+mod daemon;
+mod dispatch;
+mod http;
+mod hub;
+mod listener;
+mod metrics;
+mod operator;
+mod outbox;
+mod places;
+mod rate;
+mod registry;
+mod session;
+mod settings;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use argh::{ArgsInfo, FromArgs};
+
+pub use daemon::{DaemonError, Orders, Ports, run as serve};
+pub use settings::{Overrides, Settings, SettingsError};
+
+use crate::config::cloud::CloudConfig;
+use crate::config::duration;
+use crate::system::args::{self, KLOG, Spec};
+use crate::system::host::Host;
+use crate::system::signals::Signals;
+use crate::system::{console, exit, log, network, processes};
+
+/// Runs cloudcore until it is told to stop, or one of its commands; returns the exit code.
+pub fn run(arguments: &[String], host: &Host) -> u8 {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["ca", "import", ..] => operator::import_ca(&arguments[2..], host),
+        ["cert", "add-san", ..] => operator::add_san(&arguments[2..], host),
+        _ => run_daemon(arguments, host),
+    }
+}
+
+fn run_daemon(arguments: &[String], host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, arguments) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let flags = given.flags;
+    if flags.version {
+        console::line(&format!("cloudcore {}", env!("CARGO_PKG_VERSION")));
+        return exit::OK;
+    }
+    if flags.defaultconfig || flags.minconfig {
+        console::out(&sample(flags.minconfig));
+        return exit::OK;
+    }
+    let fail =
+        |error: &dyn std::error::Error, code| args::fail(SPEC.name, error, given.verbosity, code);
+    let verbosity = u32::from(given.verbosity.unwrap_or(0));
+    match log::level(verbosity, flags.log_level.as_deref()) {
+        Ok(level) => log::init(level),
+        Err(error) => return fail(&error, exit::USAGE),
+    }
+    let overrides = match flags.overrides() {
+        Ok(overrides) => overrides,
+        Err(sentence) => {
+            console::complain(SPEC.name, &sentence);
+            return exit::USAGE;
+        }
+    };
+    // A path that a person types is theirs; the default lies below the root prefix.
+    let (path, optional) = match flags.config {
+        Some(path) => (path, false),
+        None => (host.root.at(CONFIG), true),
+    };
+    let settings = match Settings::load(&host.files, &path, optional, &overrides) {
+        Ok((settings, warnings)) => {
+            warnings
+                .iter()
+                .for_each(|warning| ::log::warn!("{warning}"));
+            settings
+        }
+        Err(error) => return fail(&error, exit::CONFIG),
+    };
+    processes::leave_session();
+    // Modes are always given; this is for what a library might create.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let code = match Signals::new() {
+        Ok(signals) => match serve(host, settings, Orders::Signals(signals), |_| {}) {
+            Ok(()) => exit::OK,
+            Err(error) => fail(&error, error.exit_code()),
+        },
+        Err(error) => fail(&error, exit::FAILURE),
+    };
+    log::flush();
+    code
+}
+
+/// A configuration file to begin with, for this host.
+fn sample(minimal: bool) -> String {
+    let local = network::local_addresses();
+    let dialled = local.iter().find(|address| !address.is_loopback());
+    let ip = dialled.map_or("127.0.0.1".to_owned(), IpAddr::to_string);
+    if minimal {
+        CloudConfig::min_yaml(&ip)
+    } else {
+        CloudConfig::default_yaml(&ip)
+    }
+}
+
+/// the cloud side
+#[derive(FromArgs, ArgsInfo)]
+struct Flags {
+    /// configuration file; default: /etc/kubeedge/config/cloudcore.yaml, if it is there
+    #[argh(option, arg_name = "file")]
+    config: Option<PathBuf>,
+    /// print a configuration with every key and its default
+    #[argh(switch)]
+    defaultconfig: bool,
+    /// print a short configuration that works as it is
+    #[argh(switch)]
+    minconfig: bool,
+    /// print the version
+    #[argh(switch)]
+    version: bool,
+    /// address to listen on for certificates and tunnels, instead of the file's
+    #[argh(option, arg_name = "address")]
+    listen: Option<IpAddr>,
+    /// port for certificates, instead of the file's; 0: any
+    #[argh(option, arg_name = "port")]
+    https_port: Option<u16>,
+    /// port for tunnels, instead of the file's; 0: any
+    #[argh(option, arg_name = "port")]
+    hub_port: Option<u16>,
+    /// port for metrics, instead of the file's; 0: any
+    #[argh(option, arg_name = "port")]
+    metrics_port: Option<u16>,
+    /// file to write the ports to, as JSON, once all is served
+    #[argh(option, arg_name = "file")]
+    ports_file: Option<PathBuf>,
+    /// life of the certificates for edges, such as 720h or 90s, instead of the file's
+    #[argh(option, arg_name = "duration")]
+    edge_cert_lifetime: Option<String>,
+    /// a token does not give a node name to a second key
+    #[argh(switch)]
+    protect_names: bool,
+    /// make a CA even where it is gone after the next boot
+    #[argh(switch)]
+    allow_volatile_ca: bool,
+    /// error, warn, info, debug or trace; default: what -v or KUBEEDGE_LOG say
+    #[argh(option, arg_name = "level")]
+    log_level: Option<String>,
+}
+
+impl Flags {
+    fn overrides(&self) -> Result<Overrides, String> {
+        let lifetime = self
+            .edge_cert_lifetime
+            .as_deref()
+            .map(duration::parse)
+            .transpose();
+        let lifetime = lifetime.map_err(|error| format!("--edge-cert-lifetime: {error}"))?;
+        if lifetime.is_some_and(|lifetime| lifetime.is_zero()) {
+            return Err("--edge-cert-lifetime must be longer than zero".to_owned());
+        }
+        Ok(Overrides {
+            listen: self.listen,
+            https_port: self.https_port,
+            hub_port: self.hub_port,
+            metrics_port: self.metrics_port,
+            edge_cert_lifetime: lifetime,
+            protect_names: self.protect_names,
+            allow_volatile_ca: self.allow_volatile_ca,
+            ports_file: self.ports_file.clone(),
+        })
+    }
+}
+
+static SPEC: Spec = Spec {
+    name: "cloudcore",
+    about: "Issues certificates to edges that show a join token, and holds their tunnels. \
+            `cloudcore ca import` takes over a CA, `cloudcore cert add-san` adds names to the \
+            serving certificate.",
+    examples: &[
+        "cloudcore",
+        "cloudcore --minconfig > cloudcore.yaml",
+        "cloudcore --config cloudcore.yaml",
+        "cloudcore ca import --cert rootCA.crt --key rootCA.key",
+        "cloudcore cert add-san cloud.example.org 192.0.2.7",
+    ],
+    spellings: &[],
+    ignored: &[KLOG],
+};
+
+const CONFIG: &str = "/etc/kubeedge/config/cloudcore.yaml";

@@ -1,0 +1,380 @@
+//! Which node has which session: the newest connection wins, and a late end can't harm it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::outbox::{Ending, Outbox};
+use crate::system::clock::Timestamp;
+use crate::system::names::NodeName;
+
+/// All sessions of this cloud. Share it in an `Arc`.
+pub struct Registry {
+    state: Mutex<State>,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    nodes: HashMap<NodeName, Node>,
+    /// Nodes with a session or a promise of one: what the limit counts.
+    occupied: usize,
+    sessions: usize,
+    /// Counts all sessions ever begun, so that no two have the same generation.
+    generation: u64,
+    replaced: u64,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Node {
+    session: Option<Session>,
+    promises: usize,
+    ended: Option<Instant>,
+    last_gap: Option<Duration>,
+}
+
+struct Session {
+    generation: u64,
+    facts: SessionFacts,
+    outbox: Outbox,
+}
+
+/// What is told of a session.
+#[derive(Clone, Debug)]
+pub struct SessionFacts {
+    pub since: Timestamp,
+    pub peer: SocketAddr,
+    /// Of the certificate that the session was opened with.
+    pub serial: String,
+}
+
+/// One line of the list of sessions.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub node: NodeName,
+    pub generation: u64,
+    pub facts: SessionFacts,
+    /// How long the node had no session before this one: zero when it took the place of another,
+    /// none when it is the first one.
+    pub last_gap: Option<Duration>,
+}
+
+/// Why a node gets no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// As many nodes as allowed have a session.
+    Full {
+        limit: usize,
+    },
+    Stopping,
+}
+
+impl Registry {
+    /// At most `limit` nodes may have a session at the same time.
+    pub fn new(limit: usize) -> Arc<Registry> {
+        Arc::new(Registry {
+            state: Mutex::default(),
+            limit,
+        })
+    }
+
+    /// Keeps a place for a session of `node`; one that replaces another needs none of its own.
+    pub fn promise(self: &Arc<Self>, node: &NodeName) -> Result<Promise, Refused> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Refused::Stopping);
+        }
+        let known = state.nodes.get(node).is_some_and(Node::is_occupied);
+        if !known && state.occupied >= self.limit {
+            return Err(Refused::Full { limit: self.limit });
+        }
+        state.change(node, |node| node.promises += 1);
+        Ok(Promise {
+            registry: self.clone(),
+            node: node.clone(),
+        })
+    }
+
+    /// Ends the session of a node, if it has one.
+    pub fn end(&self, node: &NodeName, ending: Ending) -> bool {
+        let outbox = self.lock().nodes.get(node).and_then(Node::outbox);
+        outbox.inspect(|outbox| outbox.end(ending)).is_some()
+    }
+
+    /// Lets no new session begin, and gives the outboxes of those that go on.
+    pub fn close(&self) -> Vec<Outbox> {
+        let mut state = self.lock();
+        state.closed = true;
+        state.nodes.values().filter_map(Node::outbox).collect()
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.lock().sessions
+    }
+
+    /// How many sessions took the place of one that was up.
+    pub fn replaced(&self) -> u64 {
+        self.lock().replaced
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The sessions of these nodes, or all when none is named, in the order of their names.
+    pub fn rows(&self, nodes: &[NodeName]) -> Vec<Row> {
+        let state = self.lock();
+        let row = |(name, node): (&NodeName, &Node)| {
+            let session = node.session.as_ref()?;
+            Some(Row {
+                node: name.clone(),
+                generation: session.generation,
+                facts: session.facts.clone(),
+                last_gap: node.last_gap,
+            })
+        };
+        let mut rows: Vec<Row> = if nodes.is_empty() {
+            state.nodes.iter().filter_map(row).collect()
+        } else {
+            nodes
+                .iter()
+                .filter_map(|n| state.nodes.get_key_value(n))
+                .filter_map(row)
+                .collect()
+        };
+        drop(state);
+        rows.sort_by(|a, b| a.node.cmp(&b.node));
+        rows
+    }
+
+    fn leave(&self, name: &NodeName, generation: u64) {
+        let mut state = self.lock();
+        let of = |session: &Session| session.generation == generation;
+        let current = state
+            .nodes
+            .get(name)
+            .and_then(|node| node.session.as_ref())
+            .is_some_and(of);
+        if current {
+            state.sessions -= 1;
+            state.change(name, |node| {
+                node.session = None;
+                node.ended = Some(Instant::now());
+            });
+        }
+    }
+
+    /// No code panics while it holds the lock, so a poisoned state is still whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place that is kept while the connection is opened; given back when dropped.
+pub struct Promise {
+    registry: Arc<Registry>,
+    node: NodeName,
+}
+
+impl Promise {
+    /// Puts the session in the place of whatever the node had, in one step.
+    pub fn begin(self, facts: SessionFacts, outbox: Outbox) -> Registered {
+        let mut state = self.registry.lock();
+        state.generation += 1;
+        let generation = state.generation;
+        let session = Session {
+            generation,
+            facts,
+            outbox: outbox.clone(),
+        };
+        let old = state.change(&self.node, |node| {
+            let old = node.session.replace(session);
+            node.last_gap = match (&old, node.ended) {
+                (Some(_), _) => Some(Duration::ZERO),
+                (None, ended) => ended.map(|ended| ended.elapsed()),
+            };
+            old
+        });
+        match &old {
+            Some(_) => state.replaced += 1,
+            None => state.sessions += 1,
+        }
+        let stopping = state.closed;
+        drop(state);
+        if let Some(old) = old {
+            old.outbox.end(Ending::Replaced);
+        }
+        if stopping {
+            outbox.end(Ending::Stopping);
+        }
+        let (registry, node) = (self.registry.clone(), self.node.clone());
+        Registered {
+            registry,
+            node,
+            generation,
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.registry
+            .lock()
+            .change(&self.node, |node| node.promises -= 1);
+    }
+}
+
+/// A session's entry; dropping it takes out this session and no other.
+pub struct Registered {
+    registry: Arc<Registry>,
+    pub node: NodeName,
+    pub generation: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.registry.leave(&self.node, self.generation);
+    }
+}
+
+impl State {
+    /// Changes a node's entry and keeps the count of occupied ones right.
+    fn change<T>(&mut self, name: &NodeName, change: impl FnOnce(&mut Node) -> T) -> T {
+        let node = self.nodes.entry(name.clone()).or_default();
+        let before = node.is_occupied();
+        let result = change(node);
+        let after = node.is_occupied();
+        match (before, after) {
+            (false, true) => self.occupied += 1,
+            (true, false) => self.occupied -= 1,
+            _ => {}
+        }
+        // Nodes that left are remembered for the gap, but not without bound.
+        if !after && (node.ended.is_none() || self.nodes.len() > self.occupied + MAX_REMEMBERED) {
+            self.nodes.remove(name);
+        }
+        result
+    }
+}
+
+impl Node {
+    fn is_occupied(&self) -> bool {
+        self.session.is_some() || self.promises > 0
+    }
+
+    fn outbox(&self) -> Option<Outbox> {
+        self.session.as_ref().map(|session| session.outbox.clone())
+    }
+}
+
+/// Nodes without a session whose last end is remembered.
+const MAX_REMEMBERED: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use smol::future::block_on;
+
+    use super::*;
+
+    fn name(text: &str) -> NodeName {
+        text.parse().unwrap()
+    }
+
+    fn facts(serial: &str) -> SessionFacts {
+        let peer = ([127, 0, 0, 1], 1).into();
+        SessionFacts {
+            since: Timestamp::from_unix(1),
+            peer,
+            serial: serial.to_owned(),
+        }
+    }
+
+    fn begin(registry: &Arc<Registry>, node: &str, serial: &str) -> (Registered, Outbox) {
+        let outbox = Outbox::default();
+        let promise = registry.promise(&name(node)).unwrap();
+        (promise.begin(facts(serial), outbox.clone()), outbox)
+    }
+
+    #[test]
+    fn the_newest_session_replaces_the_older_whose_late_end_does_no_harm() {
+        let registry = Registry::new(10);
+        let (old, old_outbox) = begin(&registry, "a", "01");
+        let (new, _new_outbox) = begin(&registry, "a", "02");
+        assert_eq!(block_on(old_outbox.next()).unwrap_err(), Ending::Replaced);
+        assert_ne!(old.generation, new.generation);
+        drop(old);
+        let rows = registry.rows(&[]);
+        assert_eq!((rows.len(), rows[0].generation), (1, new.generation));
+        assert_eq!(rows[0].facts.serial, "02");
+        assert_eq!(rows[0].last_gap, Some(Duration::ZERO));
+        assert_eq!((registry.sessions(), registry.replaced()), (1, 1));
+        drop(new);
+        assert_eq!(registry.sessions(), 0);
+        assert!(registry.rows(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_gap_is_what_lies_between_two_sessions() {
+        let registry = Registry::new(10);
+        let (first, _) = begin(&registry, "a", "01");
+        assert_eq!(registry.rows(&[name("a")])[0].last_gap, None);
+        drop(first);
+        let left = Instant::now();
+        while left.elapsed() < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
+        let (_second, _) = begin(&registry, "a", "02");
+        assert!(registry.rows(&[])[0].last_gap.unwrap() >= Duration::from_millis(2));
+    }
+
+    #[test]
+    fn the_limit_counts_nodes_and_not_replacements() {
+        let registry = Registry::new(2);
+        let (a, _) = begin(&registry, "a", "01");
+        let promise = registry.promise(&name("b")).unwrap();
+        let full = Err(Refused::Full { limit: 2 });
+        assert_eq!(registry.promise(&name("c")).map(drop), full);
+        let (again, _) = begin(&registry, "a", "02");
+        drop(promise);
+        let (_c, _) = begin(&registry, "c", "03");
+        assert_eq!(registry.promise(&name("b")).map(drop), full);
+        // The replaced one leaves late: its place is still taken by the newer one.
+        drop(a);
+        assert_eq!(registry.promise(&name("b")).map(drop), full);
+        drop(again);
+        assert!(registry.promise(&name("b")).is_ok());
+    }
+
+    #[test]
+    fn nodes_that_never_had_a_session_are_not_remembered() {
+        let registry = Registry::new(2);
+        drop(registry.promise(&name("a")).unwrap());
+        assert!(registry.lock().nodes.is_empty());
+        assert_eq!(registry.lock().occupied, 0);
+    }
+
+    #[test]
+    fn after_closing_no_session_begins() {
+        let registry = Registry::new(2);
+        let promise = registry.promise(&name("a")).unwrap();
+        assert!(registry.close().is_empty());
+        assert_eq!(
+            registry.promise(&name("b")).map(drop),
+            Err(Refused::Stopping)
+        );
+        let outbox = Outbox::default();
+        let _late = promise.begin(facts("01"), outbox.clone());
+        assert_eq!(block_on(outbox.next()).unwrap_err(), Ending::Stopping);
+    }
+
+    #[test]
+    fn a_session_is_ended_by_name() {
+        let registry = Registry::new(2);
+        let (_a, outbox) = begin(&registry, "a", "01");
+        assert!(registry.end(&name("a"), Ending::KeyReplaced));
+        assert!(!registry.end(&name("b"), Ending::KeyReplaced));
+        assert_eq!(block_on(outbox.next()).unwrap_err(), Ending::KeyReplaced);
+    }
+}

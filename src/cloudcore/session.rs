@@ -1,0 +1,146 @@
+//! One edge: reads what it says, writes what waits for it, and notices when it is dead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{info, warn};
+use smol::Timer;
+use smol::future::or;
+
+use super::cloud::Cloud;
+use super::dispatch::dispatch;
+use super::outbox::{Ending, Outbox};
+use super::registry::Registered;
+use crate::tunnel::{Event, Receiver, Sender, Tunnel, TunnelError};
+
+/// Serves a tunnel until either side ends it; the connection is closed on every way out.
+pub async fn run(cloud: Arc<Cloud>, tunnel: Tunnel, registered: Registered, outbox: Outbox) {
+    let Tunnel {
+        mut sender,
+        mut receiver,
+    } = tunnel;
+    let end = or(
+        write(&cloud, &mut sender, &outbox),
+        read(&cloud, &mut receiver, &outbox),
+    )
+    .await;
+    let (node, generation) = (registered.node.clone(), registered.generation);
+    // From here on the node has no session, or already a newer one.
+    drop(registered);
+    info!(
+        "session {generation} of node {node} has ended: {}",
+        end.reason()
+    );
+    if let Some((code, reason)) = end.farewell() {
+        let farewell = async {
+            // The edge may be gone already, and then nobody misses it.
+            let _ = sender.close(code, reason).await;
+        };
+        or(farewell, async {
+            Timer::after(FAREWELL).await;
+        })
+        .await;
+    }
+}
+
+/// Why a session ended.
+enum End {
+    Asked(Ending),
+    /// Nothing came for so long.
+    Silent(Duration),
+    Tunnel(TunnelError),
+    /// So many frames in a row were no messages.
+    Unreadable,
+}
+
+impl End {
+    fn reason(&self) -> String {
+        match self {
+            End::Asked(Ending::KeyReplaced) => "a token gave its name to another key".to_owned(),
+            End::Asked(Ending::Replaced) => "a newer connection took its place".to_owned(),
+            End::Asked(Ending::Stopping) => "cloudcore stops".to_owned(),
+            End::Asked(Ending::TooSlow) => "it reads too slowly".to_owned(),
+            End::Silent(time) => format!("nothing came from it for {} s", time.as_secs()),
+            End::Tunnel(error) => error.to_string(),
+            End::Unreadable => format!("{MAX_MALFORMED} frames in a row were no messages"),
+        }
+    }
+
+    /// The code and reason to close with; none when nobody is there to read them.
+    fn farewell(&self) -> Option<(u16, &'static str)> {
+        Some(match self {
+            End::Asked(Ending::KeyReplaced) => (1008, "another key holds this node name now"),
+            End::Asked(Ending::Replaced) => (1000, "a newer connection took over"),
+            End::Asked(Ending::Stopping) => (1001, "the cloud stops"),
+            End::Asked(Ending::TooSlow) => (1013, "too much waits to be read"),
+            End::Silent(_) => (1001, "nothing was heard"),
+            End::Unreadable => (1008, "too many frames that are no messages"),
+            End::Tunnel(error) => match error {
+                TunnelError::TooBig { .. } => (1009, "the message is too big"),
+                TunnelError::OverBudget => (1013, "too much is received in part"),
+                TunnelError::NotText => (1007, "text that is not UTF-8"),
+                TunnelError::Protocol(_) => (1002, "not the WebSocket protocol"),
+                // The library has an answer ready, which is sent instead of this one.
+                TunnelError::Closed { .. } => (1000, ""),
+                _ => return None,
+            },
+        })
+    }
+}
+
+async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox) -> End {
+    loop {
+        let message = match outbox.next().await {
+            Ok(message) => message,
+            Err(ending) => return End::Asked(ending),
+        };
+        let sent = or(sender.send(&message), async {
+            Timer::after(WRITE_DEADLINE).await;
+            Err(TunnelError::TimedOut("sending a message"))
+        });
+        if let Err(error) = sent.await {
+            return End::Tunnel(error);
+        }
+        cloud.metrics.messages_down.add();
+    }
+}
+
+async fn read(cloud: &Cloud, receiver: &mut Receiver, outbox: &Outbox) -> End {
+    let patience = cloud.settings.keepalive;
+    let mut malformed = 0;
+    loop {
+        let event = or(async { Some(receiver.next().await) }, async {
+            Timer::after(patience).await;
+            None
+        });
+        match event.await {
+            None => return End::Silent(patience),
+            Some(Err(error)) => return End::Tunnel(error),
+            Some(Ok(Event::Alive)) => {}
+            Some(Ok(Event::Malformed(_))) => {
+                cloud.metrics.malformed.add();
+                malformed += 1;
+                if malformed >= MAX_MALFORMED {
+                    warn!("an edge sends frames that are no messages");
+                    return End::Unreadable;
+                }
+            }
+            Some(Ok(Event::Message(message))) => {
+                malformed = 0;
+                cloud.metrics.messages_up.add();
+                if let Some(answer) = dispatch(&message, cloud.clock.now()) {
+                    // When it does not fit the session ends, which the writer sees.
+                    outbox.push(answer);
+                }
+            }
+        }
+    }
+}
+
+/// Frames in a row that are no messages.
+const MAX_MALFORMED: usize = 100;
+
+/// For one message; upstream's edge has the same.
+const WRITE_DEADLINE: Duration = Duration::from_secs(15);
+
+const FAREWELL: Duration = Duration::from_secs(1);

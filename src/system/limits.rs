@@ -1,0 +1,27 @@
+//! What the kernel allows this process.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Raises the number of files and sockets that may be open to the most that is allowed, and
+/// returns it. The usual 1024 is there for programs that use select(2), which we don't.
+pub fn raise_open_files() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 0;
+    };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_to_what_is_allowed() {
+        let raised = raise_open_files();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!((soft, raised), (hard, hard));
+    }
+}
