@@ -298,17 +298,19 @@ fn refused(cloud: &Cloud, caller: &Caller, node: Option<&NodeName>, refusal: &Re
     let node = node
         .map(|node| format!(" for node {node}"))
         .unwrap_or_default();
-    let cause = std::error::Error::source(refusal).map(|cause| format!(" ({cause})"));
-    let cause = cause.unwrap_or_default();
+    let said = refusal.to_string();
+    // What is our fault is told to the log only.
+    let hidden = std::error::Error::source(refusal).map(ToString::to_string);
+    let hidden = hidden.filter(|cause| !said.contains(cause.as_str()));
+    let hidden = hidden
+        .map(|cause| format!(" ({cause})"))
+        .unwrap_or_default();
     warn!(
-        "no certificate{node} to {}: {refusal}{cause}",
+        "no certificate{node} to {}: {said}{hidden}",
         caller.peer.ip()
     );
     let status = StatusCode::from_u16(refusal.status());
-    text(
-        status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        refusal.to_string(),
-    )
+    text(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), said)
 }
 
 /// Says whether another key holds the name. The two texts are what upstream's keadm compares.
