@@ -1,9 +1,15 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
+mod certs;
 mod completion;
+mod device;
+#[cfg(feature = "cloud")]
+mod gettoken;
 pub mod help;
 pub mod links;
 pub mod out;
+mod span;
+mod status;
 mod version;
 
 use crate::system::args::{Info, Spec, nearest};
@@ -33,7 +39,16 @@ pub enum Group {
 }
 
 /// All there are, in the order of the overall screen.
-pub static COMMANDS: &[&Command] = &[&version::COMMAND, &completion::COMMAND, &help::COMMAND];
+pub static COMMANDS: &[&Command] = &[
+    #[cfg(feature = "cloud")]
+    &gettoken::COMMAND,
+    &status::COMMAND,
+    &certs::renew::COMMAND,
+    &certs::check::COMMAND,
+    &version::COMMAND,
+    &completion::COMMAND,
+    &help::COMMAND,
+];
 
 /// The names under which this executable answers besides its own, with what each is.
 pub const ROLES: &[(&str, &str)] = &[

@@ -56,6 +56,15 @@ impl FileStore {
         })
     }
 
+    /// Whether a CA is stored; touches nothing, and needs no lock.
+    pub fn has_ca(files: &Files, root: &Root) -> Result<bool, StoreError> {
+        match files.mode(&root.at(KEYS).join(format!("{CA}.key"))) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Runs `work` where blocking is allowed.
     async fn on_disk<T: Send + 'static>(
         &self,

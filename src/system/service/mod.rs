@@ -35,6 +35,9 @@ pub trait Service {
 
     fn status(&self) -> Result<Status, ServiceError>;
 
+    /// Whether the daemon is started when the machine boots.
+    fn starts_at_boot(&self) -> Result<bool, ServiceError>;
+
     /// Undoes `enable` and `install`; a daemon that runs is not stopped.
     fn remove(&self) -> Result<Report, ServiceError>;
 }

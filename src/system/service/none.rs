@@ -111,6 +111,10 @@ impl Service for NoInit {
         })
     }
 
+    fn starts_at_boot(&self) -> Result<bool, ServiceError> {
+        Ok(false)
+    }
+
     fn remove(&self) -> Result<Report, ServiceError> {
         Ok(Report::new(Outcome::Already))
     }

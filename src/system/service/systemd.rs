@@ -187,6 +187,21 @@ impl Service for Systemd {
         })
     }
 
+    fn starts_at_boot(&self) -> Result<bool, ServiceError> {
+        let Some(systemctl) = &self.systemctl else {
+            return Ok(false);
+        };
+        let shown = self.call(
+            systemctl,
+            &["show", "--property=UnitFileState", &self.unit()],
+        )?;
+        let state = shown.trim().strip_prefix("UnitFileState=");
+        Ok(matches!(
+            state,
+            Some("enabled" | "enabled-runtime" | "static")
+        ))
+    }
+
     fn remove(&self) -> Result<Report, ServiceError> {
         let mut report = Report::new(Outcome::Already);
         let unit_file = self.unit_file();
@@ -259,7 +274,10 @@ cd "${0%/*}"
 shift 2
 echo "$*" >> calls
 case "$1" in
-    show) cat state ;;
+    show)
+        if [ "$2" = --property=UnitFileState ]; then
+            if grep -q '^enable ' calls; then echo UnitFileState=enabled; else echo UnitFileState=disabled; fi
+        else cat state; fi ;;
     start) printf 'LoadState=loaded\nActiveState=active\nMainPID=77\n' > state ;;
     stop) printf 'LoadState=loaded\nActiveState=inactive\nMainPID=0\n' > state ;;
     enable) if [ -e broken ]; then echo "Failed to enable unit: Access denied." >&2; exit 1; fi ;;
@@ -312,7 +330,9 @@ esac
         assert_eq!(service.host.files.mode(&unit).unwrap(), 0o644);
         assert_eq!(std::fs::read_to_string(&unit).unwrap(), service.daemon.unit);
         assert_eq!(service.install().unwrap().outcome, Outcome::Already);
+        assert!(!service.starts_at_boot().unwrap());
         service.enable().unwrap();
+        assert!(service.starts_at_boot().unwrap());
         service.start().unwrap();
         assert_eq!(service.status().unwrap(), Status::Running(Some(77)));
         assert_eq!(service.start().unwrap().outcome, Outcome::Already);
@@ -364,6 +384,7 @@ esac
             service.enable().unwrap().outcome,
             Outcome::Impossible(_)
         ));
+        assert!(!service.starts_at_boot().unwrap());
         assert_eq!(service.status().unwrap(), Status::NotInstalled);
         assert_eq!(service.remove().unwrap().outcome, Outcome::Done);
         assert_eq!(calls(dir.path()), [""; 0]);

@@ -1,0 +1,283 @@
+//! `status`: where this device stands, on one screen, whether edgecore runs or not.
+
+mod gather;
+mod judge;
+
+use std::time::Duration;
+
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use super::out::{self, Format, Report};
+use super::span::span;
+use super::{Command, Group};
+use crate::system::args::{self, Spec};
+use crate::system::clock::Timestamp;
+use crate::system::host::Host;
+
+pub static COMMAND: Command = Command {
+    name: "status",
+    group: Group::Edge,
+    summary: "tell whether this device is connected, and what it lacks",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+/// what to show
+#[derive(FromArgs, ArgsInfo)]
+struct Flags {
+    /// text or json; default: text
+    #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
+    output: Format,
+    /// edgecore's configuration; default: /etc/kubeedge/config/edgecore.yaml
+    #[argh(option, arg_name = "file")]
+    config: Option<String>,
+}
+
+fn run(args: &[String], host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, args) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let (status, code) = status(host, given.flags.config.as_deref());
+    out::show(&status, given.flags.output);
+    code
+}
+
+/// All that can be found out, and the exit code that says it in short.
+pub fn status(host: &Host, config: Option<&str>) -> (Status, u8) {
+    let found = gather::gather(host, config);
+    let verdict = judge::judge(&found);
+    let code = verdict.code;
+    let status = Status {
+        connected: verdict.connected,
+        verdict: verdict.sentence,
+        advice: verdict.advice,
+        now: host.clock.now(),
+        node: found.node,
+        cloud: found.cloud,
+        executable: found.executable,
+        service: found.service,
+        edgecore: found.edgecore.into_facts(),
+        certificate: found.certificate,
+    };
+    (status, code)
+}
+
+/// What `--output json` shows.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    pub connected: bool,
+    /// The one sentence to read when there is time for one.
+    pub verdict: String,
+    /// What to do about it.
+    pub advice: Option<String>,
+    pub now: Timestamp,
+    pub node: Option<String>,
+    pub cloud: Option<String>,
+    pub executable: Executable,
+    pub service: ServiceFacts,
+    /// What edgecore itself says; none when it does not run or does not answer.
+    pub edgecore: Option<Edgecore>,
+    pub certificate: Option<CertificateFacts>,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Executable {
+    pub path: String,
+    pub installed: bool,
+    /// The names that lead to it.
+    pub links: Vec<&'static str>,
+    pub missing_links: Vec<&'static str>,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceFacts {
+    /// systemd or none.
+    pub init: &'static str,
+    pub installed: bool,
+    pub starts_at_boot: bool,
+    pub running: bool,
+    pub pid: Option<u32>,
+    /// Why less is known than usual.
+    pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edgecore {
+    pub version: String,
+    pub pid: u32,
+    pub state: String,
+    pub since: Timestamp,
+    pub last_error: Option<Problem>,
+    pub session: Option<Session>,
+    pub next_rotation: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    pub at: Timestamp,
+    pub message: String,
+    /// False: waiting does not help.
+    pub retryable: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    pub generation: u64,
+    pub since: Timestamp,
+    pub peer: String,
+    /// Of the certificate that it was opened with.
+    pub serial: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateFacts {
+    pub serial: String,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
+}
+
+impl Report for Status {
+    fn text(&self) -> String {
+        let mut text = format!("{}\n\n", self.verdict);
+        for (title, value) in self.rows() {
+            text.push_str(&format!("  {title:<14}{value}\n"));
+        }
+        if let Some(advice) = &self.advice {
+            text.push_str(&format!(
+                "\n{}",
+                args::wrap(&format!("What to do: {advice}"), 0)
+            ));
+        }
+        text
+    }
+}
+
+impl Status {
+    fn rows(&self) -> Vec<(&'static str, String)> {
+        let unknown = || "unknown".to_owned();
+        let mut rows = vec![
+            ("node", self.node.clone().unwrap_or_else(unknown)),
+            ("cloud", self.cloud.clone().unwrap_or_else(unknown)),
+            ("executable", self.executable.words()),
+            ("service", self.service.words()),
+        ];
+        match &self.edgecore {
+            Some(edgecore) => {
+                let since = self.ago(edgecore.since);
+                let Edgecore { version, state, .. } = edgecore;
+                rows.push((
+                    "edgecore",
+                    format!("{state} since {since}, version {version}"),
+                ));
+                rows.push((
+                    "session",
+                    edgecore.session.as_ref().map_or_else(
+                        || "none".to_owned(),
+                        |it| {
+                            format!(
+                                "number {} with {}, since {}",
+                                it.generation, it.peer, it.since
+                            )
+                        },
+                    ),
+                ));
+                rows.push((
+                    "last error",
+                    edgecore.last_error.as_ref().map_or_else(
+                        || "none".to_owned(),
+                        |it| format!("{}, {}", self.ago(it.at), it.message),
+                    ),
+                ));
+            }
+            None => rows.push(("edgecore", "gives no answer".to_owned())),
+        }
+        rows.push((
+            "certificate",
+            match &self.certificate {
+                Some(it) if it.not_after <= self.now => {
+                    format!("ended {}, serial {}", self.ago(it.not_after), it.serial)
+                }
+                Some(it) => {
+                    let left = span(it.not_after.since(self.now));
+                    format!("until {} ({left} left), serial {}", it.not_after, it.serial)
+                }
+                None => "none that can be read".to_owned(),
+            },
+        ));
+        if let Some(next) = self
+            .edgecore
+            .as_ref()
+            .and_then(|edgecore| edgecore.next_rotation)
+        {
+            let when = match next.since(self.now) {
+                Duration::ZERO => "due now".to_owned(),
+                left => format!("in {}", span(left)),
+            };
+            rows.push(("next renewal", format!("{next} ({when})")));
+        }
+        rows
+    }
+
+    fn ago(&self, then: Timestamp) -> String {
+        format!("{then} ({} ago)", span(self.now.since(then)))
+    }
+}
+
+impl Executable {
+    fn words(&self) -> String {
+        if !self.installed {
+            return format!("not installed as {}", self.path);
+        }
+        let links = match self.links.as_slice() {
+            [] => "no links".to_owned(),
+            links => format!("links {}", links.join(", ")),
+        };
+        match self.missing_links.as_slice() {
+            [] => format!("{}, {links}", self.path),
+            missing => format!("{}, {links}, missing: {}", self.path, missing.join(", ")),
+        }
+    }
+}
+
+impl ServiceFacts {
+    fn words(&self) -> String {
+        if let Some(problem) = &self.problem {
+            return problem.clone();
+        }
+        let init = match self.init {
+            "none" => "no init system",
+            init => init,
+        };
+        let boot = match (self.installed, self.starts_at_boot) {
+            (false, _) => "not installed",
+            (true, true) => "installed, starts at boot",
+            (true, false) => "installed, does not start at boot",
+        };
+        match (self.running, self.pid) {
+            (true, Some(pid)) => format!("{init}: {boot}, runs as process {pid}"),
+            (true, None) => format!("{init}: {boot}, runs"),
+            (false, _) => format!("{init}: {boot}, does not run"),
+        }
+    }
+}
+
+static SPEC: Spec = Spec {
+    name: "kubeedge status",
+    about: "Tells on one screen whether this device is connected to its cloud, since when, with \
+            which certificate and until when; and if it is not, why, and what to do. Works when \
+            edgecore does not run. Exit code: 0 connected; 75 not yet, edgecore is at work on it; \
+            69 not, and somebody has to do something.",
+    examples: &["kubeedge status", "kubeedge status -o json"],
+    spellings: &[],
+    ignored: &[],
+};
