@@ -138,7 +138,7 @@ fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, String), (u16, St
         return refuse(403, "the client certificate can't be read");
     };
     let serial = certificate.serial();
-    let claimed = upgrade.node_id.as_deref().map(str::parse::<NodeName>);
+    let claimed = upgrade.head.node_id.as_deref().map(str::parse::<NodeName>);
     let Some(Ok(claimed)) = claimed else {
         return refuse(403, "the Node_id header is missing or no node name");
     };
@@ -157,13 +157,13 @@ fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, String), (u16, St
             "the client certificate is not that of the node in Node_id",
         );
     }
-    if node_in_path(&upgrade.path).is_some_and(|name| name != claimed.as_str()) {
+    if node_in_path(&upgrade.head.path).is_some_and(|name| name != claimed.as_str()) {
         return refuse(
             403,
             "the path names another node than the client certificate",
         );
     }
-    if upgrade.connection_use.as_deref() != Some("msg") {
+    if upgrade.head.connection_use.as_deref() != Some("msg") {
         return refuse(
             400,
             "the Connectionuse header is not msg, and only that is served",

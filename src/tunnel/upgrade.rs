@@ -19,14 +19,19 @@ use super::{
 
 /// An upgrade request that is well-formed as such and waits for a verdict.
 pub struct Upgrade {
+    pub head: Head,
+    stream: Secured,
+    rest: Vec<u8>,
+}
+
+/// What the request asks for.
+pub struct Head {
     pub path: String,
     pub node_id: Option<String>,
     pub project_id: Option<String>,
     /// `msg` for the tunnel that we serve; Go repeats the header on retries of one client object.
     pub connection_use: Option<String>,
-    stream: Secured,
     accept_key: String,
-    rest: Vec<u8>,
 }
 
 impl Upgrade {
@@ -47,14 +52,10 @@ impl Upgrade {
             }
             head.extend_from_slice(&chunk[..count]);
         };
-        match parse(&head[..end]) {
+        match Head::parse(&head[..end]) {
             Ok(parsed) => Ok(Upgrade {
-                path: parsed.path,
-                node_id: parsed.node_id,
-                project_id: parsed.project_id,
-                connection_use: parsed.connection_use,
+                head: parsed,
                 stream,
-                accept_key: parsed.accept_key,
                 rest: head.split_off(end),
             }),
             Err((status, text)) => Err(refuse(&mut stream, status, text).await),
@@ -76,7 +77,7 @@ impl Upgrade {
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n{SESSION_HEADER}: {REPLACE_SAFE}\r\n\r\n",
-            self.accept_key
+            self.head.accept_key
         );
         self.stream
             .write_all(answer.as_bytes())
@@ -97,75 +98,71 @@ impl Upgrade {
     }
 }
 
-struct Parsed {
-    path: String,
-    node_id: Option<String>,
-    project_id: Option<String>,
-    connection_use: Option<String>,
-    accept_key: String,
-}
+/// The status and the sentence of a refusal.
+pub type Fault = (u16, &'static str);
 
-type Fault = (u16, &'static str);
-
-fn parse(head: &[u8]) -> Result<Parsed, Fault> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Err(httparse::Error::TooManyHeaders) => return Err((431, "too many headers")),
-        _ => return Err((400, "this is no HTTP request")),
-    }
-    if request.method != Some("GET") {
-        return Err((405, "a tunnel is opened with GET"));
-    }
-    let all = |name: &str| -> Vec<&str> {
-        let named = request
-            .headers
-            .iter()
-            .filter(|h| h.name.eq_ignore_ascii_case(name));
-        named
-            .filter_map(|h| std::str::from_utf8(h.value).ok())
-            .map(str::trim)
-            .collect()
-    };
-    let has_word = |name: &str, word: &str| {
-        let mut words = all(name).into_iter().flat_map(|value| value.split(','));
-        words.any(|w| w.trim().eq_ignore_ascii_case(word))
-    };
-    if !has_word("connection", "upgrade") || !has_word("upgrade", "websocket") {
-        return Err((400, "this port opens WebSocket tunnels only"));
-    }
-    if all("sec-websocket-version") != ["13"] {
-        return Err((400, "only WebSocket version 13 is spoken here"));
-    }
-    let accept_key = match all("sec-websocket-key")[..] {
-        [key] if key.len() == 24 => derive_accept_key(key.as_bytes()),
-        _ => return Err((400, "the Sec-WebSocket-Key is missing or malformed")),
-    };
-    // Browsers send Origin, devices do not: a page must not be able to open a tunnel.
-    if let Some(origin) = all("origin").first() {
-        let host = origin.split_once("://").map_or(*origin, |(_, host)| host);
-        if all("host").first() != Some(&host) {
-            return Err((403, "the Origin is not this host"));
+impl Head {
+    /// Reads a whole request head, up to and with its empty line.
+    pub fn parse(head: &[u8]) -> Result<Head, Fault> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        match request.parse(head) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Err(httparse::Error::TooManyHeaders) => return Err((431, "too many headers")),
+            _ => return Err((400, "this is no HTTP request")),
         }
-    }
-    let only = |name: &str| -> Result<Option<String>, Fault> {
-        let values = all(name);
-        let Some(first) = values.first() else {
-            return Ok(None);
+        if request.method != Some("GET") {
+            return Err((405, "a tunnel is opened with GET"));
+        }
+        let all = |name: &str| -> Vec<&str> {
+            let named = request
+                .headers
+                .iter()
+                .filter(|h| h.name.eq_ignore_ascii_case(name));
+            named
+                .filter_map(|h| std::str::from_utf8(h.value).ok())
+                .map(str::trim)
+                .collect()
         };
-        if values.iter().any(|value| value != first) {
-            return Err((400, "a header is given twice with different values"));
+        let has_word = |name: &str, word: &str| {
+            let mut words = all(name).into_iter().flat_map(|value| value.split(','));
+            words.any(|w| w.trim().eq_ignore_ascii_case(word))
+        };
+        if !has_word("connection", "upgrade") || !has_word("upgrade", "websocket") {
+            return Err((400, "this port opens WebSocket tunnels only"));
         }
-        Ok(Some((*first).to_owned()))
-    };
-    Ok(Parsed {
-        path: request.path.unwrap_or_default().to_owned(),
-        node_id: only(NODE_ID_HEADER)?,
-        project_id: only(PROJECT_ID_HEADER)?,
-        connection_use: only(CONNECTION_USE_HEADER)?,
-        accept_key,
-    })
+        if all("sec-websocket-version") != ["13"] {
+            return Err((400, "only WebSocket version 13 is spoken here"));
+        }
+        let accept_key = match all("sec-websocket-key")[..] {
+            [key] if key.len() == 24 => derive_accept_key(key.as_bytes()),
+            _ => return Err((400, "the Sec-WebSocket-Key is missing or malformed")),
+        };
+        // Browsers send Origin, devices do not: a page must not be able to open a tunnel.
+        if let Some(origin) = all("origin").first() {
+            let host = origin.split_once("://").map_or(*origin, |(_, host)| host);
+            if all("host").first() != Some(&host) {
+                return Err((403, "the Origin is not this host"));
+            }
+        }
+        let only = |name: &str| -> Result<Option<String>, Fault> {
+            let values = all(name);
+            let Some(first) = values.first() else {
+                return Ok(None);
+            };
+            if values.iter().any(|value| value != first) {
+                return Err((400, "a header is given twice with different values"));
+            }
+            Ok(Some((*first).to_owned()))
+        };
+        Ok(Head {
+            path: request.path.unwrap_or_default().to_owned(),
+            node_id: only(NODE_ID_HEADER)?,
+            project_id: only(PROJECT_ID_HEADER)?,
+            connection_use: only(CONNECTION_USE_HEADER)?,
+            accept_key,
+        })
+    }
 }
 
 async fn refuse(stream: &mut Secured, status: u16, text: &str) -> TunnelError {
@@ -209,7 +206,7 @@ mod tests {
 
     #[test]
     fn upstreams_request_is_understood() {
-        let parsed = parse(GOOD.as_bytes()).ok().unwrap();
+        let parsed = Head::parse(GOOD.as_bytes()).ok().unwrap();
         assert_eq!(
             parsed.path,
             "/e632aba927ea4ac2b575ec1603d56f10/edge1/events"
@@ -242,12 +239,12 @@ mod tests {
         for (from, to, status) in cases {
             let head = GOOD.replacen(from, to, 1);
             assert_eq!(
-                parse(head.as_bytes()).err().map(|f| f.0),
+                Head::parse(head.as_bytes()).err().map(|f| f.0),
                 Some(status),
                 "{to}"
             );
         }
         let own = GOOD.replace("User-Agent: x", "Origin: https://192.0.2.1:10000");
-        assert!(parse(own.as_bytes()).is_ok());
+        assert!(Head::parse(own.as_bytes()).is_ok());
     }
 }
