@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 use smol::Timer;
-use smol::future::or;
+use smol::future::{or, yield_now};
 
 use super::cloud::Cloud;
 use super::dispatch::dispatch;
@@ -31,16 +31,19 @@ pub async fn run(cloud: Arc<Cloud>, tunnel: Tunnel, registered: Registered, outb
         "session {generation} of node {node} has ended: {}",
         end.reason()
     );
-    if let Some((code, reason)) = end.farewell() {
-        let farewell = async {
-            // The edge may be gone already, and then nobody misses it.
+    let farewell = async {
+        // The edge may be gone already, and then nobody misses a farewell.
+        if let End::Tunnel(TunnelError::Closed { .. }) = end {
+            // The answer to its farewell is ready; reading on is what sends it.
+            let _ = receiver.next().await;
+        } else if let Some((code, reason)) = end.farewell() {
             let _ = sender.close(code, reason).await;
-        };
-        or(farewell, async {
-            Timer::after(FAREWELL).await;
-        })
-        .await;
-    }
+        }
+    };
+    let late = async {
+        Timer::after(FAREWELL).await;
+    };
+    or(farewell, late).await;
 }
 
 /// Why a session ended.
@@ -80,8 +83,6 @@ impl End {
                 TunnelError::OverBudget => (1013, "too much is received in part"),
                 TunnelError::NotText => (1007, "text that is not UTF-8"),
                 TunnelError::Protocol(_) => (1002, "not the WebSocket protocol"),
-                // The library has an answer ready, which is sent instead of this one.
-                TunnelError::Closed { .. } => (1000, ""),
                 _ => return None,
             },
         })
@@ -131,6 +132,9 @@ async fn read(cloud: &Cloud, receiver: &mut Receiver, outbox: &Outbox) -> End {
                 if let Some(answer) = dispatch(&message, cloud.clock.now()) {
                     // When it does not fit the session ends, which the writer sees.
                     outbox.push(answer);
+                    // The writer comes first: answers keep up with questions, and a pong that
+                    // the library sends while reading does not overtake them.
+                    yield_now().await;
                 }
             }
         }

@@ -1,0 +1,5 @@
+//! cloudcore in this process: what it answers to recorded bytes, and to what was never recorded.
+
+mod api;
+mod support;
+mod tunnel;
