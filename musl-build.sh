@@ -145,7 +145,7 @@ in_environment() { # "TARGET..." are the words before the command, which starts 
 # No folder of this machine shows in the executable. (The flags stay the same as long as the folders do.)
 remapped() {
   local folder
-  printf ' --remap-path-prefix=%s=/kubeedge' "$top"
+  printf ' --remap-path-prefix=%s=/kubeedge --remap-path-prefix=%s=/target' "$top" "$target_dir"
   for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
     printf ' --remap-path-prefix=%s=/crates' "${folder%/}"
   done
