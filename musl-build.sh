@@ -335,4 +335,4 @@ RUSTFLAGS_STD='-Cembed-bitcode=yes'
 # The libc crate's own switch for 64-bit time_t on 32-bit musl (year 2038); library and program must agree on it.
 LIBC_TIME64='RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1'
 
-main "$@"
+main "$@"; exit # on one line, so that editing this file does not disturb a run
