@@ -28,7 +28,8 @@ run_target() { # TARGET
 test_version() {
   local said
   said=$(emulated version)
-  [[ $said == *"$version"* ]]
+  # shellcheck disable=SC2154 # cross/TARGET.conf sets it
+  [[ $said == *"$version"* && $said == *"$rust"* ]]
   verdict $? "version says ${said:-nothing}"
 }
 

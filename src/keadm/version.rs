@@ -65,7 +65,7 @@ struct Facts {
     compiler: &'static str,
     platform: String,
     version: &'static str,
-    target: String,
+    target: &'static str,
     profile: &'static str,
 }
 
@@ -83,7 +83,7 @@ impl Facts {
             compiler: "rustc",
             platform: build::go_platform(),
             version: build::VERSION,
-            target: build::target(),
+            target: build::TARGET,
             profile: build::profile(),
         }
     }
