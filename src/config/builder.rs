@@ -155,7 +155,7 @@ impl<'a> Builder<'a> {
                 ScalarStyle::Literal | ScalarStyle::Folded => Style::BlockScalar,
                 _ => Style::Inline,
             },
-            span: self.trimmed(bytes),
+            span: self.trimmed(bytes, style),
             line,
             has_properties: anchor != 0 || tag.is_some(),
         };
@@ -310,9 +310,14 @@ impl<'a> Builder<'a> {
         start..self.offsets.byte(span.end.index()).max(start)
     }
 
-    /// Without the line ends and blanks that the scanner counts to a scalar.
-    fn trimmed(&self, span: Range<usize>) -> Range<usize> {
-        let length = self.text[span.clone()].trim_end().len();
+    /// Without the line ends, blanks and comments that the scanner counts to a scalar.
+    fn trimmed(&self, span: Range<usize>, style: ScalarStyle) -> Range<usize> {
+        let text = &self.text[span.clone()];
+        let length = match style {
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => closing_quote(text),
+            _ => None,
+        };
+        let length = length.unwrap_or_else(|| text.trim_end().len());
         span.start..span.start + length
     }
 }
@@ -341,6 +346,20 @@ impl Offsets {
             }
         }
     }
+}
+
+/// The length of the quoted scalar at the beginning of a text.
+fn closing_quote(text: &str) -> Option<usize> {
+    let quote = text.chars().next()?;
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' && quote == '"' {
+            chars.next();
+        } else if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
+            return Some(at + 1);
+        }
+    }
+    None
 }
 
 fn typed(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Value, Fault> {

@@ -339,6 +339,14 @@ modules:
     }
 
     #[test]
+    fn the_comment_behind_a_quoted_value_stays() {
+        for old in ["\"x\"", "'it''s'", "\"\\\" # no\"", "{k: 'x'}"] {
+            let edited = set(&format!("a: {old}  # 'c\"\n"), &path("a"), &json!("new"));
+            assert_eq!(edited.as_deref(), Ok("a: new  # 'c\"\n"), "{old}");
+        }
+    }
+
+    #[test]
     fn the_same_value_changes_nothing() {
         let text = "a:   'x'   # c\n";
         assert_eq!(set(text, &path("a"), &json!("x")).as_deref(), Ok(text));

@@ -138,6 +138,9 @@ async fn watch(edge: &Rc<Edge>, stream: UnixStream) -> std::io::Result<()> {
 }
 
 async fn renew(edge: &Rc<Edge>) -> Reply {
+    if edge.identity.borrow().is_none() {
+        return Reply::refused("this device has no certificate yet: join it");
+    }
     let (asked, answer) = bounded(1);
     if edge.renew.0.try_send(asked).is_err() {
         return Reply::refused("several renewals are asked for already: wait for them");

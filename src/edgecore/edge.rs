@@ -15,10 +15,14 @@ use super::state::State;
 use super::token::TokenSource;
 use crate::pki::PkiError;
 use crate::protocol::enrollment::{CertificateApi, EnrollError};
+use crate::protocol::token::JoinToken;
 use crate::system::blocking::{self, Blocked, Kind};
 use crate::system::host::Host;
 use crate::system::names::Endpoint;
 use crate::system::network::{self, NetError};
+
+/// Where the answer to an order goes: the new serial, or why there is none.
+pub type Asked = Sender<Result<String, String>>;
 
 /// One edgecore with one configuration.
 pub struct Edge {
@@ -29,13 +33,12 @@ pub struct Edge {
     pub executor: Rc<LocalExecutor<'static>>,
     /// Set while the device has one.
     pub identity: RefCell<Option<Identity>>,
+    /// The token that the cloud refused last.
+    pub refused: RefCell<Option<JoinToken>>,
     /// Tells the hub that the identity changed.
     pub renewed: Signal,
     /// Somebody asks for a renewal now; the answer goes through the sender.
-    pub renew: (
-        Sender<Sender<Result<String, String>>>,
-        Receiver<Sender<Result<String, String>>>,
-    ),
+    pub renew: (Sender<Asked>, Receiver<Asked>),
     /// Wakes whatever waits: a token or the network may have changed.
     pub hurry: Signal,
     /// Somebody asks to read the configuration again.
@@ -91,6 +94,7 @@ impl Edge {
             tokens,
             executor,
             identity: RefCell::new(None),
+            refused: RefCell::new(None),
             renewed: Signal::new(),
             renew: bounded(4),
             hurry: Signal::new(),

@@ -1,7 +1,7 @@
 //! Token to identity: fetch and pin the CA, make a key, get the certificate, commit, erase.
 
 use super::edge::{Edge, Failure};
-use super::identity::Identity;
+use super::identity::{Identity, IdentityError};
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::csr;
 use crate::pki::key::PrivateKey;
@@ -53,12 +53,26 @@ pub fn accept(
     if certificate.is_ca() {
         return Err(Failure::WrongCertificate("is a CA's"));
     }
+    if !certificate.allows_client_auth() {
+        return Err(Failure::WrongCertificate("is not for clients"));
+    }
     let identity = Identity {
         key,
         certificate,
         ca,
     };
-    identity.check(&edge.settings.node)?;
+    let wrong = |error| match error {
+        IdentityError::OtherNode { .. } => Failure::WrongCertificate("is for another node"),
+        IdentityError::NotByCa(_) => Failure::WrongCertificate("is not by this cloud's CA"),
+        other => Failure::Identity(other),
+    };
+    identity.check(&edge.settings.node).map_err(wrong)?;
+    // Perhaps the device's clock is wrong; then this is cured by waiting, and the token is kept.
+    if identity.expired(edge.host.clock.now()) {
+        return Err(Failure::WrongCertificate(
+            "has ended already by this device's clock",
+        ));
+    }
     Ok(identity)
 }
 

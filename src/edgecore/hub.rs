@@ -12,7 +12,7 @@ use super::edge::{Edge, Failure, pause};
 use super::identity::{Identity, IdentityError};
 use super::session::Session;
 use crate::pki::tls;
-use crate::protocol::control::{EdgeState, SessionFacts};
+use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::network;
 use crate::tunnel::websocket::{TunnelRequest, secure, upgrade};
@@ -22,7 +22,6 @@ use crate::tunnel::{Connected, Secured, TunnelError};
 pub async fn run(edge: &Rc<Edge>) -> JoinToken {
     let mut keeper = Keeper {
         edge,
-        generation: 0,
         backoff: Backoff::tunnel(),
         hasty: false,
     };
@@ -38,10 +37,9 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
     }
 }
 
-/// The connecting side of one edge: which session it is at, and how long to wait before the next.
+/// The connecting side of one edge: how long to wait before the next session.
 struct Keeper<'a> {
     edge: &'a Rc<Edge>,
-    generation: u64,
     backoff: Backoff,
     /// The session replaced another one at a hub that may kill both: then reconnect at once.
     hasty: bool,
@@ -62,10 +60,11 @@ impl Keeper<'_> {
                 Ok(session) => return Ok(session),
                 Err(error) => {
                     let expired = self.expired();
-                    if expired || error.is_denial() {
-                        if let Ok(Some(token)) = self.edge.tokens.find() {
-                            return Err(token);
-                        }
+                    let useless = expired || error.is_denial();
+                    if let Some(token) = self.token(useless).await {
+                        return Err(token);
+                    }
+                    if useless {
                         self.edge.state.enter(EdgeState::NeedsToken);
                     } else {
                         self.edge.state.enter(EdgeState::Connecting);
@@ -74,7 +73,12 @@ impl Keeper<'_> {
                 }
             }
             let waited = pause(self.backoff.next());
-            or(waited, or(self.edge.hurry.wait(), self.edge.renewed.wait())).await;
+            let asked = async {
+                self.edge.hurry.wait().await;
+                // Whoever asks may have put the cloud in order.
+                self.edge.refused.replace(None);
+            };
+            or(waited, or(asked, self.edge.renewed.wait())).await;
         }
     }
 
@@ -162,19 +166,10 @@ impl Keeper<'_> {
             tunnel,
             replace_safe,
         } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
-        self.generation += 1;
         edge.remember(peer);
-        edge.state.connected(SessionFacts {
-            generation: self.generation,
-            since: edge.host.clock.now(),
-            peer: peer.to_string(),
-            serial: identity.certificate.serial(),
-        });
-        log::info!(
-            "connected to {peer} as {} (session {})",
-            request.node,
-            self.generation
-        );
+        let serial = identity.certificate.serial();
+        let number = edge.state.connected(peer.to_string(), serial);
+        log::info!("connected to {peer} as {} (session {number})", request.node);
         Ok(Session::start(edge, tunnel, replace_safe))
     }
 
@@ -195,6 +190,26 @@ impl Keeper<'_> {
         let peer = stream.peer_addr().map_err(TunnelError::Lost)?;
         let secured = deadline(edge, "the TLS handshake", secure(stream, config, hub)).await?;
         Ok((identity, (secured, peer)))
+    }
+
+    /// A token that waits, when the identity is useless or the token is of another cloud: then
+    /// somebody wants the device to move there.
+    async fn token(&self, useless: bool) -> Option<JoinToken> {
+        let tokens = self.edge.tokens.clone();
+        let token = match self.edge.off_thread(move || tokens.find()).await {
+            Ok(Ok(token)) => token?,
+            Ok(Err(error)) => {
+                self.edge.state.problem(&error, false);
+                return None;
+            }
+            Err(_) => return None,
+        };
+        if self.edge.refused.borrow().as_ref() == Some(&token) {
+            return None;
+        }
+        let identity = self.edge.identity.borrow();
+        let same = |identity: &Identity| *token.ca_hash() == identity.ca_hash();
+        (useless || !identity.as_ref().is_some_and(same)).then_some(token)
     }
 
     fn expired(&self) -> bool {

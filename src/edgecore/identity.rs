@@ -54,11 +54,14 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Reads what is there and repairs the copies.
+    /// Reads what is there, and repairs the mode of the key and the copies.
     pub fn load(files: &Files, place: &Place, node: &NodeName) -> Result<Self, IdentityError> {
         let identity = Self::read(files, place)?;
         identity.check(node)?;
-        identity.write_copies(files, place)?;
+        if let Err(error) = close_to_others(files, &place.key) {
+            log::warn!("{error}");
+        }
+        identity.write_copies(files, place);
         Ok(identity)
     }
 
@@ -112,7 +115,8 @@ impl Identity {
             self.ca.to_pem()
         );
         files.replace(&place.key, unit.as_bytes(), 0o600)?;
-        self.write_copies(files, place)
+        self.write_copies(files, place);
+        Ok(())
     }
 
     /// Whether the identity is whole and belongs to this node; says nothing about time.
@@ -148,22 +152,44 @@ impl Identity {
         }
     }
 
-    fn write_copies(&self, files: &Files, place: &Place) -> Result<(), IdentityError> {
+    /// Makes the copies what they should be. The identity is whole without them, so a disk that
+    /// is full or read-only costs no more than a line in the log.
+    fn write_copies(&self, files: &Files, place: &Place) {
         for (path, certificate) in [
             (&place.certificate, &self.certificate),
             (&place.ca, &self.ca),
         ] {
-            let wanted = certificate.to_pem();
-            let there = read(files, path)?;
-            if there.as_deref() != Some(wanted.as_bytes()) && !same_first(&there, certificate) {
-                if let Some(folder) = path.parent() {
-                    files.make_dir(folder, 0o700)?;
-                }
-                files.replace(path, wanted.as_bytes(), 0o644)?;
+            if let Err(error) = write_copy(files, path, certificate) {
+                log::warn!("{error}");
             }
         }
-        Ok(())
     }
+}
+
+/// Takes away what anybody but the owner may do with the key.
+fn close_to_others(files: &Files, key: &Path) -> Result<(), IdentityError> {
+    let mode = files.mode(key)?;
+    if mode & 0o077 != 0 {
+        log::warn!(
+            "{} had mode {mode:o}, so that others could read the key: it has 600 now",
+            key.display()
+        );
+        let bytes = files.read(key, MAX_FILE)?;
+        files.replace(key, &bytes, 0o600)?;
+    }
+    Ok(())
+}
+
+fn write_copy(files: &Files, path: &Path, certificate: &Certificate) -> Result<(), IdentityError> {
+    // What can't be read is not what it should be.
+    let there = read(files, path).unwrap_or_default();
+    if !same_first(&there, certificate) {
+        if let Some(folder) = path.parent() {
+            files.make_dir(folder, 0o700)?;
+        }
+        files.replace(path, certificate.to_pem().as_bytes(), 0o644)?;
+    }
+    Ok(())
 }
 
 /// Whether a file already holds this certificate, in whatever line breaks another writer chose.

@@ -48,14 +48,19 @@ async fn obtain(edge: &Rc<Edge>) -> Identity {
                 erase(edge).await;
                 return identity;
             }
+            // Asking again at once would give the same answer, and the device can do without.
+            (Ok(identity), Some(token))
+                if edge.refused.borrow().as_ref() == Some(&token)
+                    && !identity.expired(edge.host.clock.now()) =>
+            {
+                return identity;
+            }
             (loaded, Some(token)) => {
                 if let Some(identity) = trade(edge, &token).await {
                     return identity;
                 }
-                if let Ok(identity) = loaded
-                    && !identity.expired(edge.host.clock.now())
-                {
-                    return identity;
+                if loaded.is_ok_and(|identity| !identity.expired(edge.host.clock.now())) {
+                    continue;
                 }
                 wait_for_token(edge, Some(token)).await;
             }
@@ -79,6 +84,7 @@ async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
             Err(failure) => {
                 edge.state.problem(&failure, failure.retryable());
                 if !failure.retryable() {
+                    edge.refused.replace(Some(token.clone()));
                     edge.state.enter(EdgeState::NeedsToken);
                     return None;
                 }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use smol::Timer;
-use smol::channel::Sender;
 use smol::future::or;
 
 use super::backoff::Backoff;
-use super::edge::{Edge, Failure};
+use super::edge::{Asked, Edge, Failure};
 use super::enroll::{accept, commit, new_key};
 use super::identity::Identity;
 use crate::pki::certificate::Subject;
@@ -60,8 +59,6 @@ pub async fn run(edge: &Edge) {
         Timer::after(pause).await;
     }
 }
-
-type Asked = Sender<Result<String, String>>;
 
 /// Sleeps until the renewal is due, or until somebody asks for it.
 ///

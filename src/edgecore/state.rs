@@ -1,6 +1,6 @@
 //! Where the edge stands, for whoever asks: one record, and a wake-up for those who watch it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::rc::Rc;
 
@@ -18,6 +18,8 @@ pub struct State(Rc<Inner>);
 struct Inner {
     clock: Clock,
     status: RefCell<EdgeStatus>,
+    /// How many there were in this process.
+    sessions: Cell<u64>,
     watchers: RefCell<Vec<Sender<()>>>,
 }
 
@@ -39,6 +41,7 @@ impl State {
         State(Rc::new(Inner {
             clock: clock.clone(),
             status: RefCell::new(status),
+            sessions: Cell::new(0),
             watchers: RefCell::default(),
         }))
     }
@@ -85,13 +88,22 @@ impl State {
         });
     }
 
-    /// A session is up: earlier problems are over.
-    pub fn connected(&self, session: SessionFacts) {
+    /// A session is up: earlier problems are over. Returns the session's number.
+    pub fn connected(&self, peer: String, serial: String) -> u64 {
+        let generation = self.0.sessions.get() + 1;
+        self.0.sessions.set(generation);
+        let session = SessionFacts {
+            generation,
+            since: self.0.clock.now(),
+            peer,
+            serial,
+        };
         self.change(|status| {
             status.session = Some(session);
             status.last_error = None;
         });
         self.enter(EdgeState::Connected);
+        generation
     }
 
     pub fn disconnected(&self) {

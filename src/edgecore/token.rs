@@ -41,13 +41,15 @@ impl TokenSource {
 
     /// Erases the token everywhere. Only to be called when the identity is safely on disk.
     pub fn erase(&self) -> Result<(), SourceError> {
+        // A file that can't be changed does not keep the other from being removed.
+        let removed = self.files.remove(&self.bootstrap);
         if let Some((text, _)) = self.configured()? {
             let empty = serde_json::Value::String(String::new());
             let erased = config::edit::set(&text, &config::path(TOKEN_KEY), &empty)?;
             let mode = self.files.mode(&self.config)?;
             self.files.replace(&self.config, erased.as_bytes(), mode)?;
         }
-        self.files.remove(&self.bootstrap)?;
+        removed?;
         Ok(())
     }
 
