@@ -57,7 +57,15 @@ fn unhandled(message: &Message, now: Timestamp) -> Option<Message> {
         "this cloud has nobody who handles {}",
         shown(&message.route.resource)
     );
-    Some(message.answer(now, SOURCE, "error", &text))
+    let mut answer = message.answer(now, SOURCE, "error", &text);
+    // Edges look for answers in these two groups only, whatever group they asked in.
+    let group = if message.route.group == "twin" {
+        "twin"
+    } else {
+        "resource"
+    };
+    group.clone_into(&mut answer.route.group);
+    Some(answer)
 }
 
 /// The resource, without what could make the sentence long or unreadable.
@@ -102,10 +110,17 @@ mod tests {
             assert_eq!(answer.route.operation, "error", "{operation}");
             assert_eq!(answer.header.parent_id, request.header.id);
             assert_eq!(answer.route.resource, "null/node/edge-1");
-            assert_eq!(answer.route.group, "meta");
+            assert_eq!(answer.route.group, "resource");
             assert_eq!(answer.route.source, "cloudhub");
             assert!(answer.text().unwrap().contains("null/node/edge-1"));
         }
+    }
+
+    #[test]
+    fn twins_are_answered_among_themselves() {
+        let mut request = message("get", "membership/detail");
+        request.route.group = "twin".to_owned();
+        assert_eq!(dispatch(&request, NOW).unwrap().route.group, "twin");
     }
 
     #[test]
