@@ -10,6 +10,7 @@ pub mod exit;
 pub mod facts;
 pub mod files;
 pub mod host;
+pub mod lifeline;
 pub mod limits;
 pub mod log;
 pub mod names;
