@@ -179,12 +179,16 @@ impl Edge<'_> {
         call(&socket, &Request::new("status"), LIMIT).expect("edgecore answers")
     }
 
+    /// A line of status now, and one at every change.
+    pub fn watch(&self) -> Client {
+        let socket = self.device.path(EDGE_STATUS_SOCKET);
+        Client::ask(&socket, &Request::new("watch"), LIMIT).expect("edgecore answers")
+    }
+
     /// Follows the status until it fits.
     pub fn until(&self, what: &str, fits: impl Fn(&EdgeStatus) -> bool) -> EdgeStatus {
-        let socket = self.device.path(EDGE_STATUS_SOCKET);
         let until = Instant::now() + LIMIT;
-        let mut lines = Client::ask(&socket, &Request::new("watch"), LIMIT)
-            .unwrap_or_else(|e| panic!("waiting for {what}: {e}"));
+        let mut lines = self.watch();
         let mut last = None;
         while Instant::now() < until {
             match lines.next::<EdgeStatus>() {
