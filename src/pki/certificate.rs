@@ -5,11 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use x509_parser::asn1_rs::FromDer;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
 
 use super::hash::Sha256Hash;
+use super::x509::{self, Extensions, Parsed};
 use super::{MAX_INPUT, PkiError, pem};
 use crate::system::clock::Timestamp;
 
@@ -28,36 +26,23 @@ struct Inner {
     not_after: Timestamp,
     serial: String,
     spki: Vec<u8>,
-    is_ca: bool,
-    client_auth: bool,
-    server_auth: bool,
-    dns_names: Vec<String>,
-    ip_addresses: Vec<IpAddr>,
-    key_id: Option<Vec<u8>>,
+    extensions: Extensions,
 }
 
 impl Certificate {
     /// One certificate and nothing behind it. Its signature is not looked at: see `chain`.
     pub fn from_der(der: &[u8]) -> Result<Certificate, PkiError> {
         let parsed = parse(der)?;
-        let validity = parsed.validity();
-        let mut inner = Inner {
+        let subject = Subject::read(parsed.subject);
+        let inner = Inner {
             der: CertificateDer::from(der.to_vec()),
-            subject: Subject::read(parsed.subject()),
-            not_before: Timestamp::from_unix(validity.not_before.timestamp()),
-            not_after: Timestamp::from_unix(validity.not_after.timestamp()),
-            serial: hex(parsed.raw_serial()),
-            spki: parsed.public_key().raw.to_vec(),
-            is_ca: false,
-            client_auth: false,
-            server_auth: false,
-            dns_names: Vec::new(),
-            ip_addresses: Vec::new(),
-            key_id: None,
+            subject: subject.map_err(|fault| PkiError::malformed(WHAT, fault))?,
+            not_before: parsed.not_before,
+            not_after: parsed.not_after,
+            serial: hex(parsed.serial),
+            spki: parsed.spki.to_vec(),
+            extensions: parsed.extensions,
         };
-        for extension in parsed.extensions() {
-            inner.read_extension(extension.parsed_extension());
-        }
         Ok(Certificate {
             inner: Arc::new(inner),
         })
@@ -109,68 +94,35 @@ impl Certificate {
     }
 
     pub fn is_ca(&self) -> bool {
-        self.inner.is_ca
+        self.inner.extensions.is_ca
     }
 
     /// Whether the extended key usages name clientAuth; a certificate without usages does not.
     pub fn allows_client_auth(&self) -> bool {
-        self.inner.client_auth
+        self.inner.extensions.client_auth
     }
 
     /// As `allows_client_auth`, for serverAuth.
     pub fn allows_server_auth(&self) -> bool {
-        self.inner.server_auth
+        self.inner.extensions.server_auth
     }
 
     /// The DNS names of the SAN, without the empty one that KubeEdge writes by default.
     pub fn dns_names(&self) -> &[String] {
-        &self.inner.dns_names
+        &self.inner.extensions.dns_names
     }
 
     pub fn ip_addresses(&self) -> &[IpAddr] {
-        &self.inner.ip_addresses
+        &self.inner.extensions.ip_addresses
     }
 
     /// The SubjectKeyIdentifier.
     pub fn key_id(&self) -> Option<&[u8]> {
-        self.inner.key_id.as_deref()
+        self.inner.extensions.key_id.as_deref()
     }
 
     pub(super) fn rustls_der(&self) -> &CertificateDer<'static> {
         &self.inner.der
-    }
-}
-
-impl Inner {
-    fn read_extension(&mut self, extension: &ParsedExtension<'_>) {
-        match extension {
-            ParsedExtension::BasicConstraints(constraints) => self.is_ca = constraints.ca,
-            ParsedExtension::ExtendedKeyUsage(usage) => {
-                self.client_auth = usage.client_auth;
-                self.server_auth = usage.server_auth;
-            }
-            ParsedExtension::SubjectKeyIdentifier(id) => self.key_id = Some(id.0.to_vec()),
-            ParsedExtension::SubjectAlternativeName(names) => {
-                for name in &names.general_names {
-                    self.read_name(name);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn read_name(&mut self, name: &GeneralName<'_>) {
-        match name {
-            GeneralName::DNSName(name) if !name.is_empty() => {
-                self.dns_names.push((*name).to_owned());
-            }
-            GeneralName::IPAddress(octets) => {
-                let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
-                let address = v4.or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from));
-                self.ip_addresses.extend(address);
-            }
-            _ => {}
-        }
     }
 }
 
@@ -192,16 +144,11 @@ impl fmt::Debug for Certificate {
 }
 
 /// The whole structure; nothing may stand behind it.
-pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
+pub(super) fn parse(der: &[u8]) -> Result<Parsed<'_>, PkiError> {
     if der.len() > MAX_INPUT {
         return Err(PkiError::TooLarge { what: WHAT });
     }
-    let (rest, parsed) =
-        X509Certificate::from_der(der).map_err(|error| PkiError::malformed(WHAT, error))?;
-    if !rest.is_empty() {
-        return Err(PkiError::malformed(WHAT, "more bytes behind it"));
-    }
-    Ok(parsed)
+    x509::certificate(der).map_err(|fault| PkiError::malformed(WHAT, fault))
 }
 
 fn hex(bytes: &[u8]) -> String {

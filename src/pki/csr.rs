@@ -1,13 +1,10 @@
 //! Certificate requests (PKCS#10): made by the edge, judged by the cloud.
 
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use x509_parser::asn1_rs::FromDer;
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::oid_registry as oid;
 
 use super::certificate::Subject;
 use super::key::{Curve, PrivateKey};
-use super::{MAX_INPUT, PkiError};
+use super::{MAX_INPUT, PkiError, x509};
 
 /// A request for this key under this subject, as DER. It asks for no extensions: the cloud decides
 /// what a certificate may be used for.
@@ -33,22 +30,14 @@ impl Csr {
         if der.len() > MAX_INPUT {
             return Err(PkiError::TooLarge { what: WHAT });
         }
-        let (rest, request) = X509CertificationRequest::from_der(der)
-            .map_err(|error| PkiError::malformed(WHAT, error))?;
-        if !rest.is_empty() {
-            return Err(PkiError::malformed(WHAT, "more bytes behind it"));
-        }
-        let info = &request.certification_request_info;
-        let (curve, point) = Curve::of_spki(info.subject_pki.raw)?;
-        let algorithm = &request.signature_algorithm.algorithm;
-        let sha256 = *algorithm == oid::OID_SIG_ECDSA_WITH_SHA256;
-        let signature = &request.signature_value;
-        if signature.unused_bits != 0 {
-            return Err(PkiError::NotSelfSigned);
-        }
-        if !sha256 && *algorithm != oid::OID_SIG_ECDSA_WITH_SHA384 {
-            return Err(PkiError::NotSelfSigned);
-        }
+        let malformed = |fault| PkiError::malformed(WHAT, fault);
+        let request = x509::request(der).map_err(malformed)?;
+        let (curve, point) = Curve::of_spki(request.spki)?;
+        let sha256 = match request.algorithm {
+            ECDSA_SHA256 => true,
+            ECDSA_SHA384 => false,
+            _ => return Err(PkiError::NotSelfSigned),
+        };
         let verify: &dyn VerificationAlgorithm = match (curve, sha256) {
             (Curve::P256, true) => &signature::ECDSA_P256_SHA256_ASN1,
             (Curve::P256, false) => &signature::ECDSA_P256_SHA384_ASN1,
@@ -56,11 +45,11 @@ impl Csr {
             (Curve::P384, false) => &signature::ECDSA_P384_SHA384_ASN1,
         };
         UnparsedPublicKey::new(verify, point)
-            .verify(info.raw, &signature.data)
+            .verify(request.info, request.signature)
             .map_err(|_| PkiError::NotSelfSigned)?;
         Ok(Csr {
-            subject: Subject::read(&info.subject),
-            spki: info.subject_pki.raw.to_vec(),
+            subject: Subject::read(request.subject).map_err(malformed)?,
+            spki: request.spki.to_vec(),
         })
     }
 
@@ -75,6 +64,9 @@ impl Csr {
 }
 
 const WHAT: &str = "the certificate request";
+/// Object identifiers, without tag and length.
+const ECDSA_SHA256: &[u8] = b"\x2a\x86\x48\xce\x3d\x04\x03\x02";
+const ECDSA_SHA384: &[u8] = b"\x2a\x86\x48\xce\x3d\x04\x03\x03";
 
 #[cfg(test)]
 mod tests {

@@ -6,14 +6,13 @@ use std::time::Duration;
 use rcgen::{CertificateParams, CustomExtension, DnType, DnValue};
 use ring::rand::{SecureRandom, SystemRandom};
 use time::OffsetDateTime;
-use x509_parser::asn1_rs::Tag;
-use x509_parser::x509::X509Name;
 
 use super::PkiError;
 use super::certificate::{Certificate, Subject, parse};
 use super::der::{BIT_STRING, BOOLEAN, IMPLICIT, OCTET_STRING, OID, SEQUENCE, tagged};
 use super::hash::Sha256Hash;
 use super::key::{Curve, PrivateKey};
+use super::x509::{self, CLIENT_AUTH, IA5_STRING, PRINTABLE_STRING, SERVER_AUTH, UTF8_STRING};
 use crate::system::clock::Timestamp;
 
 /// A new CA with a new key, as KubeEdge makes it: `CN=KubeEdge`, serial 1024, 36,400 days from
@@ -53,7 +52,7 @@ impl Issuer {
         }
         let parsed = parse(certificate.der())?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = copy_name(parsed.subject())?;
+        params.distinguished_name = copy_name(&certificate)?;
         let issuer = Issuer {
             signer: rcgen::Issuer::new(params, key),
             certificate: certificate.clone(),
@@ -61,8 +60,8 @@ impl Issuer {
         // Go looks an issuer up by the bytes of its name: make sure that ours are the same.
         let (from, until) = (certificate.not_before(), certificate.not_after());
         let trial = issuer.client(certificate.spki(), &kubeedge(None), from, until)?;
-        if parse(trial.der())?.issuer().as_raw() != parsed.subject().as_raw() {
-            return Err(PkiError::Name(parsed.subject().to_string()));
+        if parse(trial.der())?.issuer != parsed.subject {
+            return Err(unusable_name(&certificate));
         }
         Ok(issuer)
     }
@@ -206,23 +205,44 @@ fn extension(last: u64, critical: bool, content: Vec<u8>) -> CustomExtension {
 }
 
 /// A CA's subject, with each value in its own string type.
-fn copy_name(name: &X509Name<'_>) -> Result<rcgen::DistinguishedName, PkiError> {
+fn copy_name(ca: &Certificate) -> Result<rcgen::DistinguishedName, PkiError> {
+    let unusable = || unusable_name(ca);
     let mut copy = rcgen::DistinguishedName::new();
-    for attribute in name.iter_attributes() {
-        let unknown = || PkiError::Name(name.to_string());
-        let text = attribute.as_str().map_err(|_| unknown())?;
-        let value = match attribute.attr_value().tag() {
-            Tag::Utf8String => DnValue::Utf8String(text.to_owned()),
-            Tag::PrintableString => {
-                DnValue::PrintableString(text.try_into().map_err(|_| unknown())?)
-            }
-            Tag::Ia5String => DnValue::Ia5String(text.try_into().map_err(|_| unknown())?),
-            _ => return Err(unknown()),
+    for attribute in x509::attributes(parse(ca.der())?.subject).map_err(|_| unusable())? {
+        let text = attribute.text.ok_or_else(unusable)?;
+        let value = match attribute.tag {
+            UTF8_STRING => DnValue::Utf8String(text.to_owned()),
+            PRINTABLE_STRING => DnValue::PrintableString(text.try_into().map_err(|_| unusable())?),
+            IA5_STRING => DnValue::Ia5String(text.try_into().map_err(|_| unusable())?),
+            _ => return Err(unusable()),
         };
-        let kind: Vec<u64> = attribute.attr_type().iter().ok_or_else(unknown)?.collect();
-        copy.push(DnType::from_oid(&kind), value);
+        copy.push(DnType::from_oid(&arcs(attribute.kind)), value);
     }
     Ok(copy)
+}
+
+fn unusable_name(ca: &Certificate) -> PkiError {
+    PkiError::Name(ca.subject().common_name.unwrap_or_default())
+}
+
+/// The numbers of an object identifier. What overflows gives another identifier, which the
+/// comparison with the CA's own name then refuses.
+fn arcs(content: &[u8]) -> Vec<u64> {
+    let mut arcs = Vec::new();
+    let mut arc: u64 = 0;
+    for byte in content {
+        arc = arc << 7 | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            if arcs.is_empty() {
+                let first = (arc / 40).min(2);
+                arcs.push(first);
+                arc -= first * 40;
+            }
+            arcs.push(arc);
+            arc = 0;
+        }
+    }
+    arcs
 }
 
 /// From 1 up to 2^63 - 1: positive, and eight bytes at most.
@@ -247,9 +267,5 @@ const CA_LIFETIME: Duration = Duration::from_secs(364 * 100 * 86_400);
 const SIGNATURE: u8 = 0x80;
 const ENCIPHERMENT: u8 = 0x20;
 const CERTIFICATES: u8 = 0x04;
-/// Object identifiers of extended key usages, without tag and length.
-const SERVER_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x01";
-const CLIENT_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x02";
-
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ pub mod pem;
 mod subject;
 pub mod tls;
 mod verifier;
+mod x509;
 
 /// What can be wrong with a key, a request, a certificate or a chain.
 #[derive(Debug)]

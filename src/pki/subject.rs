@@ -1,8 +1,6 @@
 //! Distinguished names, as far as KubeEdge uses them, and the nodes they name.
 
-use x509_parser::oid_registry as oid;
-use x509_parser::x509::X509Name;
-
+use super::x509::{self, Fault};
 use crate::system::names::NodeName;
 
 /// The parts of a distinguished name that KubeEdge uses.
@@ -45,29 +43,24 @@ impl Subject {
             && self.common_name.as_deref() == Some("kubeedge.io")
     }
 
-    pub(super) fn read(name: &X509Name<'_>) -> Subject {
+    /// From the DER of a name.
+    pub(super) fn read(name: &[u8]) -> Result<Subject, Fault> {
         let mut subject = Subject::default();
-        for attribute in name.iter_attributes() {
-            let kind = attribute.attr_type();
-            let part = if *kind == oid::OID_X509_COMMON_NAME {
-                &mut subject.common_name
-            } else if *kind == oid::OID_X509_ORGANIZATION_NAME {
-                &mut subject.organization
-            } else if *kind == oid::OID_X509_COUNTRY_NAME {
-                &mut subject.country
-            } else if *kind == oid::OID_X509_LOCALITY_NAME {
-                &mut subject.locality
-            } else if *kind == oid::OID_X509_STATE_OR_PROVINCE_NAME {
-                &mut subject.province
-            } else {
-                continue;
+        for attribute in x509::attributes(name)? {
+            let part = match attribute.kind {
+                b"\x55\x04\x03" => &mut subject.common_name,
+                b"\x55\x04\x06" => &mut subject.country,
+                b"\x55\x04\x07" => &mut subject.locality,
+                b"\x55\x04\x08" => &mut subject.province,
+                b"\x55\x04\x0a" => &mut subject.organization,
+                _ => continue,
             };
-            match attribute.as_str() {
-                Ok(text) if part.is_none() => *part = Some(text.to_owned()),
+            match attribute.text {
+                Some(text) if part.is_none() => *part = Some(text.to_owned()),
                 _ => subject.ambiguous = true,
             }
         }
-        subject
+        Ok(subject)
     }
 
     /// In KubeEdge's order, C, ST, L, O, CN; as PrintableString where the characters allow it,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pki::chain;
+use crate::pki::der::Reader;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -18,8 +19,8 @@ fn go_issuer() -> Issuer {
 
 /// The part that is signed, with zeros in place of what is random.
 fn signed_part(der: &[u8], random: &[&[u8]]) -> Vec<u8> {
-    let parsed = parse(der).unwrap();
-    let mut part = parsed.tbs_certificate.as_ref().to_vec();
+    let mut outer = Reader::whole(der, SEQUENCE).unwrap();
+    let mut part = outer.raw(SEQUENCE).unwrap().to_vec();
     for bytes in random {
         let at = part.windows(bytes.len()).position(|w| w == *bytes).unwrap();
         part[at..at + bytes.len()].fill(0);
@@ -28,7 +29,7 @@ fn signed_part(der: &[u8], random: &[&[u8]]) -> Vec<u8> {
 }
 
 fn serial(certificate: &Certificate) -> Vec<u8> {
-    parse(certificate.der()).unwrap().raw_serial().to_vec()
+    parse(certificate.der()).unwrap().serial.to_vec()
 }
 
 /// As long as those of the recordings; one in 128 is shorter.
