@@ -4,3 +4,6 @@ pub mod check;
 mod inspect;
 pub mod renew;
 mod sides;
+
+#[cfg(test)]
+mod tests;
