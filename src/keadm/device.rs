@@ -39,7 +39,7 @@ impl Device {
     }
 
     /// The device that this configuration describes.
-    fn of(host: &Host, config: &EdgeConfig) -> Result<Device, DeviceError> {
+    pub fn of(host: &Host, config: &EdgeConfig) -> Result<Device, DeviceError> {
         let node = match &config.node_name {
             Some(name) => name.clone(),
             None => facts::default_node_name().map_err(DeviceError::Name)?,

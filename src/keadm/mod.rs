@@ -6,7 +6,10 @@ mod device;
 #[cfg(feature = "cloud")]
 mod gettoken;
 pub mod help;
+mod hooks;
+mod join;
 pub mod links;
+mod lock;
 pub mod out;
 mod span;
 mod status;
@@ -42,6 +45,7 @@ pub enum Group {
 pub static COMMANDS: &[&Command] = &[
     #[cfg(feature = "cloud")]
     &gettoken::COMMAND,
+    &join::COMMAND,
     &status::COMMAND,
     &certs::renew::COMMAND,
     &certs::check::COMMAND,

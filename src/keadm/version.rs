@@ -120,7 +120,7 @@ static SPEC: Spec = Spec {
 };
 
 /// The KubeEdge release whose protocol and commands are followed.
-const KUBEEDGE: &str = "v1.23.1";
+pub const KUBEEDGE: &str = "v1.23.1";
 
 #[cfg(test)]
 mod tests {

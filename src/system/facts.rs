@@ -1,10 +1,13 @@
 //! Facts about this device. What can't be found out is unknown, and never a failure.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sys::statfs::statfs;
 use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
 
 use crate::system::names::{NameError, NodeName};
 
@@ -38,6 +41,15 @@ pub fn is_tmpfs(path: &Path) -> bool {
     // The type of the number differs by target; the magic numbers have 32 bits.
     let magic = found.filesystem_type().0 as u32;
     magic == TMPFS_MAGIC || magic == RAMFS_MAGIC
+}
+
+/// Whether we may make files in `path`, or where it would be made; the error says why not.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let found = existing(path);
+    match found.is_dir() {
+        true => Ok(access(found, AccessFlags::W_OK | AccessFlags::X_OK)?),
+        false => Err(Errno::ENOTDIR.into()),
+    }
 }
 
 /// Bytes that we may still write where `path` is or would be made.

@@ -1,7 +1,7 @@
 //! `certs`: looks after the certificates of this machine, those of a device and those of a cloud.
 
 pub mod check;
-mod inspect;
+pub mod inspect;
 pub mod renew;
 mod sides;
 

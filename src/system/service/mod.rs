@@ -133,6 +133,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// There was nothing to do.
+    pub fn nothing() -> Report {
+        Report::new(Outcome::Already)
+    }
+
+    /// A process was ended outside of the init system.
+    pub fn ended(pid: u32) -> Report {
+        Report::new(Outcome::Done).with(Touch::Ended(pid))
+    }
+
     fn new(outcome: Outcome) -> Report {
         Report {
             outcome,

@@ -1,0 +1,197 @@
+//! edgecore.yaml as it shall be: what is there, merged with what the flags say.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use super::error::JoinError;
+use super::wish::Wish;
+use crate::config::edge::EdgeConfig;
+use crate::config::{self, ConfigError, MAX_FILE, Segment, edit, set};
+use crate::keadm::device::{CONFIG, Device, DeviceError};
+use crate::keadm::version::KUBEEDGE;
+use crate::protocol::token::JoinToken;
+use crate::system::facts;
+use crate::system::files::FileError;
+use crate::system::host::Host;
+use crate::system::names::{Endpoint, NodeName};
+
+/// The file, before and after, and what it says.
+pub struct Draft {
+    pub path: PathBuf,
+    pub text: String,
+    before: Option<String>,
+    /// The node that the file named before.
+    pub node_before: Option<NodeName>,
+    /// The hub that the file named before.
+    pub hub_before: Option<Endpoint>,
+    pub device: Device,
+    pub api: Endpoint,
+    /// Old files may hold a token.
+    pub token: Option<JoinToken>,
+}
+
+impl Draft {
+    /// Reads the file and merges; writes nothing.
+    pub fn make(host: &Host, wish: &Wish) -> Result<Draft, JoinError> {
+        let path = host.root.at(CONFIG);
+        let name = path.display().to_string();
+        let found = host.files.read_opt(&path, MAX_FILE)?;
+        let before = found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let before = before.filter(|text| !text.trim().is_empty());
+        let (mut node_before, mut hub_before) = (None, None);
+        let merged = match &before {
+            Some(text) => {
+                // What is wrong already must be named by its own line.
+                let (config, _) = EdgeConfig::load(text, &name)?;
+                let merged = merge(text, wish, &config)?;
+                node_before = config.node_name;
+                hub_before = Some(config.hub.websocket.server);
+                Ok(merged)
+            }
+            None => fresh(wish),
+        };
+        let text = merged.and_then(|text| Ok(set::apply(&text, &wish.set, set::Kind::Edge)?));
+        let text = text.map_err(|error| named(error, &name))?;
+        let (config, _) = EdgeConfig::load(&text, &name)?;
+        let useless = |what| JoinError::Useless {
+            path: path.clone(),
+            what,
+        };
+        if !config.hub.enable {
+            return Err(useless(HUB_OFF));
+        }
+        if config.hub.quic.enable {
+            return Err(useless(QUIC));
+        }
+        let token = config.hub.token.as_ref();
+        Ok(Draft {
+            token: token.and_then(|token| token.expose().parse().ok()),
+            device: Device::of(host, &config)?,
+            api: config.hub.http_server,
+            path,
+            text,
+            before,
+            node_before,
+            hub_before,
+        })
+    }
+
+    /// Whether the file has to be written.
+    pub fn is_change(&self) -> bool {
+        self.before.as_ref() != Some(&self.text)
+    }
+
+    pub fn is_new(&self) -> bool {
+        self.before.is_none()
+    }
+
+    pub fn write(&self, host: &Host) -> Result<(), FileError> {
+        let mode = match host.files.mode(&self.path) {
+            Err(error) if error.is_not_found() => 0o644,
+            mode => mode?,
+        };
+        host.files.replace(&self.path, self.text.as_bytes(), mode)
+    }
+}
+
+/// A file with every key, which Go's edgecore can use as well.
+fn fresh(wish: &Wish) -> Result<String, JoinError> {
+    let node = match &wish.node {
+        Some(node) => node.clone(),
+        None => facts::default_node_name().map_err(DeviceError::Name)?,
+    };
+    let host = wish.hub.host.to_string();
+    let mut file = Editor(EdgeConfig::default_yaml(node.as_str(), &host));
+    file.put("edgecoreVersion", KUBEEDGE)?;
+    file.connection(wish)?;
+    let port = |port| Endpoint::new(wish.hub.host.clone(), port).to_string();
+    file.put(QUIC_SERVER, port(QUIC_PORT))?;
+    file.put(STREAM_SERVER, port(STREAM_PORT))?;
+    file.node(wish)?;
+    Ok(file.0)
+}
+
+/// The operator's file with what must be different; no key is added that is not needed.
+fn merge(text: &str, wish: &Wish, before: &EdgeConfig) -> Result<String, JoinError> {
+    let mut file = Editor(text.to_owned());
+    file.connection(wish)?;
+    if before.hub.quic.enable {
+        file.put("modules.edgeHub.quic.enable", false)?;
+    }
+    for (key, port) in [(QUIC_SERVER, QUIC_PORT), (STREAM_SERVER, STREAM_PORT)] {
+        if edit::get(text, &config::path(key))?.is_some() {
+            file.put(key, Endpoint::new(wish.hub.host.clone(), port).to_string())?;
+        }
+    }
+    match (&wish.node, &before.node_name) {
+        (Some(node), _) => file.put(NODE, node.as_str())?,
+        // The name must not change when the host gets another one.
+        (None, None) => {
+            let node = facts::default_node_name().map_err(DeviceError::Name)?;
+            file.put(NODE, node.as_str())?;
+        }
+        (None, Some(_)) => {}
+    }
+    file.node(wish)?;
+    Ok(file.0)
+}
+
+/// The text while it is changed, key by key.
+struct Editor(String);
+
+impl Editor {
+    fn put(&mut self, key: &str, value: impl Into<Value>) -> Result<(), ConfigError> {
+        self.0 = edit::set(&self.0, &config::path(key), &value.into())?;
+        Ok(())
+    }
+
+    fn connection(&mut self, wish: &Wish) -> Result<(), ConfigError> {
+        self.put(
+            "modules.edgeHub.httpServer",
+            format!("https://{}", wish.api),
+        )?;
+        self.put("modules.edgeHub.websocket.enable", true)?;
+        self.put("modules.edgeHub.websocket.server", wish.hub.to_string())
+    }
+
+    fn node(&mut self, wish: &Wish) -> Result<(), ConfigError> {
+        if let Some(driver) = &wish.cgroup_driver {
+            self.put(&format!("{KUBELET}.cgroupDriver"), driver.as_str())?;
+        }
+        if let Some(runtime) = &wish.runtime {
+            self.put(
+                &format!("{KUBELET}.containerRuntimeEndpoint"),
+                runtime.as_str(),
+            )?;
+            self.put(&format!("{KUBELET}.imageServiceEndpoint"), runtime.as_str())?;
+        }
+        if !wish.labels.is_empty() {
+            let pairs = wish.labels.iter();
+            let labels: Map<String, Value> = pairs
+                .map(|(key, value)| (key.clone(), value.as_str().into()))
+                .collect();
+            let path: Vec<Segment> = config::path("modules.edged.nodeLabels");
+            self.0 = edit::set(&self.0, &path, &Value::Object(labels))?;
+        }
+        Ok(())
+    }
+}
+
+fn named(error: JoinError, file: &str) -> JoinError {
+    match error {
+        JoinError::Config(error) => JoinError::Config(error.in_file(file)),
+        other => other,
+    }
+}
+
+const NODE: &str = "modules.edged.hostnameOverride";
+const KUBELET: &str = "modules.edged.tailoredKubeletConfig";
+const QUIC_SERVER: &str = "modules.edgeHub.quic.server";
+const STREAM_SERVER: &str = "modules.edgeStream.server";
+const QUIC_PORT: u16 = 10_001;
+const STREAM_PORT: u16 = 10_004;
+const HUB_OFF: &str =
+    "modules.edgeHub.enable is false: set it to true, without it nothing runs here";
+const QUIC: &str =
+    "modules.edgeHub.quic.enable is true, which is not offered here: set it to false";

@@ -1,0 +1,87 @@
+//! edgecore as a service: installed, enabled, started; one that runs already is replaced if it
+//! must be.
+
+use std::time::Duration;
+
+use super::error::JoinError;
+use super::present::Present;
+use crate::system::host::Host;
+use crate::system::processes::{self, Process};
+use crate::system::service::{self, Choice, Daemon, Outcome, Report, Service, Touch};
+
+pub struct Launched {
+    pub service: Box<dyn Service>,
+    /// Why it won't start at boot, when it won't.
+    pub not_at_boot: Option<&'static str>,
+    /// The process that was started here, where the init system does not restart it.
+    pub started: Option<Process>,
+    pub done: Vec<String>,
+}
+
+/// The service that would be used; for those who only want to tell.
+pub fn service(host: &Host, choice: Choice) -> Box<dyn Service> {
+    service::detect(host, Daemon::edgecore(&host.root), choice)
+}
+
+/// `renew` says that a running edgecore has an old executable, configuration or token.
+pub fn launch(
+    host: &Host,
+    choice: Choice,
+    present: &Present,
+    renew: bool,
+) -> Result<Launched, JoinError> {
+    let service = service(host, choice);
+    let mut done = Vec::new();
+    let mut note = |report: Report| done.extend(report.touched.iter().map(Touch::to_string));
+    note(give_up_other(host, &*service)?);
+    if renew || present.is_in_trouble() {
+        note(service.stop()?);
+        let left = present.pid.and_then(Process::get);
+        if let Some(process) = left.filter(|process| process.is("edgecore")) {
+            processes::terminate(&process, GRACE)?;
+            note(Report::ended(process.pid));
+        }
+    }
+    note(service.install()?);
+    let enabled = service.enable()?;
+    let not_at_boot = match enabled.outcome {
+        Outcome::Impossible(why) => Some(why),
+        _ => None,
+    };
+    note(enabled);
+    let mut started = service.start()?;
+    if started.outcome == Outcome::Done {
+        started
+            .touched
+            .retain(|touch| !matches!(touch, Touch::Wrote(_)));
+    }
+    let pid = started.touched.iter().find_map(|touch| match touch {
+        Touch::Started(pid) => Some(*pid),
+        _ => None,
+    });
+    note(started);
+    Ok(Launched {
+        service,
+        not_at_boot,
+        started: pid.and_then(Process::get),
+        done,
+    })
+}
+
+/// An earlier join may have used the other way to start it: two would fight for the node.
+fn give_up_other(host: &Host, service: &dyn Service) -> Result<Report, JoinError> {
+    let unit = host.root.at(UNIT);
+    let other = match service.kind() {
+        "systemd" => Choice::None,
+        _ if host.files.exists(&unit) => Choice::Systemd,
+        _ => return Ok(Report::nothing()),
+    };
+    let other = service::detect(host, Daemon::edgecore(&host.root), other);
+    let mut report = other.stop()?;
+    report.touched.extend(other.remove()?.touched);
+    Ok(report)
+}
+
+pub const UNIT: &str = "/etc/systemd/system/edgecore.service";
+/// A daemon stops within 5 s.
+pub const GRACE: Duration = Duration::from_secs(10);

@@ -1,0 +1,225 @@
+//! Everything that would make a join fail later, found before anything is changed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use smol::Timer;
+use smol::future::or;
+use smol::net::TcpStream;
+
+use super::draft::Draft;
+use super::error::JoinError;
+use super::install::Installation;
+use super::present::{Identity, Present};
+use super::wish::Wish;
+use crate::pki::certificate::Certificate;
+use crate::pki::tls;
+use crate::protocol::enrollment::{CertificateApi, NodeCheck};
+use crate::protocol::token::JoinToken;
+use crate::system::clock::Timestamp;
+use crate::system::facts;
+use crate::system::host::Host;
+use crate::system::names::Endpoint;
+use crate::system::network;
+
+/// By what the cloud's CA is known.
+pub enum Trust<'a> {
+    /// The token pins it.
+    Token(&'a JoinToken),
+    /// The device has it since an earlier join.
+    Identity(&'a Identity),
+}
+
+/// The devices' side: folders, space, clock. Gives what is worth knowing, a sentence each.
+pub fn device(
+    host: &Host,
+    draft: &Draft,
+    installation: &Installation,
+) -> Result<Vec<String>, JoinError> {
+    let root = &host.root;
+    let mut folders: Vec<_> = FOLDERS.iter().map(|folder| root.at(folder)).collect();
+    let device = &draft.device;
+    let files = [&device.key, &device.certificate, &device.ca, &draft.path];
+    folders.extend(
+        files
+            .into_iter()
+            .filter_map(|path| path.parent())
+            .map(Path::to_owned),
+    );
+    folders.extend(installation.folder_to_write().map(Path::to_owned));
+    for folder in &folders {
+        facts::check_writable(folder).map_err(|source| JoinError::ReadOnly {
+            path: folder.clone(),
+            source,
+        })?;
+    }
+    let state = device.key.parent().unwrap_or(Path::new("/"));
+    let mut needs = vec![(state, STATE_SPACE)];
+    if let Some(folder) = installation.folder_to_write() {
+        needs.push((folder, installation.size + STATE_SPACE));
+    }
+    for (path, needed) in needs {
+        let free = facts::free_space(path).unwrap_or(u64::MAX);
+        if free < needed {
+            let path = path.to_owned();
+            return Err(JoinError::Space { path, needed, free });
+        }
+    }
+    let now = host.clock.now();
+    if now < EARLIEST {
+        let reason = format!("which is before {EARLIEST}, when this program was not yet written");
+        return Err(JoinError::Clock { now, reason });
+    }
+    let mut notes = Vec::new();
+    if facts::is_tmpfs(state) {
+        notes.push(format!(
+            "{} is in memory only: the certificate is gone after the next boot",
+            state.display()
+        ));
+    }
+    Ok(notes)
+}
+
+/// The cloud's side: both ports, its CA, its certificates, the node's name.
+pub fn cloud(
+    host: &Host,
+    wish: &Wish,
+    draft: &Draft,
+    present: &Present,
+    trust: &Trust<'_>,
+) -> Result<Vec<String>, JoinError> {
+    let (api, hub) = (&draft.api, &draft.device.hub);
+    let reached = smol::block_on(reach("the certificate API", api))?;
+    let tunnel = smol::block_on(reach("the hub", hub))?;
+    let api = CertificateApi {
+        endpoint: api.clone(),
+        addresses: vec![reached.peer_addr().map_err(|source| connect(api, source))?],
+        deadline: ANSWER,
+        clock: host.clock.clone(),
+    };
+    drop(reached);
+    let ca = match trust {
+        Trust::Token(token) => api.fetch_ca(token)?,
+        Trust::Identity(identity) => identity.ca.clone(),
+    };
+    let now = host.clock.now();
+    if now < ca.not_before() {
+        let reason = format!(
+            "which is before {}, when the cloud's CA was made",
+            ca.not_before()
+        );
+        return Err(JoinError::Clock { now, reason });
+    }
+    let config = tls::client(std::slice::from_ref(&ca), None, &host.clock)?;
+    smol::block_on(shake_hands(tunnel, config, hub))?;
+    name(wish, draft, present, &api, &ca)
+}
+
+/// Whether another key holds the node's name, as far as the cloud tells.
+fn name(
+    wish: &Wish,
+    draft: &Draft,
+    present: &Present,
+    api: &CertificateApi,
+    ca: &Certificate,
+) -> Result<Vec<String>, JoinError> {
+    let node = &draft.device.node;
+    let own = present.identity.as_ref().filter(|identity| {
+        let name = identity.certificate.subject().node_name();
+        name.as_ref() == Some(node) && identity.ca == *ca
+    });
+    let shown = own.map(|own| (&own.certificate, &own.key));
+    let endpoint = api.endpoint.clone();
+    match api.check_node(ca, shown, node)? {
+        NodeCheck::Free => Ok(Vec::new()),
+        NodeCheck::Unknown => Ok(vec![format!(
+            "the cloud is too old to tell whether another device is called {node}"
+        )]),
+        // Upstream's cloud says so of every node it knows, this one included.
+        NodeCheck::Taken if own.is_some() => Ok(Vec::new()),
+        // The cloud may have signed a certificate that never arrived here.
+        NodeCheck::Taken if present.resumed => Ok(vec![format!(
+            "the cloud knows {node} already, as this device has begun to join before"
+        )]),
+        NodeCheck::Taken if wish.force => Ok(vec![format!(
+            "another device was called {node}: this one takes its place"
+        )]),
+        NodeCheck::Taken => Err(JoinError::NameTaken {
+            node: node.clone(),
+            endpoint,
+        }),
+    }
+}
+
+async fn reach(what: &'static str, endpoint: &Endpoint) -> Result<TcpStream, JoinError> {
+    let connected = async {
+        let found = network::resolve(&endpoint.host, endpoint.port, LOOKUP).await?;
+        network::connect(&found, CONNECT).await
+    };
+    connected.await.map_err(|source| JoinError::Unreachable {
+        what,
+        endpoint: endpoint.clone(),
+        source,
+    })
+}
+
+/// Judges the hub's certificate. No certificate is shown: that the hub then refuses is as it
+/// should be.
+async fn shake_hands(
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+    endpoint: &Endpoint,
+) -> Result<(), JoinError> {
+    let name = tls::server_name(&endpoint.host)?;
+    let handshake = async {
+        let connector = futures_rustls::TlsConnector::from(config);
+        Some(connector.connect(name, stream).await)
+    };
+    let late = async {
+        Timer::after(ANSWER).await;
+        None
+    };
+    let failed = |cause: String| JoinError::Hub {
+        endpoint: endpoint.clone(),
+        cause,
+    };
+    match or(handshake, late).await {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => match tls::tls_error(&error) {
+            Some(rustls::Error::AlertReceived(_)) => Ok(()),
+            Some(fault) => Err(failed(tls::explain(fault, &endpoint.to_string()))),
+            None => Err(failed(format!(
+                "{error}: check that it is the hub's port, and what stands in between"
+            ))),
+        },
+        None => Err(failed(format!(
+            "no answer within {} s: check what listens there",
+            ANSWER.as_secs()
+        ))),
+    }
+}
+
+fn connect(endpoint: &Endpoint, source: std::io::Error) -> JoinError {
+    JoinError::Api(crate::protocol::enrollment::EnrollError::Unreachable {
+        endpoint: endpoint.clone(),
+        cause: source.to_string(),
+    })
+}
+
+/// What join writes to besides the places that the configuration names.
+const FOLDERS: &[&str] = &[
+    "/etc/kubeedge",
+    "/run/kubeedge",
+    "/var/lib/kubeedge",
+    "/var/log/kubeedge",
+];
+/// Bytes: certificates, configuration, and some room for the temporary files of both.
+const STATE_SPACE: u64 = 256 * 1024;
+/// 2026-01-01: no clock that goes right shows an earlier time.
+const EARLIEST: Timestamp = Timestamp::from_unix(1_767_225_600);
+const LOOKUP: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(10);
+/// For each question to the cloud.
+const ANSWER: Duration = Duration::from_secs(15);

@@ -1,0 +1,190 @@
+//! What is on the device already: a running edgecore, an identity, a token that waits.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::error::JoinError;
+use super::install;
+use super::wish::Wish;
+use crate::keadm::certs::inspect::{self, Faults};
+use crate::keadm::device::Device;
+use crate::pki::certificate::Certificate;
+use crate::pki::chain;
+use crate::pki::hash::Sha256Hash;
+use crate::pki::key::PrivateKey;
+use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request};
+use crate::protocol::token::JoinToken;
+use crate::system::clock::Timestamp;
+use crate::system::host::Host;
+use crate::system::processes::{self, Process};
+
+pub struct Present {
+    pub edgecore: Option<EdgeStatus>,
+    /// The process that runs as edgecore, whether it answers or not.
+    pub pid: Option<u32>,
+    pub identity: Option<Identity>,
+    /// In the bootstrap file.
+    pub token: Option<JoinToken>,
+    /// Where a token waits for edgecore.
+    pub bootstrap: PathBuf,
+    /// An earlier join of this very node was not finished, or only the device knows that it was.
+    pub resumed: bool,
+}
+
+/// A whole one, whatever its name and time.
+pub struct Identity {
+    pub key: PrivateKey,
+    pub certificate: Certificate,
+    pub ca: Certificate,
+}
+
+impl Present {
+    pub fn look(host: &Host, draft: &Draft) -> Present {
+        let bootstrap = host.root.at(BOOTSTRAP);
+        let found = host.files.read_opt(&bootstrap, MAX_TOKEN).ok().flatten();
+        let text = found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Present {
+            edgecore: ask(host),
+            pid: holder(host).map(|process| process.pid),
+            identity: Identity::read(host, &draft.device),
+            token: text.as_ref().and_then(|text| text.parse().ok()),
+            resumed: match &draft.node_before {
+                Some(node) => *node == draft.device.node,
+                None => draft.is_new() && text.is_some(),
+            },
+            bootstrap,
+        }
+    }
+
+    /// The status of an edgecore with a session.
+    pub fn connected(&self) -> Option<&EdgeStatus> {
+        let edgecore = self.edgecore.as_ref();
+        edgecore.filter(|status| status.state == EdgeState::Connected)
+    }
+
+    /// Whether edgecore has stopped at something that a start would try anew at once.
+    pub fn is_in_trouble(&self) -> bool {
+        self.connected().is_none()
+            && self
+                .edgecore
+                .as_ref()
+                .is_some_and(|status| status.last_error.is_some())
+    }
+
+    /// Whether the device is connected just as it shall be.
+    pub fn is_done(&self, draft: &Draft, wish: &Wish) -> bool {
+        self.connected().is_some_and(|status| {
+            let ca = status.certificate.as_ref().map(|facts| &facts.ca_hash);
+            let token = wish.token.as_ref().map(|token| token.ca_hash().to_string());
+            status.node == draft.device.node.as_str()
+                && status.cloud == draft.device.hub.to_string()
+                && token.is_none_or(|pinned| ca == Some(&pinned))
+        })
+    }
+
+    /// Refuses to take a device away from its cloud, or its name from it, without `--force`.
+    pub fn check_belonging(&self, draft: &Draft, wish: &Wish) -> Result<(), JoinError> {
+        if wish.force {
+            return Ok(());
+        }
+        let token = wish.token.as_ref();
+        if let Some(status) = self.connected() {
+            let (node, hub) = (draft.device.node.as_str(), draft.device.hub.to_string());
+            let ca = status
+                .certificate
+                .as_ref()
+                .map(|facts| facts.ca_hash.as_str());
+            let is_other_cloud = match token {
+                Some(token) => ca != Some(&token.ca_hash().to_string()),
+                None => status.cloud != hub,
+            };
+            if is_other_cloud || status.node != node {
+                return Err(JoinError::Belongs {
+                    now: format!("connected to {} as {}", status.cloud, status.node),
+                    wanted: format!("to {hub} as {node}"),
+                });
+            }
+            return Ok(());
+        }
+        // A cloud that was made anew has another CA at the same address: its token decides.
+        let has_moved = draft.hub_before.as_ref() != Some(&draft.device.hub);
+        match (&self.identity, token) {
+            (Some(identity), Some(token))
+                if identity.ca.hash() != *token.ca_hash() && has_moved =>
+            {
+                let before = draft.hub_before.as_ref();
+                let before = before.map_or("another cloud".to_owned(), |hub| hub.to_string());
+                Err(JoinError::Belongs {
+                    now: format!("a node of {before}"),
+                    wanted: format!("of {}", draft.device.hub),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Another program's edgecore would fight with ours for the node.
+    pub fn check_strangers(&self, host: &Host) -> Result<(), JoinError> {
+        if host.root.prefix().is_some() {
+            return Ok(());
+        }
+        let ours = fs::canonicalize(host.root.at(install::EXECUTABLE)).ok();
+        let is_ours = |process: &Process| {
+            let file = fs::read_link(format!("/proc/{}/exe", process.pid)).ok();
+            file == ours || self.pid == Some(process.pid)
+        };
+        let mut running = processes::find(EDGECORE).into_iter();
+        match running.find(|process| process.name == EDGECORE && !is_ours(process)) {
+            Some(process) => Err(JoinError::Stranger(process.pid)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Identity {
+    pub fn read(host: &Host, device: &Device) -> Option<Identity> {
+        let found = inspect::unit(&host.files, &device.key, &device.certificate);
+        let (key, certificate) = (found.key?, found.certificate?);
+        let beside = || inspect::copy(&host.files, &device.ca, &mut Faults::default());
+        let ca = found.ca.or_else(beside)?;
+        let is_pair = key.spki_hash() == certificate.spki_hash();
+        is_pair.then_some(Identity {
+            key,
+            certificate,
+            ca,
+        })
+    }
+
+    /// Whether it is good for this node now, at the cloud whose CA the token pins.
+    pub fn serves(&self, device: &Device, pinned: Option<&Sha256Hash>, now: Timestamp) -> bool {
+        let trusted = std::slice::from_ref(&self.ca);
+        self.certificate.subject().node_name().as_ref() == Some(&device.node)
+            && pinned.is_none_or(|hash| self.ca.hash() == *hash)
+            && chain::verify_client(&self.certificate, trusted, now).is_ok()
+    }
+}
+
+fn ask(host: &Host) -> Option<EdgeStatus> {
+    let socket = host.root.at(EDGE_STATUS_SOCKET);
+    control::call(&socket, &Request::new("status"), PATIENCE).ok()
+}
+
+/// The process whose number stands in edgecore's lock file, if it is an edgecore.
+pub fn holder(host: &Host) -> Option<Process> {
+    let note = host.files.read_opt(&host.root.at(EDGECORE_LOCK), MAX_NOTE);
+    let note = String::from_utf8(note.ok()??).ok()?;
+    let process = Process::get(note.trim().parse().ok()?)?;
+    process.is(EDGECORE).then_some(process)
+}
+
+/// Where edgecore looks for a token.
+const BOOTSTRAP: &str = "/etc/kubeedge/bootstrap-edgecore.conf";
+/// Held by edgecore while it runs.
+const EDGECORE_LOCK: &str = "/run/kubeedge/edgecore.lock";
+/// Bytes.
+const MAX_TOKEN: usize = 8 * 1024;
+const MAX_NOTE: usize = 64;
+const EDGECORE: &str = "edgecore";
+const PATIENCE: Duration = Duration::from_secs(3);

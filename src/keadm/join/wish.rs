@@ -1,0 +1,165 @@
+//! What the operator wants, read from the flags before anything is looked at or done.
+
+use std::fmt::Display;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::Flags;
+use super::error::JoinError;
+use crate::config::duration;
+use crate::config::set::{self, Assignment};
+use crate::protocol::token::JoinToken;
+use crate::system::host::Host;
+use crate::system::names::{Endpoint, NodeName};
+use crate::system::service::Choice;
+
+pub struct Wish {
+    pub hub: Endpoint,
+    pub api: Endpoint,
+    pub token: Option<JoinToken>,
+    pub node: Option<NodeName>,
+    /// Replace the node's labels, unless there are none.
+    pub labels: Vec<(String, String)>,
+    pub cgroup_driver: Option<String>,
+    pub runtime: Option<String>,
+    pub set: Vec<Assignment>,
+    pub init: Choice,
+    pub timeout: Duration,
+    pub force: bool,
+    pub dry_run: bool,
+    pub pre_run: Option<PathBuf>,
+    pub post_run: Option<PathBuf>,
+}
+
+impl Wish {
+    /// Reads the token too, from wherever it is.
+    pub fn read(host: &Host, flags: &Flags) -> Result<Wish, JoinError> {
+        let hub = Endpoint::parse_with_default_port(&flags.cloudcore_ipport, HUB_PORT)
+            .map_err(|fault| refuse("--cloudcore-ipport", fault))?;
+        let port = port(&flags.certport)?;
+        match flags.hub_protocol.as_str() {
+            "" | "websocket" => {}
+            "quic" => return Err(JoinError::NotOffered(NO_QUIC)),
+            _ => return Err(refuse("--hub-protocol", "it is websocket")),
+        }
+        let driver = given(&flags.cgroupdriver);
+        if driver.is_some_and(|driver| !["cgroupfs", "systemd"].contains(&driver)) {
+            return Err(refuse("--cgroupdriver", "it is cgroupfs or systemd"));
+        }
+        let mut wanted = Vec::new();
+        for text in &flags.set {
+            wanted.extend(set::parse_items(text)?);
+        }
+        Ok(Wish {
+            api: Endpoint::new(hub.host.clone(), port),
+            hub,
+            token: token(host, flags)?,
+            node: parsed("--edgenode-name", &flags.edgenode_name)?,
+            labels: labels(&flags.labels),
+            cgroup_driver: driver.map(str::to_owned),
+            runtime: given(&flags.remote_runtime_endpoint).map(str::to_owned),
+            set: wanted,
+            init: flags.init,
+            timeout: match given(&flags.timeout) {
+                Some(text) => duration::parse(text).map_err(|fault| refuse("--timeout", fault))?,
+                None => TIMEOUT,
+            },
+            force: flags.force,
+            dry_run: flags.dry_run,
+            pre_run: given(&flags.pre_run).map(PathBuf::from),
+            post_run: given(&flags.post_run).map(PathBuf::from),
+        })
+    }
+}
+
+fn port(text: &str) -> Result<u16, JoinError> {
+    let port = match given(text) {
+        None => return Ok(API_PORT),
+        Some(text) => text.parse().ok().filter(|port| *port != 0),
+    };
+    port.ok_or_else(|| refuse("--certport", "it is a number from 1 to 65535"))
+}
+
+/// `a=b,c` twice or in one: the value behind the first `=`, else empty; without a key it is nothing.
+fn labels(given: &[String]) -> Vec<(String, String)> {
+    let items = given.iter().flat_map(|list| list.split(','));
+    let pairs = items.map(|item| item.split_once('=').unwrap_or((item, "")));
+    pairs
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn token(host: &Host, flags: &Flags) -> Result<Option<JoinToken>, JoinError> {
+    let text = match (given(&flags.token), given(&flags.token_file)) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(JoinError::Contradiction(TWO_TOKENS)),
+        (Some("-"), None) | (None, Some("-")) => {
+            let mut text = String::new();
+            let stdin = std::io::stdin().lock();
+            let read = stdin.take(MAX_TOKEN as u64).read_to_string(&mut text);
+            read.map_err(JoinError::Stdin)?;
+            text
+        }
+        (Some(text), None) => text.to_owned(),
+        // A path that a person types is theirs: no root prefix.
+        (None, Some(path)) => {
+            let bytes = host.files.read(Path::new(path), MAX_TOKEN);
+            String::from_utf8_lossy(&bytes.map_err(JoinError::TokenFile)?).into_owned()
+        }
+    };
+    Ok(Some(text.parse()?))
+}
+
+fn parsed<T: FromStr<Err: Display>>(
+    flag: &'static str,
+    text: &str,
+) -> Result<Option<T>, JoinError> {
+    let value = given(text).map(str::parse).transpose();
+    value.map_err(|fault| refuse(flag, fault))
+}
+
+/// An empty value is none: scripts write `--certport "$PORT"`.
+fn given(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|text| !text.is_empty())
+}
+
+fn refuse(flag: &'static str, fault: impl Display) -> JoinError {
+    JoinError::Flag {
+        flag,
+        fault: fault.to_string(),
+    }
+}
+
+const HUB_PORT: u16 = 10_000;
+const API_PORT: u16 = 10_002;
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// Bytes.
+const MAX_TOKEN: usize = 16 * 1024;
+const NO_QUIC: &str =
+    "--hub-protocol quic is not offered here: leave it out, the tunnel is a websocket";
+const TWO_TOKENS: &str = "--token and --token-file are both given: give one";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_as_upstream_takes_them() {
+        let items = ["a=b,c", "d=e=f", "=g,,h="].map(str::to_owned);
+        let pairs = [("a", "b"), ("c", ""), ("d", "e=f"), ("h", "")];
+        let expected = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(labels(&items), expected);
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(port("").ok(), Some(10_002));
+        assert_eq!(port("443").ok(), Some(443));
+        for wrong in ["0", "70000", "x", "-1"] {
+            assert!(port(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! One command at a time changes a device.
+
+use crate::system::files::{FileError, Lock};
+use crate::system::host::Host;
+
+/// Held until dropped, or until the process ends.
+pub fn take(host: &Host) -> Result<Lock, LockError> {
+    let path = host.root.at(LOCK);
+    if let Some(folder) = path.parent() {
+        host.files
+            .make_dir(folder, 0o755)
+            .map_err(LockError::File)?;
+    }
+    host.files.lock(&path).map_err(|error| match error {
+        FileError::Locked { holder, .. } => LockError::Busy(holder),
+        error => LockError::File(error),
+    })
+}
+
+#[derive(Debug)]
+pub enum LockError {
+    /// The process that holds it, if it is known.
+    Busy(Option<u32>),
+    File(FileError),
+}
+
+pub const LOCK: &str = "/run/kubeedge/keadm.lock";
