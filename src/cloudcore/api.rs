@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_rustls::TlsAcceptor;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use log::{info, warn};
 use serde::Deserialize;
 use smol::Timer;
@@ -18,8 +18,8 @@ use smol::net::TcpStream;
 use super::cloud::Cloud;
 use super::http::{self, Answer, Rest, text};
 use super::listener::Listener;
-use super::metrics::Route;
 use super::outbox::Ending;
+use super::pages::Page;
 use crate::authority::{By, IssueRequest, Issued, Refusal, tokens};
 use crate::pki::certificate::Certificate;
 use crate::protocol::enrollment::{NODE_NAME_HEADER, USAGES_HEADER};
@@ -114,72 +114,6 @@ async fn answer(cloud: &Cloud, caller: &Caller, mut request: Request<Incoming>) 
         Ok(answer) => (answer, Rest::Read),
         Err(answer) if hyper::body::Body::is_end_stream(request.body()) => (answer, Rest::Read),
         Err(answer) => (answer, Rest::Unread),
-    }
-}
-
-/// What there is on this port.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Page<'a> {
-    Authority,
-    Certificate,
-    Health,
-    Node(&'a str),
-    Ready,
-    /// Of the node that the body names.
-    Report,
-    /// Of the node that the path names.
-    TaskReport(&'a str),
-    Unknown,
-}
-
-impl Page<'_> {
-    /// A trailing slash is tolerated.
-    fn find(path: &str) -> Page<'_> {
-        let path = path.strip_prefix('/').unwrap_or(path);
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let mut parts = [""; 7];
-        let mut count = 0;
-        for part in path.split('/') {
-            let Some(place) = parts.get_mut(count) else {
-                return Page::Unknown;
-            };
-            *place = part;
-            count += 1;
-        }
-        match parts[..count] {
-            ["ca.crt"] => Page::Authority,
-            ["edge.crt"] => Page::Certificate,
-            ["healthz"] => Page::Health,
-            ["readyz"] => Page::Ready,
-            ["nodeupgrade"] => Page::Report,
-            ["node", name] if !name.is_empty() => Page::Node(name),
-            ["task", _, "name", _, "node", name, "status"] => Page::TaskReport(name),
-            _ => Page::Unknown,
-        }
-    }
-
-    fn method(self) -> Method {
-        match self {
-            Page::Report | Page::TaskReport(_) => Method::POST,
-            _ => Method::GET,
-        }
-    }
-
-    fn allowed(self) -> &'static str {
-        match self {
-            Page::Report | Page::TaskReport(_) => "POST",
-            _ => "GET",
-        }
-    }
-
-    fn route(self) -> Route {
-        match self {
-            Page::Authority => Route::Ca,
-            Page::Certificate => Route::Certificate,
-            Page::Node(_) => Route::Node,
-            Page::Report | Page::TaskReport(_) => Route::Report,
-            Page::Health | Page::Ready | Page::Unknown => Route::Other,
-        }
     }
 }
 
@@ -411,29 +345,6 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pages_are_found_by_upstreams_paths() {
-        let found = |path| Page::find(path);
-        assert!(found("/ca.crt") == Page::Authority && found("/ca.crt/") == Page::Authority);
-        assert!(found("/edge.crt") == Page::Certificate);
-        assert!(found("/node/edge-1") == Page::Node("edge-1"));
-        assert!(found("/task/upgrade/name/t/node/edge-1/status") == Page::TaskReport("edge-1"));
-        assert!(found("/nodeupgrade") == Page::Report);
-        for unknown in [
-            "",
-            "/",
-            "//",
-            "/node",
-            "/node/",
-            "/node/a/b",
-            "//ca.crt",
-            "/CA.crt",
-        ] {
-            assert!(found(unknown) == Page::Unknown, "{unknown}");
-        }
-        assert!(found("/task/a/name/b/node/c/status/d/e/f/g") == Page::Unknown);
-    }
 
     #[test]
     fn one_node_name_is_taken_and_not_two() {

@@ -17,7 +17,7 @@ use super::ctl::AdminSocket;
 use super::listener::{BindError, Listener};
 use super::outbox::Ending;
 use super::settings::Settings;
-use super::{api, hub, metrics};
+use super::{api, hub, prometheus};
 use crate::authority::{Authority, AuthorityError};
 use crate::pki::PkiError;
 use crate::pki::tls::{self, ClientAuth};
@@ -147,7 +147,7 @@ async fn serve(
         cloud.spawn(hub::serve(cloud.clone(), hub, edges));
     }
     if let Some(monitor) = monitor {
-        cloud.spawn(metrics::serve(cloud.clone(), monitor));
+        cloud.spawn(prometheus::serve(cloud.clone(), monitor));
     }
     cloud.spawn(admin.serve(cloud.clone()));
     cloud.spawn(keep_fresh(cloud.clone()));

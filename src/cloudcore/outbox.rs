@@ -76,14 +76,23 @@ impl Outbox {
                 }
                 return Poll::Ready(Ok(message));
             }
-            if !state
-                .waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(context.waker()))
-            {
-                state.waker = Some(context.waker().clone());
-            }
+            state.remember(context.waker());
             Poll::Pending
+        })
+        .await
+    }
+
+    /// Returns when the session is to end; for the same task, while it is busy sending.
+    pub async fn ended(&self) -> Ending {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            match state.ending {
+                Some(ending) => Poll::Ready(ending),
+                None => {
+                    state.remember(context.waker());
+                    Poll::Pending
+                }
+            }
         })
         .await
     }
@@ -91,6 +100,18 @@ impl Outbox {
     /// No code panics while it holds the lock, so a poisoned state is still whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remember(&mut self, waker: &Waker) {
+        if !self
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            self.waker = Some(waker.clone());
+        }
     }
 }
 
@@ -171,6 +192,19 @@ mod tests {
         assert!(outbox.push(message(MAX_BYTES - 1000)));
         assert!(!outbox.push(message(1000)));
         assert_eq!(block_on(outbox.next()).unwrap_err(), Ending::TooSlow);
+    }
+
+    #[test]
+    fn an_end_is_heard_while_sending() {
+        let outbox = Outbox::default();
+        block_on(async {
+            let mut ended = Box::pin(outbox.ended());
+            assert!(poll_once(&mut ended).await.is_none());
+            assert!(outbox.push(message(1)));
+            assert!(poll_once(&mut ended).await.is_none());
+            outbox.end(Ending::Stopping);
+            assert_eq!(ended.await, Ending::Stopping);
+        });
     }
 
     #[test]

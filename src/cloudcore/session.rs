@@ -95,12 +95,15 @@ async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox) -> End {
             Ok(message) => message,
             Err(ending) => return End::Asked(ending),
         };
-        let sent = or(sender.send(&message), async {
+        let sent = async { sender.send(&message).await.map_err(End::Tunnel) };
+        let late = async {
             Timer::after(WRITE_DEADLINE).await;
-            Err(TunnelError::TimedOut("sending a message"))
-        });
-        if let Err(error) = sent.await {
-            return End::Tunnel(error);
+            Err(End::Tunnel(TunnelError::TimedOut("sending a message")))
+        };
+        // An edge that reads slowly must not keep its session by that.
+        let asked = async { Err(End::Asked(outbox.ended().await)) };
+        if let Err(end) = or(sent, or(asked, late)).await {
+            return end;
         }
         cloud.metrics.messages_down.add();
     }

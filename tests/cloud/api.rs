@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use kubeedge::pki::certificate::{Certificate, Subject};
 use kubeedge::pki::csr::{self, Csr};
@@ -11,7 +14,7 @@ use kubeedge::pki::key::PrivateKey;
 use kubeedge::system::clock::Timestamp;
 use kubeedge::system::names::NodeName;
 
-use crate::support::{Answer, Client, Cloud, Identity, remake, vectors};
+use crate::support::{Answer, Client, Cloud, Identity, PATIENCE, remake, vectors};
 
 #[test]
 fn recorded_cases_of_v1_23() {
@@ -197,6 +200,45 @@ fn connections_are_kept_and_bounded() {
         client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(client.answer("GET").unwrap().status, 200);
     }
+}
+
+/// Whoever is slow is cut, wherever it stopped; others are served meanwhile.
+#[test]
+fn slow_clients_are_cut() {
+    let cloud = Cloud::start("api-slow", "", "", RECORDED_V1_23);
+    let started = Instant::now();
+    let without_tls = [cloud.ports.https, cloud.ports.hub.unwrap()].map(|port| {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    });
+    let node = cloud.identity("edge-1");
+    let mut silent = [cloud.https(None).unwrap(), cloud.hub(Some(&node)).unwrap()];
+    let mut half = [cloud.https(None).unwrap(), cloud.hub(Some(&node)).unwrap()];
+    for client in &mut half {
+        client.send(b"GET /ca.crt HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+    }
+    let mut rests = cloud.https(None).unwrap();
+    rests.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(rests.answer("GET").unwrap().status, 200);
+    let mut slow_body = cloud.https(None).unwrap();
+    let token = bearer_of_case_01("");
+    let head = "GET /edge.crt HTTP/1.1\r\nHost: x\r\nNodeName: edge-1\r\nContent-Length: 300\r\n";
+    slow_body.send(format!("{head}Authorization: {token}\r\n\r\n0").as_bytes());
+
+    assert_eq!(slow_body.answer("GET").unwrap().status, 408);
+    for mut stream in without_tls {
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+    for client in silent
+        .iter_mut()
+        .chain(&mut half)
+        .chain([&mut rests, &mut slow_body])
+    {
+        assert!(client.ends());
+    }
+    assert!(started.elapsed() >= Duration::from_secs(9));
+    assert!(started.elapsed() < PATIENCE);
 }
 
 /// A certificate counts only with its key: somebody else's, which anybody can see, is of no use.

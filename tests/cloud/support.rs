@@ -325,7 +325,7 @@ impl Client {
         self.send(&frame(opcode, payload));
     }
 
-    /// Reads to the end; true when it was reached.
+    /// Whether the connection ends; what still comes is skipped.
     pub fn ends(&mut self) -> bool {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {

@@ -1,0 +1,257 @@
+//! What Prometheus reads: `GET /metrics`, on an address of this machine.
+
+use std::fmt::{Display, Write};
+use std::future::ready;
+use std::sync::Arc;
+
+use hyper::{Method, StatusCode};
+use smol::future::or;
+
+use super::cloud::Cloud;
+use super::http::{self, Rest};
+use super::listener::Listener;
+use super::metrics::{BOUNDS, Histogram, Labelled, Latencies, ROUTES};
+use super::places::Places;
+use crate::system::clock::Timestamp;
+
+/// Answers `GET /metrics` until cloudcore stops.
+pub async fn serve(cloud: Arc<Cloud>, listener: Listener) {
+    let places = Places::new(MAX_READERS, MAX_READERS);
+    loop {
+        let accepted = or(async { Some(listener.accept().await) }, async {
+            cloud.stop.wait().await;
+            None
+        });
+        let Some((mut stream, peer)) = accepted.await else {
+            return;
+        };
+        let Ok(place) = places.take(peer.ip()) else {
+            continue;
+        };
+        let shared = cloud.clone();
+        cloud.spawn(async move {
+            http::serve(&mut stream, &shared.stop, |request| {
+                ready(match (request.uri().path(), request.method()) {
+                    ("/metrics", &Method::GET) => (
+                        http::typed(StatusCode::OK, FORMAT, render(&shared)),
+                        Rest::Read,
+                    ),
+                    ("/metrics", _) => (http::wrong_method("GET"), Rest::Unread),
+                    _ => (
+                        http::text(StatusCode::NOT_FOUND, "try /metrics"),
+                        Rest::Unread,
+                    ),
+                })
+            })
+            .await;
+            drop(place);
+        });
+    }
+}
+
+/// All metrics in Prometheus' text format.
+pub fn render(cloud: &Cloud) -> String {
+    let (metrics, now) = (&cloud.metrics, cloud.clock.now());
+    let left = |end: Timestamp| end.since(now).as_secs();
+    let sessions = cloud.registry.sessions();
+    let mut page = Page::default();
+    page.gauge("kubeedge_sessions", "Edges with a session.", sessions);
+    page.gauge(
+        "KubeEdge_CloudHub_connected_nodes",
+        "The same, by KubeEdge's name.",
+        sessions,
+    );
+    page.gauge(
+        "kubeedge_sessions_limit",
+        "Edges that may have one.",
+        cloud.registry.limit(),
+    );
+    page.counter(
+        "kubeedge_sessions_replaced_total",
+        "Sessions that took the place of one that was up.",
+        &[("", cloud.registry.replaced())],
+    );
+    page.counter(
+        "kubeedge_certificates_issued_total",
+        "Certificates issued to edges.",
+        &[
+            ("by=\"token\"", metrics.issued_by_token.get()),
+            ("by=\"renewal\"", metrics.issued_by_renewal.get()),
+        ],
+    );
+    let name = "kubeedge_certificates_refused_total";
+    page.labelled(
+        name,
+        "Requests for certificates refused.",
+        &metrics.refused_certificates,
+    );
+    page.counter(
+        "kubeedge_keys_replaced_total",
+        "Names that a token gave to another key.",
+        &[("", metrics.keys_replaced.get())],
+    );
+    page.gauge(
+        "kubeedge_token_valid_seconds",
+        "Validity left of the join token that was made last; 0 when none was.",
+        metrics.token_until().map_or(0, left),
+    );
+    page.gauge(
+        "kubeedge_ca_valid_seconds",
+        "Validity left of the CA.",
+        left(cloud.authority.ca().not_after()),
+    );
+    page.gauge(
+        "kubeedge_serving_certificate_valid_seconds",
+        "Validity left of the serving certificate.",
+        left(cloud.authority.serving_certificate().not_after()),
+    );
+    page.counter(
+        "kubeedge_messages_total",
+        "Messages on the tunnels.",
+        &[
+            ("direction=\"up\"", metrics.messages_up.get()),
+            ("direction=\"down\"", metrics.messages_down.get()),
+        ],
+    );
+    page.counter(
+        "kubeedge_messages_malformed_total",
+        "Frames from edges that were no messages.",
+        &[("", metrics.malformed.get())],
+    );
+    page.gauge(
+        "kubeedge_partial_message_budget_bytes",
+        "What is left for partly received messages.",
+        cloud.budget.left(),
+    );
+    let name = "kubeedge_tunnels_refused_total";
+    page.labelled(
+        name,
+        "Connections to the hub without a session.",
+        &metrics.refused_tunnels,
+    );
+    let name = "kubeedge_connections_refused_total";
+    page.labelled(
+        name,
+        "Connections beyond a bound.",
+        &metrics.refused_connections,
+    );
+    page.counter(
+        "kubeedge_reports_total",
+        "Reports on jobs, which are dropped.",
+        &[
+            ("taken=\"true\"", metrics.reports_taken.get()),
+            ("taken=\"false\"", metrics.reports_refused.get()),
+        ],
+    );
+    page.latencies(&metrics.requests);
+    page.0
+}
+
+/// The text so far.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn line(&mut self, line: impl Display) {
+        // Writing to a String can't fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help, "gauge");
+        self.line(format_args!("{name} {value}"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, values: &[(&str, u64)]) {
+        self.head(name, help, "counter");
+        for (label, value) in values {
+            if label.is_empty() {
+                self.line(format_args!("{name} {value}"));
+            } else {
+                self.line(format_args!("{name}{{{label}}} {value}"));
+            }
+        }
+    }
+
+    fn labelled(&mut self, name: &str, help: &str, counters: &Labelled) {
+        self.head(name, help, "counter");
+        for (reason, count) in counters.get() {
+            self.line(format_args!("{name}{{reason=\"{reason}\"}} {count}"));
+        }
+    }
+
+    fn latencies(&mut self, all: &[Latencies; ROUTES.len()]) {
+        let name = "kubeedge_request_seconds";
+        self.head(
+            name,
+            "Time from a request's head to its answer.",
+            "histogram",
+        );
+        for (route, latencies) in ROUTES.iter().zip(all) {
+            let Histogram { counts, sum } = latencies.get();
+            let mut total = 0;
+            for (place, count) in counts.iter().enumerate() {
+                total += count;
+                match BOUNDS.get(place) {
+                    Some(le) => self.line(format_args!(
+                        "{name}_bucket{{route=\"{route}\",le=\"{le}\"}} {total}"
+                    )),
+                    None => self.line(format_args!(
+                        "{name}_bucket{{route=\"{route}\",le=\"+Inf\"}} {total}"
+                    )),
+                }
+            }
+            let sum = sum.as_secs_f64();
+            self.line(format_args!("{name}_sum{{route=\"{route}\"}} {sum}"));
+            self.line(format_args!("{name}_count{{route=\"{route}\"}} {total}"));
+        }
+    }
+}
+
+const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const MAX_READERS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::metrics::{Metrics, Route};
+    use super::*;
+
+    #[test]
+    fn latencies_are_counted_below_their_bounds() {
+        let metrics = Metrics::default();
+        for micros in [500, 1_000, 1_001, 9_000_000] {
+            metrics.request(Route::Node, Duration::from_micros(micros));
+        }
+        let mut page = Page::default();
+        page.latencies(&metrics.requests);
+        for line in [
+            "kubeedge_request_seconds_bucket{route=\"node\",le=\"0.001\"} 2",
+            "kubeedge_request_seconds_bucket{route=\"node\",le=\"0.0025\"} 3",
+            "kubeedge_request_seconds_bucket{route=\"node\",le=\"5\"} 3",
+            "kubeedge_request_seconds_bucket{route=\"node\",le=\"+Inf\"} 4",
+            "kubeedge_request_seconds_sum{route=\"node\"} 9.002501",
+            "kubeedge_request_seconds_count{route=\"node\"} 4",
+            "kubeedge_request_seconds_count{route=\"ca\"} 0",
+        ] {
+            assert!(page.0.lines().any(|l| l == line), "{line} in {}", page.0);
+        }
+    }
+
+    #[test]
+    fn reasons_become_labels() {
+        let metrics = Metrics::default();
+        metrics.refused_certificate("csr");
+        let mut page = Page::default();
+        page.labelled("x", "X.", &metrics.refused_certificates);
+        assert_eq!(
+            page.0,
+            "# HELP x X.\n# TYPE x counter\nx{reason=\"csr\"} 1\n"
+        );
+    }
+}
