@@ -11,6 +11,8 @@ mod join;
 pub mod links;
 mod lock;
 pub mod out;
+#[cfg(all(feature = "edge", feature = "cloud"))]
+mod quickstart;
 mod span;
 mod status;
 mod version;
@@ -49,6 +51,8 @@ pub static COMMANDS: &[&Command] = &[
     &status::COMMAND,
     &certs::renew::COMMAND,
     &certs::check::COMMAND,
+    #[cfg(all(feature = "edge", feature = "cloud"))]
+    &quickstart::COMMAND,
     &version::COMMAND,
     &completion::COMMAND,
     &help::COMMAND,

@@ -1,0 +1,88 @@
+//! The two sides of a tour: where each lives, and what each says of the tunnel.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::protocol::control::{
+    self, CLOUD_SOCKET, Client, CloudStatus, ControlError, EDGE_STATUS_SOCKET, EdgeStatus,
+    HubSession, Request,
+};
+use crate::system::host::Host;
+use crate::system::root::Root;
+
+/// A machine of the tour: a root prefix of its own.
+#[derive(Clone)]
+pub struct Side {
+    pub host: Host,
+    pub root: PathBuf,
+}
+
+impl Side {
+    pub fn new(host: &Host, folder: &Path, name: &str) -> Side {
+        let root = folder.join(name);
+        let host = Host {
+            root: Root::new(Some(root.clone())),
+            ..host.clone()
+        };
+        Side { host, root }
+    }
+}
+
+/// What the edge says of itself.
+pub fn edge(side: &Side) -> Result<EdgeStatus, Silence> {
+    let socket = side.host.root.at(EDGE_STATUS_SOCKET);
+    let answer = control::call(&socket, &Request::new("status"), PATIENCE);
+    answer.map_err(Silence::of("edgecore"))
+}
+
+/// What the cloud says of itself.
+pub fn cloud(side: &Side) -> Result<CloudStatus, Silence> {
+    let socket = side.host.root.at(CLOUD_SOCKET);
+    let answer = control::call(&socket, &Request::new("status"), PATIENCE);
+    answer.map_err(Silence::of("cloudcore"))
+}
+
+/// The session of a node, as the cloud's registry has it.
+pub fn session(side: &Side, node: &str) -> Result<Option<HubSession>, Silence> {
+    let mut request = Request::new("sessions");
+    request.names = vec![node.to_owned()];
+    let asked = Client::ask(&side.host.root.at(CLOUD_SOCKET), &request, PATIENCE);
+    let answer = asked.and_then(|mut client| client.next());
+    answer.map_err(Silence::of("cloudcore"))
+}
+
+/// Who gave no answer, and why.
+#[derive(Debug)]
+pub struct Silence {
+    who: &'static str,
+    why: ControlError,
+}
+
+impl Silence {
+    fn of(who: &'static str) -> impl FnOnce(ControlError) -> Silence {
+        move |why| Silence { who, why }
+    }
+
+    /// Nobody is there to answer.
+    pub fn is_of_the_dead(&self) -> bool {
+        matches!(self.why, ControlError::NotRunning)
+    }
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            ControlError::NotRunning => write!(f, "{} does not run", self.who),
+            why => write!(f, "{} gives no answer: {why}", self.who),
+        }
+    }
+}
+
+impl std::error::Error for Silence {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.why)
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(3);
