@@ -1,5 +1,7 @@
 //! One command at a time changes a device.
 
+use std::fmt;
+
 use crate::system::files::{FileError, Lock};
 use crate::system::host::Host;
 
@@ -24,4 +26,28 @@ pub enum LockError {
     File(FileError),
 }
 
-pub const LOCK: &str = "/run/kubeedge/keadm.lock";
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::Busy(Some(pid)) => write!(
+                f,
+                "process {pid} joins or resets this device right now: wait until it is done"
+            ),
+            LockError::Busy(None) => f.write_str(
+                "another process joins or resets this device right now: wait until it is done",
+            ),
+            LockError::File(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LockError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            LockError::Busy(_) => None,
+            LockError::File(error) => Some(error),
+        }
+    }
+}
+
+const LOCK: &str = "/run/kubeedge/keadm.lock";

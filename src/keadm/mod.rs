@@ -6,13 +6,20 @@ mod device;
 #[cfg(feature = "cloud")]
 mod gettoken;
 pub mod help;
+#[cfg(feature = "edge")]
 mod hooks;
+#[cfg(feature = "edge")]
 mod join;
 pub mod links;
+#[cfg(feature = "edge")]
 mod lock;
 pub mod out;
 #[cfg(all(feature = "edge", feature = "cloud"))]
 mod quickstart;
+#[cfg(feature = "edge")]
+mod reset;
+#[cfg(feature = "edge")]
+mod running;
 mod span;
 mod status;
 mod version;
@@ -47,8 +54,13 @@ pub enum Group {
 pub static COMMANDS: &[&Command] = &[
     #[cfg(feature = "cloud")]
     &gettoken::COMMAND,
+    #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,
+    #[cfg(feature = "edge")]
+    &reset::EDGE,
+    #[cfg(feature = "edge")]
+    &reset::BARE,
     &certs::renew::COMMAND,
     &certs::check::COMMAND,
     #[cfg(all(feature = "edge", feature = "cloud"))]

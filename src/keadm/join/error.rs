@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::ConfigError;
 use crate::keadm::device::DeviceError;
 use crate::keadm::hooks::HookError;
+use crate::keadm::lock::LockError;
 use crate::pki::PkiError;
 use crate::protocol::enrollment::EnrollError;
 use crate::protocol::token::TokenError;
@@ -40,8 +41,7 @@ pub enum JoinError {
         at: Timestamp,
         now: Timestamp,
     },
-    /// A join or reset is at work on this device.
-    Busy(Option<u32>),
+    Lock(LockError),
     File(FileError),
     Config(ConfigError),
     Device(DeviceError),
@@ -141,11 +141,12 @@ impl JoinError {
                 _ => exit::UNAVAILABLE,
             },
             JoinError::Unreachable { .. } => exit::UNAVAILABLE,
-            JoinError::Service(ServiceError::File(error)) => of_file(error),
+            JoinError::Lock(LockError::File(error))
+            | JoinError::Service(ServiceError::File(error)) => of_file(error),
             JoinError::Process(ProcessError::Denied(_)) => exit::DENIED,
-            JoinError::Busy(_) | JoinError::Clock { .. } | JoinError::TimedOut { .. } => {
-                exit::TRY_AGAIN
-            }
+            JoinError::Lock(LockError::Busy(_))
+            | JoinError::Clock { .. }
+            | JoinError::TimedOut { .. } => exit::TRY_AGAIN,
             JoinError::Ended { .. }
             | JoinError::Executable(_)
             | JoinError::Hook(_)
@@ -189,13 +190,7 @@ impl fmt::Display for JoinError {
                 "the token ended at {at} and the clock here says {now}: get a fresh one with \
                  `kubeedge gettoken`, or set the clock if it is wrong"
             ),
-            JoinError::Busy(Some(pid)) => write!(
-                f,
-                "process {pid} joins or resets this device right now: wait until it is done"
-            ),
-            JoinError::Busy(None) => f.write_str(
-                "another process joins or resets this device right now: wait until it is done",
-            ),
+            JoinError::Lock(error) => error.fmt(f),
             JoinError::File(error) => error.fmt(f),
             JoinError::Config(error) => error.fmt(f),
             JoinError::Device(DeviceError::Name(error)) => write!(
@@ -297,6 +292,7 @@ impl std::error::Error for JoinError {
             JoinError::Service(error) => Some(error),
             JoinError::Process(error) => Some(error),
             JoinError::Hook(error) => Some(error),
+            JoinError::Lock(error) => Some(error),
             _ => None,
         }
     }
@@ -318,6 +314,7 @@ from! {
     EnrollError => Api,
     FileError => File,
     HookError => Hook,
+    LockError => Lock,
     PkiError => Pki,
     ProcessError => Process,
     ServiceError => Service,

@@ -139,7 +139,7 @@ fn run(args: &[String], host: &Host) -> u8 {
 fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinError> {
     let _lock = match wish.dry_run {
         true => None,
-        false => Some(lock::take(host).map_err(busy)?),
+        false => Some(lock::take(host)?),
     };
     let mut draft = Draft::make(host, wish)?;
     let mut present = Present::look(host, &draft);
@@ -180,6 +180,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
         session: None,
         init: launch::service(host, wish.init).kind(),
         starts_at_boot: false,
+        not_at_boot: None,
         seconds: 0.0,
         now: host.clock.now(),
     };
@@ -203,6 +204,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
     let status = wait::for_session(host, &launched, wish.timeout, progress)?;
     joined.init = launched.service.kind();
     joined.starts_at_boot = launched.not_at_boot.is_none();
+    joined.not_at_boot = launched.not_at_boot;
     joined.seconds = progress.seconds();
     joined.now = host.clock.now();
     Ok(joined.connected(status))
@@ -254,6 +256,7 @@ fn already(host: &Host, wish: &Wish, draft: &Draft, present: Present) -> Joined 
         session: None,
         init: service.kind(),
         starts_at_boot: service.starts_at_boot().unwrap_or(false),
+        not_at_boot: None,
         seconds: 0.0,
         now: host.clock.now(),
     };
@@ -320,13 +323,6 @@ fn plan(
         init => format!("installed, enabled and started edgecore by {init}"),
     });
     plan
-}
-
-fn busy(error: lock::LockError) -> JoinError {
-    match error {
-        lock::LockError::Busy(holder) => JoinError::Busy(holder),
-        lock::LockError::File(error) => JoinError::File(error),
-    }
 }
 
 static SPEC: Spec = Spec {

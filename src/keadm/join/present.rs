@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::draft::Draft;
 use super::error::JoinError;
@@ -10,15 +9,16 @@ use super::install;
 use super::wish::Wish;
 use crate::keadm::certs::inspect::{self, Faults};
 use crate::keadm::device::Device;
+use crate::keadm::running;
 use crate::pki::certificate::Certificate;
 use crate::pki::chain;
 use crate::pki::hash::Sha256Hash;
 use crate::pki::key::PrivateKey;
-use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request};
+use crate::protocol::control::{EdgeState, EdgeStatus};
 use crate::protocol::token::JoinToken;
 use crate::system::clock::Timestamp;
 use crate::system::host::Host;
-use crate::system::processes::{self, Process};
+use crate::system::processes::Process;
 
 pub struct Present {
     pub edgecore: Option<EdgeStatus>,
@@ -46,8 +46,8 @@ impl Present {
         let found = host.files.read_opt(&bootstrap, MAX_TOKEN).ok().flatten();
         let text = found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Present {
-            edgecore: ask(host),
-            pid: holder(host).map(|process| process.pid),
+            edgecore: running::status(host),
+            pid: running::process(host).map(|process| process.pid),
             identity: Identity::read(host, &draft.device),
             token: text.as_ref().and_then(|text| text.parse().ok()),
             resumed: match &draft.node_before {
@@ -127,16 +127,11 @@ impl Present {
 
     /// Another program's edgecore would fight with ours for the node.
     pub fn check_strangers(&self, host: &Host) -> Result<(), JoinError> {
-        if host.root.prefix().is_some() {
-            return Ok(());
-        }
         let ours = fs::canonicalize(host.root.at(install::EXECUTABLE)).ok();
         let is_ours = |process: &Process| {
-            let file = fs::read_link(format!("/proc/{}/exe", process.pid)).ok();
-            file == ours || self.pid == Some(process.pid)
+            self.pid == Some(process.pid) || running::executable(process.pid) == ours
         };
-        let mut running = processes::find(EDGECORE).into_iter();
-        match running.find(|process| process.name == EDGECORE && !is_ours(process)) {
+        match running::edgecores(host).iter().find(|it| !is_ours(it)) {
             Some(process) => Err(JoinError::Stranger(process.pid)),
             None => Ok(()),
         }
@@ -166,25 +161,7 @@ impl Identity {
     }
 }
 
-fn ask(host: &Host) -> Option<EdgeStatus> {
-    let socket = host.root.at(EDGE_STATUS_SOCKET);
-    control::call(&socket, &Request::new("status"), PATIENCE).ok()
-}
-
-/// The process whose number stands in edgecore's lock file, if it is an edgecore.
-pub fn holder(host: &Host) -> Option<Process> {
-    let note = host.files.read_opt(&host.root.at(EDGECORE_LOCK), MAX_NOTE);
-    let note = String::from_utf8(note.ok()??).ok()?;
-    let process = Process::get(note.trim().parse().ok()?)?;
-    process.is(EDGECORE).then_some(process)
-}
-
 /// Where edgecore looks for a token.
-const BOOTSTRAP: &str = "/etc/kubeedge/bootstrap-edgecore.conf";
-/// Held by edgecore while it runs.
-const EDGECORE_LOCK: &str = "/run/kubeedge/edgecore.lock";
+pub const BOOTSTRAP: &str = "/etc/kubeedge/bootstrap-edgecore.conf";
 /// Bytes.
 const MAX_TOKEN: usize = 8 * 1024;
-const MAX_NOTE: usize = 64;
-const EDGECORE: &str = "edgecore";
-const PATIENCE: Duration = Duration::from_secs(3);

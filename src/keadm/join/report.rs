@@ -26,6 +26,9 @@ pub struct Joined {
     /// `systemd` or `none`.
     pub init: &'static str,
     pub starts_at_boot: bool,
+    /// Why not, as far as the init system tells.
+    #[serde(skip)]
+    pub not_at_boot: Option<&'static str>,
     pub seconds: f64,
     #[serde(skip)]
     pub now: Timestamp,
@@ -99,7 +102,7 @@ impl Report for Joined {
             true => row("at boot", format!("{} starts edgecore", self.init)),
             false => row(
                 "at boot",
-                "nothing starts edgecore: let your boot scripts do it".to_owned(),
+                self.not_at_boot.unwrap_or(NOT_AT_BOOT).to_owned(),
             ),
         }
         for note in &self.notes {
@@ -111,3 +114,5 @@ impl Report for Joined {
         text
     }
 }
+
+const NOT_AT_BOOT: &str = "nothing starts edgecore: have your boot scripts start it";

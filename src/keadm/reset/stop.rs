@@ -1,0 +1,66 @@
+//! Ends edgecore, however it was started, and takes it out of the init system.
+
+use std::time::Duration;
+
+use crate::keadm::running;
+use crate::system::host::Host;
+use crate::system::processes::{self, Ended};
+use crate::system::service::{self, Choice, Daemon, Report, Service, ServiceError, Systemd, Touch};
+
+/// What was done, and what could not be, a sentence each.
+#[derive(Default)]
+pub struct Stopped {
+    pub done: Vec<String>,
+    pub left: Vec<String>,
+}
+
+/// What is stopped already is fine.
+pub fn stop(host: &Host) -> Stopped {
+    let mut stopped = Stopped::default();
+    let unit = host.root.at(UNIT);
+    let daemon = || Daemon::edgecore(&host.root);
+    // By the init system first, which would start it again.
+    if unit.symlink_metadata().is_ok() || Systemd::is_running(&host.root) {
+        stopped.by(&*service::detect(host, daemon(), Choice::Systemd));
+        match host.files.remove(&unit) {
+            Ok(true) => stopped.done.push(format!("removed {}", unit.display())),
+            Ok(false) => {}
+            Err(error) => stopped.left.push(error.to_string()),
+        }
+    }
+    stopped.by(&*service::detect(host, daemon(), Choice::None));
+    for process in running::process(host)
+        .into_iter()
+        .chain(running::edgecores(host))
+    {
+        let pid = process.pid;
+        match processes::terminate(&process, GRACE) {
+            Ok(Ended::AlreadyGone) => {}
+            Ok(Ended::Killed | Ended::Terminated) => {
+                stopped.done.push(format!("ended process {pid}"));
+            }
+            Err(error) => stopped.left.push(error.to_string()),
+        }
+    }
+    stopped
+}
+
+impl Stopped {
+    fn by(&mut self, service: &dyn Service) {
+        self.note(service.stop());
+        self.note(service.remove());
+    }
+
+    fn note(&mut self, result: Result<Report, ServiceError>) {
+        match result {
+            Ok(report) => self
+                .done
+                .extend(report.touched.iter().map(Touch::to_string)),
+            Err(error) => self.left.push(error.to_string()),
+        }
+    }
+}
+
+const UNIT: &str = "/etc/systemd/system/edgecore.service";
+/// A daemon stops within 5 s.
+const GRACE: Duration = Duration::from_secs(10);
