@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use kubeedge::protocol::control::{
     Client, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Reply, Request, call,
 };
+use kubeedge::system::lifeline::{self, Anchor};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -26,6 +27,8 @@ pub const CA: &str = "/etc/kubeedge/ca/rootCA.crt";
 /// A root folder that outlives the processes on it.
 pub struct Device {
     folder: Folder,
+    /// edgecore ends when this process does, however it ends.
+    anchor: Anchor,
     pub node: String,
     /// Lines below `modules.edgeHub`, such as `heartbeat: 1`.
     pub hub_keys: Vec<String>,
@@ -35,8 +38,10 @@ pub struct Device {
 
 impl Device {
     pub fn new(node: &str) -> Device {
+        let folder = Folder::new();
         Device {
-            folder: Folder::new(),
+            anchor: Anchor::new(&folder.path().join("anchor")).expect("a socket"),
+            folder,
             node: node.to_owned(),
             hub_keys: Vec::new(),
             websocket_keys: Vec::new(),
@@ -122,6 +127,7 @@ impl Device {
             .args([KUBEEDGE, "edgecore"])
             .env("KUBEEDGE_ROOT", self.folder.path())
             .env_remove("NOTIFY_SOCKET")
+            .env(lifeline::VARIABLE, self.anchor.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
