@@ -12,6 +12,8 @@ mod rotate;
 mod session;
 mod settings;
 mod state;
+#[cfg(test)]
+mod tests;
 mod token;
 mod watchdog;
 

@@ -81,7 +81,8 @@ async fn wait_until_due(edge: &Edge) -> Option<Asked> {
     or(asked, timed).await
 }
 
-async fn renew(edge: &Edge) -> Result<Identity, Failure> {
+/// One renewal, now. When it returns, the new identity is on disk and not yet the edge's.
+pub async fn renew(edge: &Edge) -> Result<Identity, Failure> {
     let present = edge.identity.borrow().clone();
     let present = present.ok_or(super::identity::IdentityError::Absent)?;
     let subject = Subject::node(&edge.settings.node);

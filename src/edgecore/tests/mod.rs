@@ -1,0 +1,114 @@
+//! edgecore in this process: recorded bytes in both directions, and power cuts.
+
+mod compare;
+mod cuts;
+mod recorded;
+mod replay;
+mod server;
+mod tunnels;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::LocalExecutor;
+use smol::future::or;
+
+use super::edge::Edge;
+use super::identity::{Identity, Place};
+use super::settings::Settings;
+use super::state::State;
+use crate::pki::certificate::{Certificate, Subject};
+use crate::pki::issue::Issuer;
+use crate::pki::key::PrivateKey;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::files::Files;
+use crate::system::host::Host;
+use crate::system::names::NodeName;
+use crate::system::root::Root;
+use crate::system::scratch::Scratch;
+
+/// An edge whose cloud is at `127.0.0.1:port`, both the certificate API and the hub.
+fn edge(folder: &Scratch, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
+    let root = Root::new(Some(folder.path().to_owned()));
+    let at = |path: &str| root.at(path);
+    let place = Place {
+        key: at("/certs/server.key"),
+        certificate: at("/certs/server.crt"),
+        ca: at("/ca/rootCA.crt"),
+    };
+    let endpoint: crate::system::names::Endpoint = format!("127.0.0.1:{port}").parse().unwrap();
+    let settings = Settings {
+        node: node.parse().unwrap(),
+        hub: endpoint.clone(),
+        api: endpoint,
+        project: "e632aba927ea4ac2b575ec1603d56f10".to_owned(),
+        heartbeat: Duration::from_secs(15),
+        handshake_deadline: Duration::from_secs(30),
+        write_deadline: Duration::from_secs(15),
+        rotate: true,
+        place,
+        config: at("/edgecore.yaml"),
+        bootstrap: at("/bootstrap"),
+    };
+    let host = Host {
+        root,
+        files: Files::real(),
+        clock: clock.clone(),
+    };
+    let state = State::new(clock, node, "cloud");
+    Rc::new(Edge::new(
+        host,
+        settings,
+        state,
+        Rc::new(LocalExecutor::new()),
+    ))
+}
+
+/// Runs the edge's work to its end, which must come soon.
+fn run<T>(edge: &Edge, work: impl Future<Output = T>) -> T {
+    let late = async {
+        smol::Timer::after(Duration::from_secs(60)).await;
+        panic!("this takes too long");
+    };
+    let executor = edge.executor.clone();
+    smol::block_on(executor.run(or(work, late)))
+}
+
+/// A fresh identity by this CA.
+fn identity(ca: &(Certificate, PrivateKey), node: &NodeName, from: Timestamp) -> Identity {
+    let key = PrivateKey::generate().unwrap();
+    let certificate = issue(ca, key.spki(), &Subject::node(node), from);
+    Identity {
+        key,
+        certificate,
+        ca: ca.0.clone(),
+    }
+}
+
+fn issue(
+    ca: &(Certificate, PrivateKey),
+    spki: &[u8],
+    subject: &Subject,
+    from: Timestamp,
+) -> Certificate {
+    let key = PrivateKey::from_der(&ca.1.to_sec1_der()).unwrap();
+    let issuer = Issuer::new(ca.0.clone(), key).unwrap();
+    let until = from.plus(Duration::from_secs(365 * 86_400));
+    issuer.client(spki, subject, from, until).unwrap()
+}
+
+#[test]
+fn the_last_good_address_serves_when_names_fail() {
+    let folder = Scratch::new();
+    let (clock, _) = Clock::manual(Timestamp::from_unix(1_800_000_000));
+    let edge = edge(&folder, "n", 1, &clock);
+    let unknown = "nobody.invalid:10002".parse().unwrap();
+    assert!(run(&edge, edge.resolve(&unknown)).unwrap_err().is_lookup());
+    edge.remember("192.0.2.7:10000".parse().unwrap());
+    let found = run(&edge, edge.resolve(&unknown)).unwrap();
+    assert_eq!(found, ["192.0.2.7:10002".parse().unwrap()]);
+    // A name that is found counts more than what was remembered.
+    let known = "127.0.0.1:10002".parse().unwrap();
+    let found = run(&edge, edge.resolve(&known)).unwrap();
+    assert_eq!(found, ["127.0.0.1:10002".parse().unwrap()]);
+}
