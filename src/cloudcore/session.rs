@@ -1,7 +1,7 @@
 //! One edge: reads what it says, writes what waits for it, and notices when it is dead.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use smol::Timer;
@@ -111,14 +111,22 @@ async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox) -> End {
 
 async fn read(cloud: &Cloud, receiver: &mut Receiver, outbox: &Outbox) -> End {
     let patience = cloud.settings.keepalive;
+    let share = receiver.share();
+    let (mut received, mut heard) = (share.received(), Instant::now());
     let mut malformed = 0;
     loop {
         let event = or(async { Some(receiver.next().await) }, async {
-            Timer::after(patience).await;
+            Timer::after(patience / 3).await;
             None
         });
-        match event.await {
-            None => return End::Silent(patience),
+        let event = event.await;
+        // A part of a long message on a slow line is a sign of life, too.
+        if share.received() != received {
+            (received, heard) = (share.received(), Instant::now());
+        }
+        match event {
+            None if heard.elapsed() >= patience => return End::Silent(patience),
+            None => {}
             Some(Err(error)) => return End::Tunnel(error),
             Some(Ok(Event::Alive)) => {}
             Some(Ok(Event::Malformed(_))) => {

@@ -10,6 +10,7 @@ use smol::future::or;
 
 use super::edge::{Edge, pause};
 use crate::protocol::message::Message;
+use crate::tunnel::metered::Share;
 use crate::tunnel::{Event, Receiver as Incoming, Sender as Outgoing, Tunnel, TunnelError};
 
 /// A session that runs in a task of its own.
@@ -67,6 +68,7 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelErro
     } = tunnel;
     let (answers, queue) = bounded(OUTGOING);
     let heard = Cell::new(Instant::now());
+    let share = receiver.share();
     let stop = async {
         let _ = stopped.recv().await;
         TunnelError::Closed {
@@ -75,7 +77,7 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelErro
         }
     };
     let read = read(edge, &mut receiver, &answers, &heard);
-    let write = write(edge, &mut sender, &queue, &heard);
+    let write = write(edge, &mut sender, &queue, &heard, &share);
     let end = or(stop, or(read, write)).await;
     let farewell = async {
         let _ = sender.close(1000, "").await;
@@ -126,13 +128,20 @@ async fn write(
     sender: &mut Outgoing,
     queue: &Receiver<Message>,
     heard: &Cell<Instant>,
+    share: &Share,
 ) -> TunnelError {
     let heartbeat = edge.settings.heartbeat;
     let (quiet, dead) = (heartbeat.min(QUIET), (heartbeat * 3).min(DEAD));
+    let mut received = share.received();
     let mut keepalive_at = Instant::now();
     let mut pinged_at: Option<Instant> = None;
     loop {
         let now = Instant::now();
+        // A part of a long message on a slow line is a sign of life, too.
+        if share.received() != received {
+            received = share.received();
+            heard.set(now);
+        }
         let last = heard.get();
         let pinged = pinged_at.is_some_and(|at| at > last);
         let sent = if now >= last + dead {

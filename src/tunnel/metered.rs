@@ -39,9 +39,16 @@ impl Budget {
 pub struct Share {
     budget: Budget,
     held: AtomicUsize,
+    /// All that ever came; wraps, as only changes matter.
+    received: AtomicUsize,
 }
 
 impl Share {
+    /// Changes whenever anything came, be it a part of a message: a sign of life.
+    pub fn received(&self) -> usize {
+        self.received.load(Ordering::Relaxed)
+    }
+
     /// A message is complete: its bytes are no longer "partly received".
     pub fn settle(&self) {
         self.budget.give_back(self.held.swap(0, Ordering::Relaxed));
@@ -66,6 +73,7 @@ impl<S> Metered<S> {
         let share = Arc::new(Share {
             budget: budget.clone(),
             held: AtomicUsize::new(0),
+            received: AtomicUsize::new(0),
         });
         Metered { stream, share }
     }
@@ -87,6 +95,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, OVER)));
             }
             self.share.held.fetch_add(count, Ordering::Relaxed);
+            self.share.received.fetch_add(count, Ordering::Relaxed);
         }
         polled
     }
@@ -127,6 +136,7 @@ mod tests {
         smol::block_on(async {
             one.read_exact(&mut buffer).await.unwrap();
             assert_eq!(budget.left(), 4);
+            assert_eq!(one.share().received(), 6);
             let refused = two.read_exact(&mut buffer).await.unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
         });

@@ -147,6 +147,11 @@ impl Sender {
 }
 
 impl Receiver {
+    /// What tells, while `next` waits, whether anything comes at all.
+    pub fn share(&self) -> Arc<Share> {
+        self.share.clone()
+    }
+
     /// The next thing that arrives; an error ends the tunnel.
     pub async fn next(&mut self) -> Result<Event, TunnelError> {
         let frame = match self.messages.next().await {
