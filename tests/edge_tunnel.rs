@@ -207,7 +207,7 @@ fn many_watchers_do_no_harm() {
     let watchers: Vec<_> = (0..40).map(|_| edge.watch()).collect();
     let served = watchers.into_iter().filter_map(|mut watcher| {
         watcher
-            .next::<kubeedge::protocol::control::EdgeStatus>()
+            .line::<kubeedge::protocol::control::EdgeStatus>()
             .ok()
             .flatten()
     });

@@ -268,7 +268,7 @@ impl Client {
     }
 
     /// The next line; `None` when the daemon closed, or when nothing came within the patience.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ControlError> {
+    pub fn line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ControlError> {
         let mut line = String::new();
         match self.lines.by_ref().take(MAX_LINE).read_line(&mut line) {
             Ok(0) => Ok(None),
@@ -296,7 +296,7 @@ pub fn call<T: DeserializeOwned>(
 ) -> Result<T, ControlError> {
     let silent = || ControlError::Io(io::ErrorKind::TimedOut.into());
     Client::ask(socket, request, patience)?
-        .next()?
+        .line()?
         .ok_or_else(silent)
 }
 

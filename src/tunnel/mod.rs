@@ -28,7 +28,7 @@ pub const CONNECTION_USE_HEADER: &str = "connectionuse";
 /// What arrives on a tunnel.
 #[derive(Debug)]
 pub enum Event {
-    Message(Message),
+    Message(Box<Message>),
     /// A frame that is no message: counted and skipped.
     Malformed(Malformed),
     /// A ping or pong: the peer lives.

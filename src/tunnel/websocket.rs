@@ -172,7 +172,7 @@ impl Receiver {
             _ => return Ok(Event::Alive),
         };
         Ok(match parsed {
-            Ok(message) => Event::Message(message),
+            Ok(message) => Event::Message(Box::new(message)),
             Err(malformed) => Event::Malformed(malformed),
         })
     }

@@ -116,7 +116,7 @@ impl Cloud {
         let socket = self.root.join(&CLOUD_SOCKET[1..]);
         let mut client =
             control::Client::ask(&socket, &Request::new("sessions"), PATIENCE).unwrap();
-        std::iter::from_fn(|| client.next().unwrap()).collect()
+        std::iter::from_fn(|| client.line().unwrap()).collect()
     }
 
     /// Asks cloudcore to stop; it does so beside the test.

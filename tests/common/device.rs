@@ -197,7 +197,7 @@ impl Edge<'_> {
         let mut lines = self.watch();
         let mut last = None;
         while Instant::now() < until {
-            match lines.next::<EdgeStatus>() {
+            match lines.line::<EdgeStatus>() {
                 Ok(Some(status)) if fits(&status) => return status,
                 Ok(Some(status)) => last = Some(status),
                 Ok(None) => break,

@@ -68,7 +68,7 @@ impl Watch<'_> {
     /// Until there is a session; nothing when edgecore went away or the time is over.
     fn follow(&mut self, mut lines: Client) -> Result<Option<EdgeStatus>, JoinError> {
         while self.left() > SHORTEST {
-            let Ok(Some(status)) = lines.next::<EdgeStatus>() else {
+            let Ok(Some(status)) = lines.line::<EdgeStatus>() else {
                 return Ok(None);
             };
             if status.state == EdgeState::Connected {

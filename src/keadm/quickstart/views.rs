@@ -48,7 +48,7 @@ pub fn session(side: &Side, node: &str) -> Result<Option<HubSession>, Silence> {
     let mut request = Request::new("sessions");
     request.names = vec![node.to_owned()];
     let asked = Client::ask(&side.host.root.at(CLOUD_SOCKET), &request, PATIENCE);
-    let answer = asked.and_then(|mut client| client.next());
+    let answer = asked.and_then(|mut client| client.line());
     answer.map_err(Silence::of("cloudcore"))
 }
 
