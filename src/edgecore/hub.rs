@@ -113,7 +113,7 @@ impl Keeper<'_> {
         if session.replace_safe {
             return match self.finish(identity, secured).await {
                 Ok(new) => {
-                    session.stop().await;
+                    session.replaced().await;
                     Some(new)
                 }
                 Err(error) => self.stay(session, error).await,

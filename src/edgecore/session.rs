@@ -50,6 +50,22 @@ impl Session {
         self.ended.recv().await.unwrap_or_else(|_| lost())
     }
 
+    /// Leaves the farewell to the hub, which ends this session when the newer one has its place:
+    /// if this side were faster, there could be a moment in which the hub knows of neither.
+    pub async fn replaced(self) {
+        let ended = async {
+            self.ended().await;
+            true
+        };
+        let late = async {
+            pause(HANDOVER).await;
+            false
+        };
+        if !or(ended, late).await {
+            self.stop().await;
+        }
+    }
+
     /// Says goodbye, closes, and waits until the connection is gone.
     pub async fn stop(self) {
         let _ = self.stop.try_send(());
@@ -187,5 +203,7 @@ const QUIET: Duration = Duration::from_secs(15);
 /// After this long without receiving, the hub is given up.
 const DEAD: Duration = Duration::from_secs(45);
 const GOODBYE: Duration = Duration::from_secs(2);
+/// For the hub to end a session that was replaced.
+const HANDOVER: Duration = Duration::from_secs(2);
 /// Messages that wait to be sent. What does not fit is dropped by who offers it.
 const OUTGOING: usize = 64;
