@@ -129,7 +129,7 @@ environment() { # TARGET...: shell commands
     lower=${rust//-/_}
     echo "export CC_$lower='$target_dir/bin/cc-$name' AR_$lower='$top/cross/ar' CFLAGS_$lower='$cflags'"
     echo "export CARGO_TARGET_${lower^^}_LINKER='$target_dir/bin/cc-$name'"
-    echo "export CARGO_TARGET_${lower^^}_RUSTFLAGS='$RUSTFLAGS_ALL --sysroot=$(std_folder "$name")$(remapped)'"
+    echo "export CARGO_TARGET_${lower^^}_RUSTFLAGS='$RUSTFLAGS_ALL $(value "$name" rustflags) --sysroot=$(std_folder "$name")$(remapped)'"
   done
 }
 
@@ -254,7 +254,7 @@ END
     for name in "${missing[@]}"; do
       rust=$(value "$name" rust)
       rust=${rust//-/_}
-      export "CARGO_TARGET_${rust^^}_RUSTFLAGS=$RUSTFLAGS_ALL $RUSTFLAGS_STD$(remapped)$(remapped_library)"
+      export "CARGO_TARGET_${rust^^}_RUSTFLAGS=$RUSTFLAGS_ALL $(value "$name" rustflags) $RUSTFLAGS_STD$(remapped)$(remapped_library)"
     done
     RUSTC_BOOTSTRAP=1 cargo build --quiet --release --manifest-path "$work/Cargo.toml" --target-dir "$work/target" \
       -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size "${options[@]}" >&2
