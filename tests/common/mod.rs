@@ -5,6 +5,7 @@
 pub mod cloud;
 pub mod device;
 pub mod sign;
+pub mod site;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};

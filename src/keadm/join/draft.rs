@@ -37,7 +37,13 @@ impl Draft {
         let path = host.root.at(CONFIG);
         let name = path.display().to_string();
         let found = host.files.read_opt(&path, MAX_FILE)?;
-        let before = found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let useless = |what| JoinError::Useless {
+            path: path.clone(),
+            what,
+        };
+        // What can't be read as text could not be put back as it was.
+        let before = found.map(String::from_utf8).transpose();
+        let before = before.map_err(|_| useless(NOT_TEXT))?;
         let before = before.filter(|text| !text.trim().is_empty());
         let (mut node_before, mut hub_before) = (None, None);
         let merged = match &before {
@@ -54,10 +60,6 @@ impl Draft {
         let text = merged.and_then(|text| Ok(set::apply(&text, &wish.set, set::Kind::Edge)?));
         let text = text.map_err(|error| named(error, &name))?;
         let (config, _) = EdgeConfig::load(&text, &name)?;
-        let useless = |what| JoinError::Useless {
-            path: path.clone(),
-            what,
-        };
         if !config.hub.enable {
             return Err(useless(HUB_OFF));
         }
@@ -191,6 +193,7 @@ const QUIC_SERVER: &str = "modules.edgeHub.quic.server";
 const STREAM_SERVER: &str = "modules.edgeStream.server";
 const QUIC_PORT: u16 = 10_001;
 const STREAM_PORT: u16 = 10_004;
+const NOT_TEXT: &str = "the file is not UTF-8: write it anew, or move it away";
 const HUB_OFF: &str =
     "modules.edgeHub.enable is false: set it to true, without it nothing runs here";
 const QUIC: &str =

@@ -67,11 +67,11 @@ pub fn device(
             return Err(JoinError::Space { path, needed, free });
         }
     }
-    let now = host.clock.now();
-    if now < EARLIEST {
-        let reason = format!("which is before {EARLIEST}, when this program was not yet written");
-        return Err(JoinError::Clock { now, reason });
-    }
+    check_clock(
+        host.clock.now(),
+        EARLIEST,
+        "when this program was not yet written",
+    )?;
     let mut notes = Vec::new();
     if facts::is_tmpfs(state) {
         notes.push(format!(
@@ -104,17 +104,25 @@ pub fn cloud(
         Trust::Token(token) => api.fetch_ca(token)?,
         Trust::Identity(identity) => identity.ca.clone(),
     };
-    let now = host.clock.now();
-    if now < ca.not_before() {
-        let reason = format!(
-            "which is before {}, when the cloud's CA was made",
-            ca.not_before()
-        );
-        return Err(JoinError::Clock { now, reason });
-    }
+    check_clock(
+        host.clock.now(),
+        ca.not_before(),
+        "when the cloud's CA was made",
+    )?;
     let config = tls::client(std::slice::from_ref(&ca), None, &host.clock)?;
     smol::block_on(shake_hands(tunnel, config, hub))?;
     name(wish, draft, present, &api, &ca)
+}
+
+/// A device without a battery for its clock wakes up in the past.
+fn check_clock(now: Timestamp, earliest: Timestamp, what: &str) -> Result<(), JoinError> {
+    match now < earliest {
+        true => Err(JoinError::Clock {
+            now,
+            reason: format!("which is before {earliest}, {what}"),
+        }),
+        false => Ok(()),
+    }
 }
 
 /// Whether another key holds the node's name, as far as the cloud tells.
@@ -223,3 +231,18 @@ const LOOKUP: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(10);
 /// For each question to the cloud.
 const ANSWER: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::exit;
+
+    #[test]
+    fn a_clock_in_the_past_is_told_of() {
+        assert!(check_clock(EARLIEST, EARLIEST, "").is_ok());
+        let error = check_clock(Timestamp::from_unix(0), EARLIEST, "when").unwrap_err();
+        assert_eq!(error.code(), exit::TRY_AGAIN);
+        let sentence = error.to_string();
+        assert!(sentence.contains("1970-01-01") && sentence.contains("set the clock"));
+    }
+}

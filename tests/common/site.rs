@@ -1,0 +1,282 @@
+//! A device that is joined and reset as people do it: a root folder, and keadm's commands on it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use kubeedge::protocol::control::{EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request, call};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::{Folder, KUBEEDGE, LIMIT, files_below};
+
+pub const EXECUTABLE: &str = "/usr/local/bin/kubeedge";
+
+/// Its edgecore ends with it.
+pub struct Site(Folder);
+
+/// What a command came to.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Site {
+    pub fn new() -> Site {
+        Site(Folder::new())
+    }
+
+    /// The real path of a path on the device.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path.trim_start_matches('/'))
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        let path = self.path(path);
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    pub fn has(&self, path: &str) -> bool {
+        self.path(path).symlink_metadata().is_ok()
+    }
+
+    /// A file made by the operator.
+    pub fn write(&self, path: &str, content: &str, mode: u32) -> PathBuf {
+        let path = self.path(path);
+        super::put(&path, content, mode);
+        path
+    }
+
+    /// Everything that outlives the processes, with its content.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = files_below(self.0.path());
+        let volatile = [self.path("/run"), self.path("/var/log")];
+        files.retain(|(path, _)| !volatile.iter().any(|folder| path.starts_with(folder)));
+        files
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(KUBEEDGE);
+        command
+            .args(words)
+            .env("KUBEEDGE_ROOT", self.0.path())
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("SYSTEMCTL")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, words: &[&str]) -> Said {
+        Said::of(self.command(words).output())
+    }
+
+    /// With this on its standard input.
+    pub fn run_with_input(&self, words: &[&str], input: &str) -> Said {
+        let mut command = self.command(words);
+        command.stdin(Stdio::piped());
+        let pipes = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = pipes.expect("the executable starts");
+        // A command that does not read its input is no fault here.
+        let _ = child
+            .stdin
+            .take()
+            .expect("it was piped")
+            .write_all(input.as_bytes());
+        Said::of(child.wait_with_output())
+    }
+
+    pub fn status(&self) -> Option<EdgeStatus> {
+        let socket = self.path(EDGE_STATUS_SOCKET);
+        call(&socket, &Request::new("status"), LIMIT).ok()
+    }
+
+    /// The process of a connected edgecore.
+    pub fn connected(&self) -> EdgeStatus {
+        let status = self.status().expect("edgecore answers");
+        assert_eq!(status.state, EdgeState::Connected, "{status:?}");
+        status
+    }
+
+    /// Starts a command, waits until it has told this many lines, and kills it.
+    pub fn kill_after(&self, lines: usize, words: &[&str]) -> Vec<String> {
+        let mut command = self.command(words);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the executable starts");
+        let told = BufReader::new(child.stderr.take().expect("it was piped"));
+        let told = told.lines().map_while(Result::ok).take(lines).collect();
+        let _ = child.kill();
+        let _ = child.wait();
+        told
+    }
+
+    fn edgecore(&self) -> Option<Pid> {
+        let note = fs::read_to_string(self.path("/run/kubeedge/edgecore.lock")).ok()?;
+        let pid: i32 = note.trim().parse().ok()?;
+        // The number may be another's by now.
+        let file = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        let ours = file.starts_with(self.0.path()) || file == Path::new(KUBEEDGE);
+        ours.then_some(Pid::from_raw(pid))
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.path("/var/log/kubeedge/edgecore.log");
+            eprintln!("edgecore:\n{}", fs::read_to_string(log).unwrap_or_default());
+        }
+        if let Some(pid) = self.edgecore() {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+}
+
+impl Said {
+    pub fn of(output: std::io::Result<Output>) -> Said {
+        let output = output.expect("the executable starts");
+        Said {
+            code: output.status.code().expect("it was not killed"),
+            out: String::from_utf8(output.stdout).expect("UTF-8"),
+            err: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
+    #[track_caller]
+    pub fn ends(self, code: i32) -> Said {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self
+    }
+
+    /// The one object on stdout.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
+    }
+
+    /// The sentence of the command that failed: the only line that begins with its name.
+    #[track_caller]
+    pub fn fault(&self, command: &str) -> String {
+        let prefix = format!("{command}: ");
+        let mut faults = self
+            .err
+            .lines()
+            .filter_map(|line| line.strip_prefix(&prefix));
+        let fault = faults
+            .next()
+            .unwrap_or_else(|| panic!("no fault: {}", self.err));
+        assert_eq!(faults.next(), None, "more than one sentence: {}", self.err);
+        fault.to_owned()
+    }
+}
+
+/// Our own cloudcore, with files of its own; ended when dropped.
+pub struct Cloudcore {
+    folder: Folder,
+    child: Child,
+    pub https: u16,
+    pub hub: u16,
+}
+
+impl Cloudcore {
+    pub fn start(options: &[&str]) -> Cloudcore {
+        let folder = Folder::new();
+        let ports = folder.path().join("ports");
+        let mut command = Command::new(KUBEEDGE);
+        command
+            .args(["cloudcore", "--listen", "127.0.0.1", "--allow-volatile-ca"])
+            .args([
+                "--https-port",
+                "0",
+                "--hub-port",
+                "0",
+                "--metrics-port",
+                "0",
+            ])
+            .arg("--ports-file")
+            .arg(&ports)
+            .args(options)
+            .env("KUBEEDGE_ROOT", folder.path())
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("cloudcore starts");
+        let mut log = BufReader::new(child.stderr.take().expect("it was piped"));
+        let mut line = String::new();
+        while !line.contains("cloudcore serves") {
+            line.clear();
+            let length = log.read_line(&mut line).expect("its log can be read");
+            assert!(length > 0, "cloudcore ended at once");
+        }
+        // Somebody has to read on.
+        std::thread::spawn(move || log.lines().for_each(drop));
+        let ports = fs::read(&ports).expect("the ports are told once it serves");
+        let ports: Value = serde_json::from_slice(&ports).expect("JSON");
+        let port = |key: &str| ports[key].as_u64().expect("a port") as u16;
+        let (https, hub) = (port("https"), port("hub"));
+        Cloudcore {
+            folder,
+            child,
+            https,
+            hub,
+        }
+    }
+
+    /// A file with a fresh token.
+    pub fn token_file(&self) -> String {
+        let mut command = Command::new(KUBEEDGE);
+        command
+            .arg("gettoken")
+            .env("KUBEEDGE_ROOT", self.folder.path());
+        let said = Said::of(command.output()).ends(0);
+        let path = self.folder.path().join("token");
+        super::put(&path, said.out.trim(), 0o600);
+        path.display().to_string()
+    }
+}
+
+impl Drop for Cloudcore {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Time for what must not happen: long enough to show, short enough to wait for.
+pub const SHORT: Duration = Duration::from_secs(2);
+
+/// A systemctl that notes its calls in `/calls` and starts and stops as systemd does.
+pub fn stub_systemctl(site: &Site) -> PathBuf {
+    let script = r#"#!/bin/sh
+shift 2
+root=${0%/systemctl}
+echo "$*" >> "$root/calls"
+pid=$(cat "$root/main" 2>/dev/null)
+case "$1" in
+    show)
+        state=inactive; [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && state=active
+        load=not-found; [ -e "$root/etc/systemd/system/edgecore.service" ] && load=loaded
+        file=disabled; [ -e "$root/enabled" ] && file=enabled
+        printf 'LoadState=%s\nActiveState=%s\nMainPID=%s\nUnitFileState=%s\n' \
+            $load $state "${pid:-0}" $file ;;
+    enable) : > "$root/enabled" ;;
+    disable) rm -f "$root/enabled" ;;
+    start)
+        KUBEEDGE_ROOT=$root "$root/usr/local/bin/edgecore" < /dev/null > /dev/null 2>&1 &
+        echo $! > "$root/main" ;;
+    stop)
+        kill "$pid"
+        while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+        rm -f "$root/main" ;;
+esac
+"#;
+    site.write("/systemctl", script, 0o755)
+}
