@@ -385,6 +385,9 @@ fn the_status_socket_takes_no_orders() {
     let device = Device::new("edge-1");
     device.configure(&cloud, "");
     let edge = device.start();
+    edge.until("the need of a token", |status| {
+        status.state == EdgeState::NeedsToken
+    });
     for (line, part) in [
         ("{\"v\":1,\"op\":\"reload\"}\n", "edgecore.sock"),
         ("{\"v\":1,\"op\":\"renew\"}\n", "edgecore.sock"),

@@ -194,14 +194,18 @@ impl Edge<'_> {
     /// Follows the status until it fits.
     pub fn until(&self, what: &str, fits: impl Fn(&EdgeStatus) -> bool) -> EdgeStatus {
         let until = Instant::now() + LIMIT;
-        let mut lines = self.watch();
+        let socket = self.device.path(EDGE_STATUS_SOCKET);
         let mut last = None;
         while Instant::now() < until {
-            match lines.line::<EdgeStatus>() {
-                Ok(Some(status)) if fits(&status) => return status,
-                Ok(Some(status)) => last = Some(status),
-                Ok(None) => break,
-                Err(e) => panic!("waiting for {what}: {e}"),
+            // A watcher too many is closed, and may come again.
+            let Ok(mut lines) = Client::ask(&socket, &Request::new("watch"), LIMIT) else {
+                continue;
+            };
+            while let Ok(Some(status)) = lines.line::<EdgeStatus>() {
+                if fits(&status) {
+                    return status;
+                }
+                last = Some(status);
             }
         }
         panic!("{what} did not come; the last status is {last:?}");
