@@ -1,5 +1,7 @@
 //! Token to identity: fetch and pin the CA, make a key, get the certificate, commit, erase.
 
+use smol::future::zip;
+
 use super::edge::{Edge, Failure};
 use super::identity::{Identity, IdentityError};
 use crate::pki::certificate::{Certificate, Subject};
@@ -11,7 +13,11 @@ use crate::protocol::token::JoinToken;
 /// token is erased; on an error nothing on disk has changed, and the token is still there.
 pub async fn enroll(edge: &Edge, token: &JoinToken) -> Result<Identity, Failure> {
     let pinned = token.clone();
-    let ca = edge.api(move |api| api.fetch_ca(&pinned)).await?;
+    // A full or read-only disk is found before the cloud has signed anything.
+    let fetched = edge.api(move |api| api.fetch_ca(&pinned));
+    let (ca, room) = zip(fetched, make_room(edge)).await;
+    room?;
+    let ca = ca?;
     let subject = Subject::node(&edge.settings.node);
     let (key, request) = edge.off_thread(move || new_key(&subject)).await??;
     let (trusted, bearer, node) = (ca.clone(), token.clone(), edge.settings.node.clone());
@@ -74,6 +80,11 @@ pub fn accept(
         ));
     }
     Ok(identity)
+}
+
+async fn make_room(edge: &Edge) -> Result<(), Failure> {
+    let (files, place) = (edge.host.files.clone(), edge.settings.place.clone());
+    Ok(edge.off_thread(move || place.make_room(&files)).await??)
 }
 
 pub async fn commit(edge: &Edge, identity: &Identity) -> Result<(), Failure> {

@@ -53,6 +53,26 @@ pub enum IdentityError {
     NotByCa(PkiError),
 }
 
+impl Place {
+    /// Makes the folders, and writes and removes as much as an identity needs.
+    pub fn make_room(&self, files: &Files) -> Result<(), IdentityError> {
+        self.make_folders(files)?;
+        let trial = self.key.with_extension("trial");
+        files.replace(&trial, &[0; TYPICAL], 0o600)?;
+        files.remove(&trial)?;
+        Ok(())
+    }
+
+    fn make_folders(&self, files: &Files) -> Result<(), FileError> {
+        for path in [&self.key, &self.certificate, &self.ca] {
+            if let Some(folder) = path.parent() {
+                files.make_dir(folder, 0o700)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Identity {
     /// Reads what is there, and repairs the mode of the key and the copies.
     pub fn load(files: &Files, place: &Place, node: &NodeName) -> Result<Self, IdentityError> {
@@ -103,11 +123,7 @@ impl Identity {
 
     /// Makes this the device's identity. When it returns, the identity outlives a power cut.
     pub fn commit(&self, files: &Files, place: &Place) -> Result<(), IdentityError> {
-        for path in [&place.key, &place.certificate, &place.ca] {
-            if let Some(folder) = path.parent() {
-                files.make_dir(folder, 0o700)?;
-            }
-        }
+        place.make_folders(files)?;
         let unit = format!(
             "{}{}{}",
             self.key.to_sec1_pem(),
@@ -258,5 +274,7 @@ impl std::error::Error for IdentityError {
     }
 }
 
-/// Three PEM blocks have about 2 KiB.
+/// What three PEM blocks take on the disk.
+const TYPICAL: usize = 2 * 1024;
+/// Many times that.
 const MAX_FILE: usize = 64 * 1024;

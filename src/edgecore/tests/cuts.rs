@@ -5,10 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::identity;
+use super::replay::ok;
+use super::server::Server;
+use super::{edge_on, identity, run};
+use crate::edgecore::edge::Failure;
+use crate::edgecore::enroll::enroll;
 use crate::edgecore::identity::{Identity, IdentityError, Place};
-use crate::pki::issue::new_ca;
-use crate::system::clock::Timestamp;
+use crate::pki::issue::{Issuer, new_ca};
+use crate::pki::key::PrivateKey;
+use crate::protocol::token::JoinToken;
+use crate::system::clock::{Clock, Timestamp};
 use crate::system::files::{Files, Layer, Operation};
 use crate::system::names::NodeName;
 use crate::system::scratch::Scratch;
@@ -160,6 +166,31 @@ fn after_any_cut_of_a_first_commit_there_is_nothing_or_all() {
             &new
         ));
     }
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_found_before_the_cloud_signs() {
+    let now = Timestamp::from_unix(1_800_000_000);
+    let clock = Clock::manual(now).0;
+    let ca = new_ca(now).unwrap();
+    let key = PrivateKey::generate().unwrap();
+    let issuer = Issuer::new(ca.0.clone(), ca.1).unwrap();
+    let address = [std::net::Ipv4Addr::LOCALHOST.into()];
+    let until = now.plus(std::time::Duration::from_secs(3600));
+    let serving = issuer.server(&key, &[], &address, now, until).unwrap();
+    let der = ca.0.der().to_owned();
+    let server = Server::start(&(serving, key), &clock, move |_| ok(&der));
+    let folder = Scratch::new();
+    let (files, _) = power(0, None, None);
+    let edge = edge_on(files, &folder, "edge-1", server.port, &clock);
+    let token = JoinToken::new(ca.0.hash(), "a.b.c").unwrap();
+    let refused = run(&edge, enroll(&edge, &token)).unwrap_err();
+    assert!(
+        matches!(refused, Failure::Identity(IdentityError::File(_))),
+        "{refused}"
+    );
+    let asked: Vec<String> = server.requests().into_iter().map(|r| r.path).collect();
+    assert_eq!(asked, ["/ca.crt"]);
 }
 
 #[test]

@@ -29,6 +29,10 @@ use crate::system::scratch::Scratch;
 
 /// An edge whose cloud is at `127.0.0.1:port`, both the certificate API and the hub.
 fn edge(folder: &Scratch, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
+    edge_on(Files::real(), folder, node, port, clock)
+}
+
+fn edge_on(files: Files, folder: &Scratch, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
     let root = Root::new(Some(folder.path().to_owned()));
     let at = |path: &str| root.at(path);
     let place = Place {
@@ -52,7 +56,7 @@ fn edge(folder: &Scratch, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
     };
     let host = Host {
         root,
-        files: Files::real(),
+        files,
         clock: clock.clone(),
     };
     let state = State::new(clock, node, "cloud");
