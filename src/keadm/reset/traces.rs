@@ -41,7 +41,7 @@ impl Traces {
             || status.is_some()
             || running::process(host).is_some()
             || !running::edgecores(host).is_empty()
-            || (of_cloud.is_empty() && !own.is_empty());
+            || (of_cloud.is_empty() && own.iter().any(|path| !is_empty_folder(path)));
         let folder = host.root.at(PROGRAMS);
         let names = ["kubeedge"]
             .into_iter()
@@ -92,6 +92,11 @@ fn of_certificate(host: &Host) -> Option<String> {
     let bytes = host.files.read_opt(&path, MAX_CERTIFICATE).ok()??;
     let subject = Certificate::from_pem(&bytes).ok()?.subject();
     subject.node_name().map(|node| node.to_string())
+}
+
+/// Such as a mount point that an earlier reset has emptied.
+fn is_empty_folder(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// As KubeEdge removes them; `/var/lib/edged` is of its older versions.
