@@ -2,6 +2,7 @@
 
 mod compare;
 mod cuts;
+mod life;
 mod recorded;
 mod replay;
 mod server;

@@ -1,0 +1,56 @@
+//! The life of an edge whose cloud wants neither its certificate nor its token.
+
+use smol::future::or;
+
+use super::recorded;
+use super::server::Server;
+use super::{edge, identity, run};
+use crate::edgecore::life::live;
+use crate::pki::hash::Sha256Hash;
+use crate::protocol::control::EdgeState;
+use crate::protocol::token::JoinToken;
+use crate::system::clock::Clock;
+use crate::system::scratch::Scratch;
+
+#[test]
+fn a_refused_token_is_not_offered_again_and_again() {
+    let [authority, serving] = recorded::authority("token-ca");
+    let clock = Clock::manual(authority.0.not_before()).0;
+    let server = Server::start(&serving, &clock, |request| {
+        let refusal = if request.path.ends_with("/events") {
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
+        } else {
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"
+        };
+        refusal.as_bytes().to_vec()
+    });
+    let scratch = Scratch::new();
+    let edge = edge(&scratch, "edge-1", server.port, &clock);
+    let mine = identity(&authority, &edge.settings.node, clock.now());
+    mine.commit(&edge.host.files, &edge.settings.place).unwrap();
+    let token = JoinToken::new(Sha256Hash::of(b"another CA"), "a.b.c").unwrap();
+    let text = token.secret_string();
+    let files = &edge.host.files;
+    files
+        .replace(&edge.settings.bootstrap, text.as_bytes(), 0o600)
+        .unwrap();
+
+    let upgrades = || {
+        let requests = server.requests();
+        let upgrades = requests.iter().filter(|r| r.path.ends_with("/events"));
+        (upgrades.count(), requests.len())
+    };
+    let met = async {
+        while upgrades().0 < 4 {
+            server.news.recv().await.unwrap();
+        }
+    };
+    run(&edge, or(met, live(&edge)));
+    // Once in the whole time it was asked whose cloud this is, and the device went on without.
+    assert_eq!(upgrades(), (4, 5));
+    assert_eq!(edge.tokens.find().unwrap(), Some(token));
+    let status = edge.state.snapshot();
+    assert_eq!(status.state, EdgeState::NeedsToken);
+    let problem = status.last_error.unwrap();
+    assert!(problem.message.contains("403"), "{}", problem.message);
+}
