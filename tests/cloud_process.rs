@@ -268,6 +268,70 @@ fn an_operator_talks_to_it() {
     assert_eq!(alone.status.code(), Some(69), "{}", said(&alone));
 }
 
+/// What `openssl` and `curl` say after a shell line in the cloud's folder; the line must succeed.
+fn shell(cloud: &Cloud, line: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-euc", line])
+        .current_dir(&cloud.root)
+        .env("API", format!("https://127.0.0.1:{}", cloud.port("https")))
+        .env("HUB", format!("127.0.0.1:{}", cloud.port("hub")))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{line}\n{said}");
+    said
+}
+
+#[test]
+fn an_edge_made_of_openssl_and_curl() {
+    let cloud = Cloud::start("tools", &[]);
+    cloud.token();
+    let run = |line: &str| shell(&cloud, line);
+    run("curl -sSfk $API/ca.crt -o ca.der; openssl x509 -inform der -in ca.der -out ca.pem");
+    let digest = run("openssl dgst -sha256 -r ca.der; cut -d. -f1 token");
+    let hashes: Vec<&str> = digest.split_whitespace().collect();
+    assert_eq!(hashes[0], hashes[2], "{digest}");
+
+    run(
+        "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem \
+         -subj /O=system:nodes/CN=system:node:by-hand -outform der -out csr.der",
+    );
+    run(
+        "printf 'Authorization: Bearer %s\\nNodeName: by-hand\\n' $(cut -d. -f2- token) >headers; \
+         curl -sSf --cacert ca.pem -X GET --data-binary @csr.der -H @headers $API/edge.crt -o first.der",
+    );
+    run(
+        "curl -sSf --cacert ca.pem $API/readyz; openssl x509 -inform der -in first.der -out cert.pem",
+    );
+    assert!(run("openssl verify -CAfile ca.pem -purpose sslclient cert.pem").contains("OK"));
+
+    run(
+        "curl -sSf --cacert ca.pem --cert cert.pem --key key.pem -X GET --data-binary @csr.der \
+         -H 'NodeName: by-hand' $API/edge.crt -o second.der",
+    );
+    let serials = run(
+        "openssl x509 -inform der -in first.der -noout -serial -subject; \
+                       openssl x509 -inform der -in second.der -noout -serial -subject",
+    );
+    let lines: Vec<&str> = serials.lines().collect();
+    assert!(lines[0] != lines[2] && lines[1] == lines[3], "{serials}");
+
+    // The last bytes are a masked close frame, so that the hub ends the connection.
+    let upgrade = |node: &str| {
+        run(&format!(
+            "printf 'GET /p/by-hand/events HTTP/1.1\\r\\nHost: x\\r\\nConnection: Upgrade\\r\\n\
+             Upgrade: websocket\\r\\nSec-WebSocket-Version: 13\\r\\nConnectionuse: msg\\r\\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\nNode_id: {node}\\r\\n\\r\\n\\210\\200abcd' | \
+             openssl s_client -connect $HUB -CAfile ca.pem -verify_ip 127.0.0.1 -verify_return_error \
+             -cert cert.pem -key key.pem -quiet 2>&1 || true"
+        ))
+    };
+    assert!(upgrade("by-hand").contains("101 Switching Protocols"));
+    assert!(upgrade("another").contains("403 Forbidden"));
+    let bare = run("echo | openssl s_client -connect $HUB -CAfile ca.pem -ign_eof 2>&1 || true");
+    assert!(bare.contains("certificate required"), "{bare}");
+}
+
 /// A cloudcore process below a root of its own; killed when dropped.
 struct Cloud {
     child: Child,
