@@ -29,7 +29,8 @@ MUSL_MODE  whose Rust compiler and library sources are used
              (Not `rustup target add`: its library has 32-bit time, and there is none for MIPS.)
   debian     Debian's rustc-web, cargo-web and rust-web-src, unpacked into MUSL_HOME. They are not installed,
              and meet neither rustup's toolchains nor Debian's rustc.
-  auto       (default) what was set up before; else rustup if it answers within a minute; else debian
+  auto       (default) what was set up before; else rustup if it answers within a minute; else debian.
+             A Rust before 1.96 has 32-bit time in its library: for 32-bit targets auto then takes debian.
 MUSL_HOME  where all that is kept: ~/.cache/musl-build unless set; about 2 GB
 CARGO_TARGET_DIR  where cargo works, in a folder `musl` of its own: target unless set
 END
@@ -161,7 +162,7 @@ set_up() { # TARGET...
   need_command python3 python3
   need_command cc gcc libc6-dev
   set_up_zig
-  mode=$(chosen_mode)
+  mode=$(chosen_mode "$@")
   [ "$mode" = rustup ] || set_up_debian
   for name; do ln -sfn "$top/cross/cc" "$target_dir/bin/cc-$name"; done
   # The crates must be there before their folder can be named in flags.
@@ -170,15 +171,19 @@ set_up() { # TARGET...
   flock -u 9
 }
 
-chosen_mode() {
+chosen_mode() { # TARGET...
   case $MUSL_MODE in
-    rustup) have_rust_src || add_rust_src || die "rustup can't add rust-src: try MUSL_MODE=debian" 69 ;;
+    rustup)
+      have_rust_src || add_rust_src || die "rustup can't add rust-src: try MUSL_MODE=debian" 69
+      has_time64 "$@" || die "this Rust's library has 32-bit time on 32-bit machines: update Rust, or set MUSL_MODE=debian" 69
+      ;;
     debian) echo debian && return ;;
     auto)
       if ! have_rust_src; then
         [ ! -x "$debian/bin/cargo" ] || { echo debian && return; }
         add_rust_src || { say "no library sources from rustup: taking Debian's Rust" && echo debian && return; }
       fi
+      has_time64 "$@" || { say "this Rust's library has 32-bit time on 32-bit machines: taking Debian's Rust" && echo debian && return; }
       ;;
     *) die "MUSL_MODE=$MUSL_MODE: auto, rustup and debian exist" 64 ;;
   esac
@@ -188,6 +193,13 @@ chosen_mode() {
 have_rust_src() { # whatever Rust is on PATH
   local sysroot
   sysroot=$(rustc --print sysroot 2>/dev/null) && [ -f "$sysroot/lib/rustlib/src/rust/library/Cargo.lock" ]
+}
+
+has_time64() { # TARGET...: does the library have 64-bit time, where the target is a 32-bit machine?
+  local name version
+  version=$(sed -n '/^name = "libc"$/ { n; s/^version = "0\.2\.\([0-9]*\)"$/\1/p; }' "$(rustc --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock")
+  [ "${version:-0}" -lt "$LIBC_WITH_TIME64" ] || return 0
+  for name; do [[ "$(value "$name" elf)" != *class=32* ]] || return 1; done
 }
 
 add_rust_src() {
@@ -334,5 +346,7 @@ RUSTFLAGS_ALL='-Clink-self-contained=no -Ctarget-feature=+crt-static -Cforce-unw
 RUSTFLAGS_STD='-Cembed-bitcode=yes'
 # The libc crate's own switch for 64-bit time_t on 32-bit musl (year 2038); library and program must agree on it.
 LIBC_TIME64='RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1'
+# The first 0.2.x of libc, as Rust's own library uses it, in which that switch changes time_t.
+LIBC_WITH_TIME64=183
 
 main "$@"; exit # on one line, so that editing this file does not disturb a run

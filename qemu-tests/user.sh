@@ -52,7 +52,7 @@ test_time() {
     linker=CARGO_TARGET_${rust//-/_}_LINKER flags=CARGO_TARGET_${rust//-/_}_RUSTFLAGS
     linker=${linker^^} flags=${flags^^}
     # shellcheck disable=SC2086 # the flags are words
-    "${RUSTC:-rustc}" --edition 2024 --target "$rust" -Clinker="${!linker}" ${!flags} \
+    "${RUSTC:-rustc}" --edition 2024 --target "$rust" -Cpanic=abort -Clinker="${!linker}" ${!flags} \
       -o "$device/time64" "$top/qemu-tests/time64.rs" &>>"$device/time64.log" &&
       timeout "$LIMIT" "${emulator[@]}" "$device/time64" "$device/late"
   )

@@ -60,7 +60,9 @@ REAL_TOOLS = """awk basename bash cat chmod cp cut dirname env flock grep gzip h
     python3 readlink realpath rm sed sh sha256sum sort stat touch wc""".split()
 
 RECORD = '#!/bin/bash\necho "${0##*/} $*" >>"$LOG"\n'
-SOURCES = 'mkdir -p "$SYSROOT/lib/rustlib/src/rust/library"; touch "$SYSROOT/lib/rustlib/src/rust/library/Cargo.lock"\n'
+SOURCES = r"""mkdir -p "$SYSROOT/lib/rustlib/src/rust/library"
+printf 'name = "libc"\nversion = "0.2.183"\n' >"$SYSROOT/lib/rustlib/src/rust/library/Cargo.lock"
+"""
 STAND_INS = {
     "cc": RECORD,
     "rustc": '#!/bin/bash\ncase $1 in --print) echo "$SYSROOT" ;; *) echo stand-in 1.95.0 ;; esac\n',
@@ -126,9 +128,10 @@ class Place:
         shutil.copy(f"{TOP}/Cargo.toml", self.top)
         self.result = elf_samples.RIGHT["armv7"]
 
-    def have_sources(self):
+    def have_sources(self, libc="0.2.183"):
         os.makedirs(f"{self.folder}/sysroot/lib/rustlib/src/rust/library")
-        open(f"{self.folder}/sysroot/lib/rustlib/src/rust/library/Cargo.lock", "w").close()
+        with open(f"{self.folder}/sysroot/lib/rustlib/src/rust/library/Cargo.lock", "w") as lock:
+            lock.write(f'[[package]]\nname = "libc"\nversion = "{libc}"\n')
 
     def run(self, *arguments, mode=None):
         with open(f"{self.folder}/result", "wb") as file:
@@ -226,6 +229,16 @@ def rustup_on_request_only(place):
     place.expect(69, said=["try MUSL_MODE=debian"], not_logged=["apt-get", "cargo build"])
 
 
+def time_of_32_bits_is_refused(place):
+    place.have_sources(libc="0.2.178")
+    place.run("--setup", "aarch64")
+    place.expect(0, logged=["-Zbuild-std"], not_logged=["apt-get"])
+    place.run("--setup", "armv7", mode="rustup")
+    place.expect(69, said=["32-bit time", "MUSL_MODE=debian"], not_logged=["apt-get"])
+    place.run("--setup", "aarch64", "armv7")
+    place.expect(0, said=["taking Debian's Rust"], logged=["apt-get download"])
+
+
 def no_way_at_all(place):
     place.run("--setup", "armv7")
     place.expect(69, said=["install Rust with rustup"], not_logged=["cargo build"])
@@ -275,6 +288,7 @@ PLACES = [
     (debian_when_rustup_hangs, {"rustup": RUSTUP_WORKS, "timeout": TIMEOUT_STRIKES, **DEBIAN}),
     (debian_on_request, {**RUSTUP, **DEBIAN}),
     (rustup_on_request_only, {**NO_RUSTUP, **DEBIAN}),
+    (time_of_32_bits_is_refused, {**RUSTUP, **DEBIAN}),
     (no_way_at_all, {}),
     (several_targets_at_once, RUSTUP),
     (wrong_result, RUSTUP),
