@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
@@ -104,8 +104,7 @@ async fn serve(
     orders: Orders,
     started: impl FnOnce(&Ports),
 ) -> Result<(), DaemonError> {
-    let store = FileStore::open(&host.files, &host.root, settings.store);
-    let store = Arc::new(store.map_err(DaemonError::Store)?);
+    let store = Arc::new(open_store(host, &settings).await?);
     let options = settings.authority.clone();
     let opened = Authority::open(store, &host.files, &host.root, &host.clock, options).await;
     let authority = opened.map_err(DaemonError::Authority)?;
@@ -171,6 +170,20 @@ async fn serve(
     notify::stopping();
     drain(cloud, stopper).await;
     served
+}
+
+/// A `gettoken` that runs at this moment holds the lock for some milliseconds; another cloudcore
+/// holds it for good.
+async fn open_store(host: &Host, settings: &Settings) -> Result<FileStore, DaemonError> {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match FileStore::open(&host.files, &host.root, settings.store) {
+            Err(StoreError::Locked { .. }) if Instant::now() < patience => {
+                Timer::after(LOCK_STEP).await;
+            }
+            opened => return opened.map_err(DaemonError::Store),
+        }
+    }
 }
 
 /// Does what is asked until that is to stop.
@@ -297,6 +310,8 @@ impl std::error::Error for DaemonError {
 /// Disk and name lookups; most requests share one write.
 const BLOCKING_THREADS: usize = 8;
 
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_STEP: Duration = Duration::from_millis(50);
 const FRESHNESS: Duration = Duration::from_secs(60);
 
 /// Over which the sessions are closed.
