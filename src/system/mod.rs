@@ -8,6 +8,9 @@ pub mod clock;
 pub mod console;
 pub mod exit;
 pub mod facts;
+#[cfg(test)]
+#[path = "../../tests/common/figures.rs"]
+pub mod figures;
 pub mod files;
 pub mod host;
 pub mod lifeline;

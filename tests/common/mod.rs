@@ -4,6 +4,7 @@
 
 pub mod cloud;
 pub mod device;
+pub mod figures;
 pub mod sign;
 pub mod site;
 
