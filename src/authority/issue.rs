@@ -1,5 +1,7 @@
 //! What is signed for whom, and what is refused (docs/protocol.md, "Certificate API").
 
+use std::time::Duration;
+
 use log::warn;
 
 use super::{Authority, BACKDATE, LegacyCertificates, Refusal};
@@ -50,6 +52,8 @@ pub struct Issued {
     pub key_hash: Sha256Hash,
     /// What was known of the node before.
     pub replaced: Option<NodeRecord>,
+    /// How long ago the certificate that was renewed had ended.
+    pub late: Option<Duration>,
 }
 
 impl Issued {
@@ -68,17 +72,25 @@ impl Authority {
     /// The subject is always ours; of the request only the public key is used.
     pub async fn issue(&self, request: &IssueRequest<'_>) -> Result<Issued, Refusal> {
         let now = self.clock.now();
-        if let By::Certificate(certificate) = request.by {
-            self.authorize_renewal(certificate, request.node, now)
-                .await?;
-        }
+        let late = match request.by {
+            By::Certificate(certificate) => {
+                self.authorize_renewal(certificate, request.node, now)
+                    .await?
+            }
+            By::Token => None,
+        };
         check_usages(request.usages)?;
         let csr = Csr::parse(request.csr).map_err(Refusal::Csr)?;
         check_subject(csr.subject(), request.node)?;
         let key_hash = Sha256Hash::of(csr.spki());
         let claim = match request.by {
             By::Token if self.protect_names => Claim::Free(now),
+            By::Certificate(certificate) if late.is_some() => Claim::Of(certificate.spki_hash()),
             _ => Claim::Any,
+        };
+        let taken = || match claim {
+            Claim::Of(_) => Refusal::LateKey,
+            _ => Refusal::NameTaken,
         };
         if claim != Claim::Any {
             let held = self
@@ -87,7 +99,7 @@ impl Authority {
                 .await
                 .map_err(Refusal::Store)?;
             if !claim.allows(held.as_ref(), &key_hash) {
-                return Err(Refusal::NameTaken);
+                return Err(taken());
             }
         }
         let certificate = self.sign(&csr, request.node, now)?;
@@ -102,8 +114,9 @@ impl Authority {
                 certificate,
                 key_hash,
                 replaced,
+                late,
             }),
-            Ok(Recorded::Taken) => Err(Refusal::NameTaken),
+            Ok(Recorded::Taken) => Err(taken()),
             Err(error) => Err(Refusal::Store(error)),
         }
     }
@@ -123,15 +136,29 @@ impl Authority {
         }
     }
 
-    /// As `authorize_certificate`, with the operator's exception for legacy certificates.
+    /// As `authorize_certificate`, with the operator's exceptions: for certificates that have ended,
+    /// which gives how long ago, and for legacy ones.
     async fn authorize_renewal(
         &self,
         certificate: &Certificate,
         node: &NodeName,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Duration>, Refusal> {
         if !certificate.subject().is_legacy_edge() {
-            return self.authorize_certificate(certificate, node, now);
+            let refusal = match self.authorize_certificate(certificate, node, now) {
+                Ok(()) => return Ok(None),
+                Err(refusal) => refusal,
+            };
+            let end = certificate.not_after();
+            let late = now.since(end);
+            let expired = matches!(refusal, Refusal::Certificate(PkiError::Expired { .. }));
+            if !expired || self.renew_after_expiry.is_none_or(|grace| late > grace) {
+                return Err(refusal);
+            }
+            // In every other way it must be as good as one that is valid; and `issue` sees to it
+            // that its key is still the node's.
+            self.authorize_certificate(certificate, node, end)?;
+            return Ok(Some(late));
         }
         self.check_chain(certificate, now)?;
         let allowed = match self.legacy {
@@ -149,7 +176,7 @@ impl Authority {
         }
         let serial = certificate.serial();
         warn!("the legacy certificate {serial} is exchanged for one of node {node}");
-        Ok(())
+        Ok(None)
     }
 
     fn check_chain(&self, certificate: &Certificate, now: Timestamp) -> Result<(), Refusal> {

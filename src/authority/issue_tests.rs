@@ -250,6 +250,70 @@ fn a_token_replaces_the_key_unless_names_are_protected() {
 }
 
 #[test]
+fn what_has_ended_is_renewed_for_the_same_key_when_the_operator_allows() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let lenient = |options: &mut crate::authority::Options| {
+        options.lifetime = DAY;
+        options.renew_after_expiry = Some(30 * DAY);
+    };
+    let renew = |cloud: &Cloud, node: &str, certificate: &Certificate| {
+        cloud.ask(node, &node_csr(node).1, By::Certificate(certificate))
+    };
+    let cloud = Cloud::new(lenient);
+    let [a, b] = ["a", "b"].map(|node| cloud.join(node));
+    assert_eq!(renew(&cloud, "b", &b).unwrap().late, None);
+    cloud.hand.set(a.not_after().plus(30 * DAY));
+    let refusal = renew(&cloud, "b", &b).unwrap_err();
+    assert_eq!((refusal.status(), refusal.reason()), (401, "late-key"));
+    let refusal = renew(&cloud, "b", &a).unwrap_err();
+    assert_eq!(refusal.reason(), "certificate-name");
+    let issued = renew(&cloud, "a", &a).unwrap();
+    assert_eq!(issued.late, Some(30 * DAY));
+    assert!(issued.certificate.not_after() > cloud.authority.clock().now());
+    // The key has changed with that: the ended certificate is good for nothing more.
+    assert_eq!(renew(&cloud, "a", &a).unwrap_err().reason(), "late-key");
+
+    let cloud = Cloud::new(lenient);
+    let a = cloud.join("a");
+    cloud
+        .hand
+        .set(a.not_after().plus(30 * DAY).plus(Duration::from_secs(1)));
+    assert_eq!(renew(&cloud, "a", &a).unwrap_err().reason(), "certificate");
+    cloud.hand.set(a.not_before().minus(DAY));
+    assert_eq!(renew(&cloud, "a", &a).unwrap_err().reason(), "certificate");
+
+    // A node that was forgotten needs a token, and so does everybody by default.
+    let cloud = Cloud::new(lenient);
+    let a = cloud.join("a");
+    smol::block_on(cloud.authority.store().remove_node(&name("a"))).unwrap();
+    cloud.hand.set(a.not_after().plus(DAY));
+    assert_eq!(renew(&cloud, "a", &a).unwrap_err().reason(), "late-key");
+    let cloud = Cloud::new(|options| options.lifetime = DAY);
+    let a = cloud.join("a");
+    cloud.hand.set(a.not_after().plus(Duration::from_secs(1)));
+    assert_eq!(renew(&cloud, "a", &a).unwrap_err().reason(), "certificate");
+
+    // Certificates that name no node, and those of others' CAs, are no better for the grace.
+    let cloud = Cloud::new(|options| {
+        lenient(options);
+        options.legacy = LegacyCertificates::Full;
+    });
+    cloud.join("a");
+    let (key, now) = (PrivateKey::generate().unwrap(), recorded_at());
+    let (ca, ca_key) = new_ca(now).unwrap();
+    let other = Issuer::new(ca, ca_key).unwrap();
+    for (issuer, subject) in [
+        (&cloud.authority.issuer, legacy_subject()),
+        (&other, Subject::node(&name("a"))),
+    ] {
+        let ended = issuer.client(key.spki(), &subject, now, now.plus(DAY));
+        cloud.hand.set(now.plus(2 * DAY));
+        let refusal = renew(&cloud, "a", &ended.unwrap()).unwrap_err();
+        assert_eq!(refusal.reason(), "certificate");
+    }
+}
+
+#[test]
 fn a_name_is_taken_for_all_but_its_key() {
     let cloud = Cloud::new(|_| ());
     let taken = |node: &str, caller: Option<&Certificate>| {

@@ -47,6 +47,7 @@ pub struct Authority {
     lifetime: Duration,
     legacy: LegacyCertificates,
     protect_names: bool,
+    renew_after_expiry: Option<Duration>,
 }
 
 /// What the operator decides.
@@ -61,6 +62,8 @@ pub struct Options {
     pub legacy: LegacyCertificates,
     /// A token does not get a name that another key holds.
     pub protect_names: bool,
+    /// How long after its end a certificate may still be renewed, by the holder of its key.
+    pub renew_after_expiry: Option<Duration>,
     /// The CA of a Go cloudcore, taken over when both files exist.
     pub ca_files: PairFiles,
     /// The serving pair of a Go cloudcore, taken over when it is by our CA and good enough.
@@ -76,6 +79,7 @@ impl Default for Options {
             lifetime: 365 * DAY,
             legacy: LegacyCertificates::Refused,
             protect_names: false,
+            renew_after_expiry: None,
             ca_files: PairFiles::new("/etc/kubeedge/ca/rootCA.crt", "/etc/kubeedge/ca/rootCA.key"),
             serving_files: PairFiles::new(
                 "/etc/kubeedge/certs/server.crt",
@@ -161,6 +165,7 @@ impl Authority {
             lifetime: options.lifetime,
             legacy: options.legacy,
             protect_names: options.protect_names,
+            renew_after_expiry: options.renew_after_expiry,
         })
     }
 

@@ -15,6 +15,8 @@ pub enum Refusal {
     CertificateName,
     /// The request can't be read, or is not signed with its own P-256 or P-384 key.
     Csr(PkiError),
+    /// The client certificate has ended, and its key is not the one that the node has now.
+    LateKey,
     /// The client certificate names no node, and such are not allowed.
     Legacy,
     /// Another key holds the name, and names are protected.
@@ -39,6 +41,7 @@ impl Refusal {
             Refusal::Csr(_) | Refusal::Subject | Refusal::Usages => 400,
             Refusal::Certificate(_)
             | Refusal::CertificateName
+            | Refusal::LateKey
             | Refusal::Legacy
             | Refusal::Token(_) => 401,
             Refusal::NodeName => 403,
@@ -54,6 +57,7 @@ impl Refusal {
             Refusal::Certificate(_) => "certificate",
             Refusal::CertificateName => "certificate-name",
             Refusal::Csr(_) => "csr",
+            Refusal::LateKey => "late-key",
             Refusal::Legacy => "legacy-certificate",
             Refusal::NameTaken => "name-taken",
             Refusal::NodeName => "node-name",
@@ -74,6 +78,10 @@ impl fmt::Display for Refusal {
                 f.write_str("the client certificate is not that of the node in the request")
             }
             Refusal::Csr(error) => write!(f, "the certificate request is refused: {error}"),
+            Refusal::LateKey => f.write_str(
+                "the client certificate has ended, and its key is no longer that of the node: \
+                 join again with a token",
+            ),
             Refusal::Legacy => f.write_str(
                 "the client certificate names no node: join again with a token, or allow \
                  legacyCertificates on the cloud",

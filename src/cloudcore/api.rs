@@ -214,7 +214,15 @@ fn node_name(headers: &HeaderMap) -> Option<NodeName> {
 fn record(cloud: &Cloud, caller: &Caller, node: &NodeName, issued: &Issued, by: By<'_>) {
     let by_token = matches!(by, By::Token);
     cloud.metrics.issued(by_token);
-    let how = if by_token { "by token" } else { "by renewal" };
+    let how = match issued.late {
+        _ if by_token => "by token".to_owned(),
+        None => "by renewal".to_owned(),
+        Some(late) => {
+            cloud.metrics.renewed_late.add();
+            let hours = late.as_secs_f64() / 3600.0;
+            format!("by renewal {hours:.1} hours after the last one ended")
+        }
+    };
     let (serial, end) = (issued.certificate.serial(), issued.certificate.not_after());
     info!(
         "certificate {serial} for node {node} until {end}, {how}, to {}",

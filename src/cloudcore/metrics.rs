@@ -16,6 +16,8 @@ pub struct Metrics {
     pub malformed: Counter,
     pub issued_by_token: Counter,
     pub issued_by_renewal: Counter,
+    /// Among them, those whose certificate had ended.
+    pub renewed_late: Counter,
     pub keys_replaced: Counter,
     pub reports_taken: Counter,
     pub reports_refused: Counter,

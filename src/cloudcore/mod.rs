@@ -148,6 +148,9 @@ struct Flags {
     /// a token does not give a node name to a second key
     #[argh(switch)]
     protect_names: bool,
+    /// how long after its end a certificate may be renewed, such as 30d, instead of the file's; 0: never
+    #[argh(option, arg_name = "duration")]
+    renew_after_expiry: Option<String>,
     /// make a CA even where it is gone after the next boot
     #[argh(switch)]
     allow_volatile_ca: bool,
@@ -167,6 +170,9 @@ impl Flags {
         if lifetime.is_some_and(|lifetime| lifetime.is_zero()) {
             return Err("--edge-cert-lifetime must be longer than zero".to_owned());
         }
+        let grace = self.renew_after_expiry.as_deref();
+        let grace = grace.map(duration::parse_with_days).transpose();
+        let grace = grace.map_err(|error| format!("--renew-after-expiry: {error}"))?;
         Ok(Overrides {
             listen: self.listen,
             https_port: self.https_port,
@@ -174,6 +180,7 @@ impl Flags {
             metrics_port: self.metrics_port,
             edge_cert_lifetime: lifetime,
             protect_names: self.protect_names,
+            renew_after_expiry: grace,
             allow_volatile_ca: self.allow_volatile_ca,
             ports_file: self.ports_file.clone(),
         })

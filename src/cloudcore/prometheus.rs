@@ -79,6 +79,11 @@ pub fn render(cloud: &Cloud) -> String {
             ("by=\"renewal\"", metrics.issued_by_renewal.get()),
         ],
     );
+    page.counter(
+        "kubeedge_certificates_renewed_after_expiry_total",
+        "Those of the renewals whose certificate had ended (--renew-after-expiry).",
+        &[("", metrics.renewed_late.get())],
+    );
     let name = "kubeedge_certificates_refused_total";
     page.labelled(
         name,

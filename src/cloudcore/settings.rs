@@ -41,6 +41,7 @@ pub struct Overrides {
     pub metrics_port: Option<u16>,
     pub edge_cert_lifetime: Option<Duration>,
     pub protect_names: bool,
+    pub renew_after_expiry: Option<Duration>,
     pub allow_volatile_ca: bool,
     pub ports_file: Option<PathBuf>,
 }
@@ -111,6 +112,10 @@ impl Settings {
                     LegacyCertificates::Full => authority::LegacyCertificates::Full,
                 },
                 protect_names: hub.protect_names || overrides.protect_names,
+                renew_after_expiry: overrides
+                    .renew_after_expiry
+                    .or(hub.renew_after_expiry)
+                    .filter(|grace| !grace.is_zero()),
                 ca_files: PairFiles::new(hub.tls_ca_file, hub.tls_ca_key_file),
                 serving_files: PairFiles::new(hub.tls_cert_file, hub.tls_private_key_file),
             },

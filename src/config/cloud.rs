@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::read::{MAX_INT, Reader, SECONDS};
 use super::yaml::Document;
-use super::{ConfigError, emit};
+use super::{ConfigError, duration, emit};
 
 /// The part of cloudcore.yaml that is used. What else the file holds stays there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct CloudHub {
     pub legacy_certificates: LegacyCertificates,
     /// `protectNames`, a key of ours: a token does not give a name to a second key.
     pub protect_names: bool,
+    /// `renewAfterExpiry`, a key of ours: how long after its end a certificate may be renewed.
+    pub renew_after_expiry: Option<Duration>,
     /// `partialMessageBudget`, a key of ours: bytes held for messages that have come in part.
     pub partial_message_budget: u64,
     /// `maxMessageSize`, a key of ours, in bytes.
@@ -176,6 +178,19 @@ impl CloudHub {
             },
         )?;
         reader.flag("modules.cloudHub.protectNames", &mut self.protect_names)?;
+        reader.read(
+            "modules.cloudHub.renewAfterExpiry",
+            "a duration like 30d or 12h, or 0 for never",
+            &mut self.renew_after_expiry,
+            |value| {
+                let text = match value {
+                    Value::Number(number) => number.to_string(),
+                    other => other.as_str()?.to_owned(),
+                };
+                let grace = duration::parse_with_days(&text).ok()?;
+                Some(Some(grace).filter(|grace| !grace.is_zero()))
+            },
+        )?;
         let key = "modules.cloudHub.maxMessageSize";
         reader.whole(key, 65_536..=1 << 30, &mut self.max_message_size)?;
         let key = "modules.cloudHub.partialMessageBudget";
@@ -225,6 +240,7 @@ impl Default for CloudHub {
             authorization: false,
             legacy_certificates: LegacyCertificates::Refused,
             protect_names: false,
+            renew_after_expiry: None,
             partial_message_budget: 64 << 20,
             max_message_size: 8 << 20,
         }
@@ -293,6 +309,7 @@ mod tests {
             "maxMessageSize",
             "partialMessageBudget",
             "protectNames",
+            "renewAfterExpiry",
         ] {
             let key = path(&format!("modules.cloudHub.{key}"));
             assert!(edit::get(&ours, &key).expect("good").is_some());
@@ -422,6 +439,11 @@ mod tests {
                 "legacyCertificates",
                 json!(true),
                 "expected false, rotate or full, found true",
+            ),
+            (
+                "renewAfterExpiry",
+                json!("a while"),
+                "expected a duration like 30d or 12h",
             ),
             (
                 "maxMessageSize",

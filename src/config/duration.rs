@@ -5,6 +5,15 @@ use std::time::Duration;
 
 /// Reads a duration. Negative ones are refused: no key read here has a use for them.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
+    read(text, UNITS)
+}
+
+/// As `parse`, and takes days as well: `30d`, `1d12h`. For what only we read.
+pub fn parse_with_days(text: &str) -> Result<Duration, DurationError> {
+    read(text, WITH_DAYS)
+}
+
+fn read(text: &str, units: &[(&str, u128)]) -> Result<Duration, DurationError> {
     let rest = text.strip_prefix('+').unwrap_or(text);
     if rest.starts_with('-') {
         return Err(DurationError::Negative);
@@ -26,7 +35,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
             .find(|c: char| c.is_ascii_digit() || c == '.')
             .unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_end);
-        let unit = UNITS
+        let unit = units
             .iter()
             .find(|(name, _)| *name == unit)
             .ok_or(DurationError::Unit)?
@@ -118,7 +127,8 @@ fn decimal(amount: u64, unit: u64) -> String {
     format!("{whole}.{}", fraction.trim_end_matches('0'))
 }
 
-const UNITS: &[(&str, u128)] = &[
+const WITH_DAYS: &[(&str, u128)] = &[
+    ("d", 86_400_000_000_000),
     ("ns", 1),
     ("us", 1_000),
     ("µs", 1_000),
@@ -128,6 +138,9 @@ const UNITS: &[(&str, u128)] = &[
     ("m", 60_000_000_000),
     ("h", 3_600_000_000_000),
 ];
+
+/// Go knows no days.
+const UNITS: &[(&str, u128)] = WITH_DAYS.split_at(1).1;
 
 #[cfg(test)]
 mod tests {
@@ -155,6 +168,16 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn days_are_ours() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(parse_with_days("30d"), Ok(30 * day));
+        assert_eq!(parse_with_days("1d12h"), Ok(day + day / 2));
+        assert_eq!(parse_with_days("1.5d"), Ok(day + day / 2));
+        assert_eq!(parse_with_days("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_with_days("30"), Err(DurationError::Unit));
     }
 
     #[test]

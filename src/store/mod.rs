@@ -98,12 +98,15 @@ pub enum Claim {
     Any,
     /// A record of the same key, or one whose certificate has ended at this moment; else nothing.
     Free(Timestamp),
+    /// The record of this key, and nothing else: one must be there.
+    Of(Sha256Hash),
 }
 
 impl Claim {
     /// Whether `held` may be replaced by a record of the key `key_hash`.
     pub fn allows(self, held: Option<&NodeRecord>, key_hash: &Sha256Hash) -> bool {
         match (self, held) {
+            (Claim::Of(key), held) => held.is_some_and(|held| held.key_hash == key),
             (Claim::Any, _) | (_, None) => true,
             (Claim::Free(now), Some(held)) => held.key_hash == *key_hash || held.not_after <= now,
         }

@@ -106,6 +106,55 @@ fn protected_names() {
     );
 }
 
+/// A certificate that has ended is renewed for its key while the operator's grace lasts; in a handshake
+/// it proves that key, and nothing is to be had with it but this.
+#[test]
+fn renewals_after_the_end() {
+    let yaml = "modules: {cloudHub: {edgeCertLifetime: 1h, renewAfterExpiry: 2h}}";
+    let cloud = Cloud::start("api-late", "", yaml, RECORDED_V1_23);
+    let key = PrivateKey::generate().unwrap();
+    let body = enroll(&cloud, &bearer_of_case_01(""), "edge-1", &key).body;
+    let old = (Certificate::from_der(&body).unwrap(), key);
+    let request = || {
+        let (key, subject) = (
+            PrivateKey::generate().unwrap(),
+            Subject::node(&"edge-1".parse().unwrap()),
+        );
+        let csr = csr::create(&key, &subject).unwrap();
+        let head = format!(
+            "GET /edge.crt HTTP/1.1\r\nHost: x\r\nNodeName: edge-1\r\nContent-Length: {}\r\n\r\n",
+            csr.len()
+        );
+        (key, [head.as_bytes(), &csr].concat())
+    };
+    cloud.time.advance(Duration::from_secs(2 * 3600 + 60));
+    let (key, first) = request();
+    let answer = exchange(&cloud, Some(&old), &first).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let fresh = (Certificate::from_der(&answer.body).unwrap(), key);
+    let again = exchange(&cloud, Some(&old), &request().1).unwrap();
+    assert_eq!(again.status, 401);
+    assert!(
+        again.text().contains("no longer that of the node"),
+        "{}",
+        again.text()
+    );
+    // Until its end plus the grace.
+    cloud.time.advance(Duration::from_secs(3 * 3600 + 60));
+    let late = exchange(&cloud, Some(&fresh), &request().1).unwrap();
+    assert_eq!(late.status, 401);
+    assert!(late.text().contains("expired at"), "{}", late.text());
+    let metrics = cloud.metrics();
+    for line in [
+        "kubeedge_certificates_renewed_after_expiry_total 1",
+        "kubeedge_certificates_issued_total{by=\"renewal\"} 1",
+        "kubeedge_certificates_refused_total{reason=\"late-key\"} 1",
+        "kubeedge_certificates_refused_total{reason=\"certificate\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
 /// The node itself may ask whether its name is taken; and a stranger only so often.
 #[test]
 fn name_checks() {
