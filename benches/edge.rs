@@ -143,25 +143,28 @@ fn idle(executable: &Path) {
     edge.session_after(0);
     // Helper threads end, and what the start needed is given back.
     std::thread::sleep(Duration::from_secs(12));
-    let pid = edge.pid();
-    let (cpu, sleeps) = (process::precise_cpu(pid), process::sleeps(pid));
+    let pids = edge.pids();
+    let cpu = || pids.into_iter().map(process::precise_cpu).sum::<Duration>();
+    let sleeps = || pids.into_iter().map(process::sleeps).sum::<u64>();
+    let before = (cpu(), sleeps());
     std::thread::sleep(MINUTE);
-    let (cpu, sleeps) = (
-        process::precise_cpu(pid) - cpu,
-        process::sleeps(pid) - sleeps,
-    );
-    let memory = process::memory(pid);
+    let (cpu, sleeps) = (cpu() - before.0, sleeps() - before.1);
+    let [supervisor, pid] = pids;
+    let (memory, above) = (process::memory(pid), process::memory(supervisor));
     row(
         "edgecore, connected, idle 60 s: RSS",
         "≤ 4 MB; upstream 70 MB",
         format!("{:.1} MB", memory.rss as f64 / 1024.0),
         &format!(
             "`cargo bench --bench edge -- idle`: /proc/PID/smaps_rollup; PSS {} kB, of that \
-             anonymous {} kB; {} threads, {} open files",
+             anonymous {} kB; {} threads, {} open files; the supervisor besides: RSS {} kB, of \
+             that anonymous {} kB, the rest is the same file in the same memory",
             memory.pss,
             memory.anonymous,
             process::threads(pid).len(),
             process::open_files(pid),
+            above.rss,
+            above.anonymous,
         ),
     );
     row(

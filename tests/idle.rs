@@ -16,14 +16,15 @@ use support::{process, until};
 fn an_edge_at_rest() {
     let cloud = Cloud::start(executable());
     let mut edge = connected(&cloud);
-    let pid = edge.pid();
-    at_rest(pid);
-    let (cpu, sleeps) = (process::precise_cpu(pid), process::sleeps(pid));
+    let pids = edge.pids();
+    at_rest(edge.hub());
+    let cpu = || pids.into_iter().map(process::precise_cpu).sum::<Duration>();
+    let sleeps = || pids.into_iter().map(process::sleeps).sum::<u64>();
+    let before = (cpu(), sleeps());
     std::thread::sleep(Duration::from_secs(10));
-    let (cpu, sleeps) = (
-        process::precise_cpu(pid) - cpu,
-        process::sleeps(pid) - sleeps,
-    );
+    let (cpu, sleeps) = (cpu() - before.0, sleeps() - before.1);
+    // The supervisor has nothing to do but to wait.
+    assert_eq!(process::threads(pids[0]).len(), 1);
     // Two bursts in ten seconds; in each, both threads may hand work to each other a few times.
     assert!(sleeps <= 40, "it woke up {sleeps} times in 10 s");
     assert!(
@@ -41,7 +42,7 @@ fn an_edge_at_rest() {
 fn twenty_reconnects_leave_nothing_behind() {
     let cloud = Cloud::start(executable());
     let mut edge = connected(&cloud);
-    let pid = edge.pid();
+    let pid = edge.hub();
     at_rest(pid);
     let files = process::open_files(pid);
     let mut generation = edge.session_after(0).0.generation;

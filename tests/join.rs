@@ -107,9 +107,12 @@ fn a_device_joins_whatever_the_umask_and_tells_the_token_nobody() {
         );
         assert_eq!(mode(&path) & 0o022, 0, "{}", path.display());
     }
-    for name in ["cmdline", "environ"] {
-        let text = fs::read(format!("/proc/{}/{name}", status.pid)).expect("edgecore runs");
-        assert!(!String::from_utf8_lossy(&text).contains(&secret), "{name}");
+    let hub = status.hub_pid.expect("there is a supervisor");
+    for file in [status.pid, hub].map(|pid| [format!("{pid}/cmdline"), format!("{pid}/environ")]) {
+        for file in file {
+            let text = fs::read(format!("/proc/{file}")).expect("edgecore runs");
+            assert!(!String::from_utf8_lossy(&text).contains(&secret), "{file}");
+        }
     }
     for name in ["keadm", "edgecore", "cloudcore"] {
         let link = site.path("/usr/local/bin").join(name);

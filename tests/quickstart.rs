@@ -186,7 +186,11 @@ fn running(folder: &Folder) -> Child {
         Ok(true),
         "it does not come to run on"
     );
-    assert_eq!(folder.processes().len(), 2, "a cloudcore and an edgecore");
+    assert_eq!(
+        folder.processes().len(),
+        3,
+        "a cloudcore, and the two processes of edgecore"
+    );
     child
 }
 

@@ -32,8 +32,17 @@ impl Edge {
         Edge { folder, process }
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
+    /// The process that does the work.
+    pub fn hub(&self) -> u32 {
+        let socket = self.folder.at(EDGE_STATUS_SOCKET);
+        let status: EdgeStatus = control::call(&socket, &Request::new("status"), PATIENCE)
+            .unwrap_or_else(|error| panic!("no status: {error}"));
+        status.hub_pid.expect("there is a supervisor")
+    }
+
+    /// Both processes: the supervisor and the hub.
+    pub fn pids(&self) -> [u32; 2] {
+        [self.process.pid(), self.hub()]
     }
 
     /// Waits for a session later than `generation`; also when it was seen.

@@ -1,28 +1,30 @@
 //! The running edgecore: one executor thread, the sockets, the signals, and the edge's life.
 
 use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use smol::future::or;
+use smol::future::{or, pending};
 use smol::{LocalExecutor, Timer};
 
 use super::control::Sockets;
 use super::edge::{Edge, pause};
 use super::life::live;
+use super::parent::Parent;
 use super::settings::Settings;
 use super::state::State;
 use super::watchdog;
 use crate::protocol::control::{EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState};
 use crate::system::blocking::{self, Kind};
 use crate::system::exit;
-use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::notify;
 use crate::system::signals::{Request, Signals};
 
-/// Runs until SIGTERM or SIGINT; returns the exit code.
-pub fn run(host: &Host, config: &Path) -> u8 {
+/// Runs until SIGTERM or SIGINT, or until the parent is gone; returns the exit code. Only for who
+/// holds edgecore's lock, or whose parent does.
+pub fn run(host: &Host, config: &Path, parent: Option<Parent>) -> u8 {
     let settings = match Settings::load(host, config) {
         Ok(settings) => settings,
         Err(error) => {
@@ -30,27 +32,16 @@ pub fn run(host: &Host, config: &Path) -> u8 {
             return exit::CONFIG;
         }
     };
-    let lock = host.root.at(LOCK);
-    let held = lock
-        .parent()
-        .map_or(Ok(true), |folder| host.files.make_dir(folder, 0o755));
-    let _lock = match held.and_then(|_| host.files.lock(&lock)) {
-        Ok(lock) => lock,
-        Err(FileError::Locked { holder, .. }) => {
-            let who = holder.map_or(String::new(), |pid| format!(" (process {pid})"));
-            log::error!("another edgecore runs already{who}: stop it first");
-            return exit::FAILURE;
-        }
-        Err(error) => {
-            log::error!("{error}");
-            return exit::FAILURE;
-        }
-    };
     let executor = Rc::new(LocalExecutor::new());
-    smol::block_on(executor.run(serve(host, settings, &executor)))
+    smol::block_on(executor.run(serve(host, settings, &executor, parent)))
 }
 
-async fn serve(host: &Host, settings: Settings, executor: &Rc<LocalExecutor<'static>>) -> u8 {
+async fn serve(
+    host: &Host,
+    settings: Settings,
+    executor: &Rc<LocalExecutor<'static>>,
+    parent: Option<Parent>,
+) -> u8 {
     let sockets = Sockets::bind(
         &host.files,
         &host.root.at(EDGE_STATUS_SOCKET),
@@ -71,6 +62,7 @@ async fn serve(host: &Host, settings: Settings, executor: &Rc<LocalExecutor<'sta
         &host.clock,
         settings.node.as_str(),
         &settings.hub.to_string(),
+        parent.as_ref().map(Parent::pid),
     );
     notify::ready();
     log::info!(
@@ -78,7 +70,14 @@ async fn serve(host: &Host, settings: Settings, executor: &Rc<LocalExecutor<'sta
         env!("CARGO_PKG_VERSION"),
         settings.node
     );
-    wait_for_randomness().await;
+    or(wait_for_randomness(), watchdog::tick()).await;
+    let orphaned = async {
+        match &parent {
+            Some(parent) => parent.gone().await,
+            None => pending().await,
+        }
+    };
+    let mut orphaned = pin!(orphaned);
     let mut settings = settings;
     loop {
         let edge = Rc::new(Edge::new(
@@ -92,7 +91,11 @@ async fn serve(host: &Host, settings: Settings, executor: &Rc<LocalExecutor<'sta
             or(live(&edge), or(sockets.serve(&edge), watchdog::tick())).await;
             Next::Stop
         };
-        let next = or(orders(&edge, &mut signals), work).await;
+        let orphaned = async {
+            orphaned.as_mut().await;
+            Next::Stop
+        };
+        let next = or(orders(&edge, &mut signals), or(work, orphaned)).await;
         match next {
             Next::Stop => {
                 state.enter(EdgeState::Stopping);
@@ -159,6 +162,5 @@ async fn wait_for_randomness() {
     }
 }
 
-const LOCK: &str = "/run/kubeedge/edgecore.lock";
 const FAREWELL: Duration = Duration::from_secs(3);
 const RANDOMNESS: Duration = Duration::from_secs(20);

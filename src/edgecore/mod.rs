@@ -8,26 +8,33 @@ mod enroll;
 mod hub;
 mod identity;
 mod life;
+mod parent;
 mod rotate;
 mod session;
 mod settings;
 mod state;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 mod token;
 mod watchdog;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
 
 use crate::config::edge::EdgeConfig;
 use crate::system::args::{self, KLOG, Spec};
+use crate::system::files::{FileError, Lock};
 use crate::system::host::Host;
 use crate::system::{console, exit, facts, log, network, processes};
+use parent::{NoParent, Parent};
+use supervisor::HUB;
 
 /// Runs edgecore until it is told to stop; returns the exit code.
 pub fn run(arguments: &[String], host: &Host) -> u8 {
+    let is_hub = arguments.first().is_some_and(|word| word == HUB);
+    let arguments = &arguments[usize::from(is_hub)..];
     let given = match args::enter::<Flags>(&SPEC, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -46,16 +53,66 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
         Ok(level) => log::init(level),
         Err(error) => return args::fail(SPEC.name, &error, given.verbosity, exit::USAGE),
     }
-    processes::leave_session();
+    let parent = match is_hub.then(Parent::meet).transpose() {
+        Ok(parent) => parent,
+        Err(NoParent::Gone) => return exit::FAILURE,
+        Err(NoParent::NoConnection) => {
+            console::complain(SPEC.name, ONLY_FROM_SUPERVISOR);
+            return exit::USAGE;
+        }
+    };
+    if parent.is_none() {
+        processes::leave_session();
+    }
     // Modes are always given; this is for what a library might create.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     // A path that a person types is theirs; the default lies below the root prefix.
     let config = flags
         .config
         .unwrap_or_else(|| host.root.at(settings::CONFIG));
-    let code = daemon::run(host, &config);
+    let code = match parent {
+        Some(parent) => daemon::run(host, &config, Some(parent)),
+        None => service(host, &config, arguments, flags.no_supervisor),
+    };
     log::flush();
     code
+}
+
+/// What the init system sees: the supervisor, or the hub alone where that is wanted or where no
+/// second process can be had.
+fn service(host: &Host, config: &Path, arguments: &[String], alone: bool) -> u8 {
+    let _lock = match lock(host) {
+        Ok(lock) => lock,
+        Err(code) => return code,
+    };
+    if alone {
+        return daemon::run(host, config, None);
+    }
+    match supervisor::run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            ::log::warn!("cannot start a second process ({error}): going on without a supervisor");
+            daemon::run(host, config, None)
+        }
+    }
+}
+
+/// One edgecore at a time works on the device's files.
+fn lock(host: &Host) -> Result<Lock, u8> {
+    let lock = host.root.at(LOCK);
+    let held = lock
+        .parent()
+        .map_or(Ok(true), |folder| host.files.make_dir(folder, 0o755));
+    held.and_then(|_| host.files.lock(&lock)).map_err(|error| {
+        match error {
+            FileError::Locked { holder, .. } => {
+                let who = holder.map_or(String::new(), |pid| format!(" (process {pid})"));
+                ::log::error!("another edgecore runs already{who}: stop it first");
+            }
+            error => ::log::error!("{error}"),
+        }
+        exit::FAILURE
+    })
 }
 
 /// A configuration file to begin with, for this host.
@@ -87,6 +144,9 @@ struct Flags {
     /// error, warn, info or debug (default info)
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,
+    /// run as one process, which nobody starts again; for finding faults
+    #[argh(switch)]
+    no_supervisor: bool,
     /// print the version, and end
     #[argh(switch)]
     version: bool,
@@ -103,3 +163,8 @@ const SPEC: Spec = Spec {
     spellings: &[],
     ignored: &[KLOG],
 };
+
+/// Held by the supervisor, or by a hub without one.
+const LOCK: &str = "/run/kubeedge/edgecore.lock";
+const ONLY_FROM_SUPERVISOR: &str =
+    "only edgecore itself starts its hub: start edgecore, or edgecore --no-supervisor";

@@ -10,6 +10,7 @@ use crate::protocol::control::{
     CertificateFacts, EdgeState, EdgeStatus, Problem, SessionFacts, VERSION,
 };
 use crate::system::clock::{Clock, Timestamp};
+use crate::system::notify;
 
 /// The shared record; cheap to clone, lives on the executor thread.
 #[derive(Clone)]
@@ -24,11 +25,13 @@ struct Inner {
 }
 
 impl State {
-    pub fn new(clock: &Clock, node: &str, cloud: &str) -> Self {
+    pub fn new(clock: &Clock, node: &str, cloud: &str, supervisor: Option<u32>) -> Self {
+        let own = std::process::id();
         let status = EdgeStatus {
             v: VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
+            pid: supervisor.unwrap_or(own),
+            hub_pid: supervisor.map(|_| own),
             node: node.to_owned(),
             cloud: cloud.to_owned(),
             state: EdgeState::Starting,
@@ -63,6 +66,7 @@ impl State {
             if status.state != state {
                 status.state = state;
                 status.since = now;
+                notify::status(&state.to_string());
             }
         });
     }

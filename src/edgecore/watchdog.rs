@@ -1,12 +1,15 @@
 //! Ends the process when its executor stands still, so that init starts it anew.
 //!
 //! The kernel's alarm needs no thread: as long as the executor ticks it is put off, and when it
-//! goes off its default action ends the process.
+//! goes off its default action ends the process. Every tick is a sign of life for the supervisor
+//! and the init system, too, which see a process that was stopped or that the kernel holds.
 
 use std::time::Duration;
 
 use nix::unistd::alarm;
 use smol::Timer;
+
+use crate::system::notify;
 
 /// Puts the alarm off for ever; to be raced with the work it watches.
 pub async fn tick() {
@@ -16,6 +19,7 @@ pub async fn tick() {
 async fn keep(standstill_seconds: u32, every: Duration) {
     loop {
         alarm::set(standstill_seconds);
+        notify::alive();
         Timer::after(every).await;
     }
 }

@@ -122,7 +122,11 @@ impl fmt::Display for EdgeState {
 pub struct EdgeStatus {
     pub v: u32,
     pub version: String,
+    /// The process of the service: the supervisor, where there is one.
     pub pid: u32,
+    /// The supervised process that does the work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_pid: Option<u32>,
     pub node: String,
     /// host:port of the hub that the edge belongs to.
     pub cloud: String,

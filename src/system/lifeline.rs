@@ -46,6 +46,13 @@ pub enum Lifeline {
     Cut,
 }
 
+/// The other end for who waits without an executor: when it can be read, it is cut. None when
+/// nobody asked for one; an error when the starter was gone already.
+pub fn stream() -> io::Result<Option<UnixStream>> {
+    let path = env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    path.map(UnixStream::connect).transpose()
+}
+
 impl Lifeline {
     /// The one that the environment names.
     pub fn from_env() -> Lifeline {

@@ -1,28 +1,50 @@
 //! Tells the init system how far we are, in the way of sd_notify(3).
 
 use std::env;
+use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The process is up.
 pub fn ready() {
-    Notifier::from_env().send("READY=1");
+    say(READY);
 }
 
 /// The process ends.
 pub fn stopping() {
-    Notifier::from_env().send("STOPPING=1");
+    say(STOPPING);
 }
 
 /// One line about what it does, for `systemctl status`.
 pub fn status(text: &str) {
-    Notifier::from_env().send_status(text);
+    let line: String = text
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_STATUS)
+        .collect();
+    say(&format!("STATUS={line}"));
 }
 
 /// The process still makes progress: see `watchdog_interval`.
 pub fn alive() {
-    Notifier::from_env().send("WATCHDOG=1");
+    say("WATCHDOG=1");
+}
+
+/// Passes one line on as it is.
+pub fn say(line: &str) {
+    match SUPERVISOR.get() {
+        // Best effort, as below: a supervisor that reads nothing is about to kill us anyway.
+        Some(mut stream) => drop(stream.write_all(format!("{line}\n").as_bytes())),
+        None => Notifier::from_env().send(line),
+    }
+}
+
+/// From now on everything is said to the parent process, which passes it on. The stream must not
+/// block.
+pub fn through(supervisor: UnixStream) {
+    let _ = SUPERVISOR.set(supervisor);
 }
 
 /// How often `alive` is expected, if it is.
@@ -57,15 +79,6 @@ impl Notifier {
         Notifier { address }
     }
 
-    fn send_status(&self, text: &str) {
-        let line: String = text
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(MAX_STATUS)
-            .collect();
-        self.send(&format!("STATUS={line}"));
-    }
-
     /// Best effort: the work does not depend on who watches it.
     fn send(&self, text: &str) {
         if let (Some(address), Ok(socket)) = (&self.address, UnixDatagram::unbound())
@@ -76,6 +89,10 @@ impl Notifier {
     }
 }
 
+static SUPERVISOR: OnceLock<UnixStream> = OnceLock::new();
+
+pub const READY: &str = "READY=1";
+pub const STOPPING: &str = "STOPPING=1";
 /// Characters.
 const MAX_STATUS: usize = 400;
 
@@ -101,8 +118,6 @@ mod tests {
         let notifier = Notifier::to(path.to_str().unwrap());
         notifier.send("READY=1");
         assert_eq!(receive(&socket), "READY=1");
-        notifier.send_status("connected\nREADY=0");
-        assert_eq!(receive(&socket), "STATUS=connectedREADY=0");
     }
 
     #[test]

@@ -96,28 +96,41 @@ impl Device {
     }
 
     pub fn start_with_umask(&self, umask: &str) -> Edge<'_> {
+        self.start_as(umask, &[]).0
+    }
+
+    pub fn start_with_flags(&self, flags: &[&str]) -> Edge<'_> {
+        self.start_as("022", flags).0
+    }
+
+    /// Besides the edge, what it tells the init system after it is ready.
+    pub fn start_and_listen(&self) -> (Edge<'_>, UnixDatagram) {
+        self.start_as("022", &[])
+    }
+
+    fn start_as(&self, umask: &str, flags: &[&str]) -> (Edge<'_>, UnixDatagram) {
         let notify = self.path("notify.sock");
         let _ = fs::remove_file(&notify);
         let ready = UnixDatagram::bind(&notify).expect("a socket for the notice of readiness");
         let mut edge = Edge {
-            child: self.spawn(umask, Some(&notify)),
+            child: self.spawn(umask, flags, Some(&notify)),
             device: self,
         };
         edge.until_ready(&ready);
-        edge
+        (edge, ready)
     }
 
     /// Starts edgecore where it is expected to end by itself: exit code and what it said.
     pub fn run_to_end(&self) -> (i32, String) {
         let mut edge = Edge {
-            child: self.spawn("022", None),
+            child: self.spawn("022", &[], None),
             device: self,
         };
         let status = edge.ended(LIMIT);
         (status.code().expect("it was not killed"), edge.log())
     }
 
-    fn spawn(&self, umask: &str, notify: Option<&Path>) -> Child {
+    fn spawn(&self, umask: &str, flags: &[&str], notify: Option<&Path>) -> Child {
         let mut options = File::options();
         let log = options.create(true).append(true).open(self.log_path());
         let log = log.expect("the log is made");
@@ -125,6 +138,7 @@ impl Device {
         command
             .args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask])
             .args([KUBEEDGE, "edgecore"])
+            .args(flags)
             .env("KUBEEDGE_ROOT", self.folder.path())
             .env_remove("NOTIFY_SOCKET")
             .env(lifeline::VARIABLE, self.anchor.path())

@@ -60,7 +60,7 @@ fn edge_on(files: Files, folder: &Scratch, node: &str, port: u16, clock: &Clock)
         files,
         clock: clock.clone(),
     };
-    let state = State::new(clock, node, "cloud");
+    let state = State::new(clock, node, "cloud", None);
     Rc::new(Edge::new(
         host,
         settings,

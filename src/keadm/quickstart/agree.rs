@@ -86,6 +86,7 @@ mod tests {
             v: VERSION,
             version: "0".to_owned(),
             pid: 1,
+            hub_pid: None,
             node: "n".to_owned(),
             cloud: "127.0.0.1:1".to_owned(),
             state,

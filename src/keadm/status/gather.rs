@@ -88,6 +88,7 @@ fn facts(status: EdgeStatus) -> Edgecore {
         state: status.state.to_string(),
         version: status.version,
         pid: status.pid,
+        hub_pid: status.hub_pid,
         since: status.since,
         last_error: status.last_error.map(|problem| Problem {
             at: problem.at,

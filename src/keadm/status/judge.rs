@@ -165,6 +165,7 @@ mod tests {
             v: VERSION,
             version: "0.1.0".to_owned(),
             pid: 7,
+            hub_pid: None,
             node: "edge-1".to_owned(),
             cloud: "c:10000".to_owned(),
             state,

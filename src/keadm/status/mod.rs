@@ -112,6 +112,8 @@ pub struct ServiceFacts {
 pub struct Edgecore {
     pub version: String,
     pub pid: u32,
+    /// The process below it that does the work; none without a supervisor.
+    pub hub_pid: Option<u32>,
     pub state: String,
     pub since: Timestamp,
     pub last_error: Option<Problem>,

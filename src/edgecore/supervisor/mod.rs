@@ -1,0 +1,237 @@
+//! The parent process: starts the hub, starts it anew when it ends, and speaks for it to the init system.
+//!
+//! One thread, no network, no executor: it sleeps until a signal, a word of the hub or a deadline
+//! wakes it. To whoever started it both are one service, and this is its process.
+
+mod child;
+mod events;
+
+use std::fmt;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::backoff::Backoff;
+use crate::system::{exit, notify};
+pub use child::HUB;
+use child::{Hub, Program};
+use events::{Event, Events};
+
+/// Runs until it is told to stop, or the hub ends in a way that another start would not change;
+/// returns the exit code. The error says why there can be no second process here.
+pub fn run(arguments: &[String]) -> io::Result<u8> {
+    let program = Program::find(arguments);
+    // From here on no signal is lost; a process that goes on alone gets its own way back.
+    let events = Events::new()?;
+    let hub = Hub::start(&program).inspect_err(|_| events::release())?;
+    let supervisor = Supervisor {
+        program,
+        events,
+        backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+        was_ready: false,
+        silence: SILENCE,
+    };
+    Ok(supervisor.run(hub))
+}
+
+struct Supervisor {
+    program: Program,
+    events: Events,
+    backoff: Backoff,
+    was_ready: bool,
+    /// How long a hub may say nothing.
+    silence: Duration,
+}
+
+/// How a hub came to its end.
+enum Ended {
+    AsAsked(ExitStatus),
+    ByItself(ExitStatus),
+    Silent,
+}
+
+impl Supervisor {
+    fn run(mut self, mut hub: Hub) -> u8 {
+        loop {
+            let started = Instant::now();
+            match self.watch(hub) {
+                Ended::AsAsked(status) => return code(status).unwrap_or(exit::FAILURE),
+                Ended::ByItself(status) => {
+                    // What fails at the start is told to who started it, and so is what only a
+                    // person can change.
+                    if let Some(code) = code(status)
+                        && (code == exit::CONFIG || !self.was_ready)
+                    {
+                        return code;
+                    }
+                    log::warn!("the hub {}: it is started again", How(status));
+                }
+                Ended::Silent => log::error!(
+                    "the hub gave no sign of life for {} s and was killed: it is started again",
+                    self.silence.as_secs()
+                ),
+            }
+            if started.elapsed() >= STABLE {
+                self.backoff.reset();
+            }
+            hub = match self.restart() {
+                Some(hub) => hub,
+                None => return exit::OK,
+            };
+        }
+    }
+
+    /// Stays with a hub to its end.
+    fn watch(&mut self, mut hub: Hub) -> Ended {
+        let mut heard = Instant::now();
+        let mut asked: Option<Instant> = None;
+        loop {
+            let left = match asked {
+                Some(asked) => GRACE.saturating_sub(asked.elapsed()),
+                None => self.silence.saturating_sub(heard.elapsed()),
+            };
+            match self.events.wait(Some(&mut hub.line), left) {
+                Event::Stop => {
+                    hub.signal(Signal::SIGTERM);
+                    asked.get_or_insert_with(Instant::now);
+                }
+                Event::Reload => hub.signal(Signal::SIGHUP),
+                Event::Said(lines) => {
+                    heard = Instant::now();
+                    for line in lines {
+                        self.was_ready |= line == notify::READY;
+                        // An end that nobody asked for is no end of the service.
+                        if line != notify::STOPPING || asked.is_some() {
+                            notify::say(&line);
+                        }
+                    }
+                }
+                Event::HungUp | Event::Nothing if asked.is_some() => {
+                    return Ended::AsAsked(hub.end());
+                }
+                Event::HungUp => return Ended::ByItself(hub.end()),
+                Event::Nothing => {
+                    hub.end();
+                    return Ended::Silent;
+                }
+            }
+        }
+    }
+
+    /// Another hub, after a while; none when it is time to stop.
+    fn restart(&mut self) -> Option<Hub> {
+        loop {
+            // We are alive, and know what we do.
+            notify::alive();
+            match self.events.wait(None, self.backoff.next()) {
+                Event::Stop => return None,
+                // Who asks to reload has changed something: no reason to wait.
+                _ => match Hub::start(&self.program) {
+                    Ok(hub) => return Some(hub),
+                    Err(error) => log::error!("cannot start the hub: {error}: it is tried again"),
+                },
+            }
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> Option<u8> {
+    status.code().and_then(|code| u8::try_from(code).ok())
+}
+
+/// For the log.
+struct How(ExitStatus);
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.code(), self.0.signal()) {
+            (Some(code), _) => write!(f, "ended with exit code {code}"),
+            (None, Some(signal)) => write!(f, "was ended by signal {signal}"),
+            (None, None) => f.write_str("ended"),
+        }
+    }
+}
+
+/// The ceiling of the first wait before a restart, and of all.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A hub that ran this long makes the next restart quick again.
+const STABLE: Duration = Duration::from_secs(60);
+/// The hub gives a sign of life every 15 s.
+const SILENCE: Duration = Duration::from_secs(90);
+/// The hub stops within 5 s.
+const GRACE: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::system::scratch::Scratch;
+
+    /// Supervises a script in a process of its own, since the signals of a whole process are taken.
+    fn supervise(test: &str, script: &str, silence: Duration) -> Option<u8> {
+        if std::env::var_os(AGAIN).is_none() {
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", &format!("edgecore::supervisor::tests::{test}")])
+                .args(["--nocapture", "--test-threads=1"])
+                .env(AGAIN, "1")
+                .status()
+                .unwrap();
+            assert!(status.success(), "{status}");
+            return None;
+        }
+        let program = Program {
+            file: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+        };
+        let events = Events::new().unwrap();
+        let hub = Hub::start(&program).unwrap();
+        let supervisor = Supervisor {
+            program,
+            events,
+            backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(50)),
+            was_ready: false,
+            silence,
+        };
+        Some(supervisor.run(hub))
+    }
+
+    #[test]
+    fn a_failure_at_the_start_is_told() {
+        let code = supervise("a_failure_at_the_start_is_told", "exit 3", SILENCE);
+        assert!([None, Some(3)].contains(&code));
+    }
+
+    #[test]
+    fn a_hub_that_was_ready_comes_again_until_a_person_is_needed() {
+        let scratch = Scratch::new();
+        let count = scratch.path().join("count").display().to_string();
+        let script = format!(
+            "echo READY=1 >&0; echo x >> {count}; \
+             case $(wc -l < {count}) in 1) exit 1;; 2) exit 0;; 3) kill -9 $$;; 4) exit 75;; esac; \
+             exit 78"
+        );
+        let test = "a_hub_that_was_ready_comes_again_until_a_person_is_needed";
+        if let Some(code) = supervise(test, &script, SILENCE) {
+            let starts = std::fs::read_to_string(count).unwrap().lines().count();
+            assert_eq!((code, starts), (exit::CONFIG, 5));
+        }
+    }
+
+    #[test]
+    fn a_hub_without_a_sign_of_life_is_killed() {
+        let scratch = Scratch::new();
+        let mark = scratch.path().join("mark").display().to_string();
+        let script =
+            format!("[ -e {mark} ] && exit 78; : > {mark}; echo READY=1 >&0; kill -STOP $$");
+        let test = "a_hub_without_a_sign_of_life_is_killed";
+        let code = supervise(test, &script, Duration::from_millis(300));
+        assert!([None, Some(exit::CONFIG)].contains(&code));
+    }
+
+    const AGAIN: &str = "KUBEEDGE_TEST_SUPERVISE";
+}
