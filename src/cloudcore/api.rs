@@ -1,82 +1,38 @@
 //! The certificate API (docs/protocol.md, "Certificate API"): routes only, each a few lines.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use futures_rustls::TlsAcceptor;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Request, StatusCode};
 use log::{info, warn};
 use serde::Deserialize;
-use smol::Timer;
-use smol::future::or;
-use smol::net::TcpStream;
 
 use super::cloud::Cloud;
-use super::http::{self, Answer, Rest, text};
-use super::listener::Listener;
+use super::http::{self, Answer, NoBody, Rest, text};
 use super::outbox::Ending;
 use super::pages::Page;
+use super::places::Place;
+use super::strikes::{Limit, RETRY_AFTER};
 use crate::authority::{By, IssueRequest, Issued, Refusal, tokens};
 use crate::pki::certificate::Certificate;
 use crate::protocol::enrollment::{NODE_NAME_HEADER, USAGES_HEADER};
 use crate::system::names::NodeName;
 use crate::tunnel::Secured;
 
-/// Accepts connections until cloudcore stops.
-pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor) {
-    loop {
-        let accepted = or(async { Some(listener.accept().await) }, async {
-            cloud.stop.wait().await;
-            None
-        });
-        let Some((stream, peer)) = accepted.await else {
-            return;
-        };
-        let place = match cloud.api_places.take(peer.ip()) {
-            Ok(place) => place,
-            Err(why) => {
-                cloud.metrics.refused_connection("https", why);
-                continue;
-            }
-        };
-        let (shared, acceptor) = (cloud.clone(), acceptor.clone());
-        cloud.spawn(async move {
-            connection(&shared, &acceptor, stream, peer).await;
-            drop(place);
-        });
-    }
-}
-
-async fn connection(cloud: &Cloud, acceptor: &TlsAcceptor, stream: TcpStream, peer: SocketAddr) {
-    // Without it an answer may wait for the client's acknowledgement; that it fails does no harm.
-    let _ = stream.set_nodelay(true);
-    let secured = or(acceptor.accept(stream), async {
-        Timer::after(HANDSHAKE_DEADLINE).await;
-        Err(std::io::ErrorKind::TimedOut.into())
-    });
-    let Ok(secured) = secured.await else { return };
-    let mut secured = Secured::from(secured);
-    let caller = Caller::new(peer, &secured);
-    http::serve(&mut secured, &cloud.stop, |request| {
-        answer(cloud, &caller, request)
-    })
-    .await;
-}
-
 /// Who asks, as far as the connection tells.
-struct Caller {
+pub struct Caller {
     peer: SocketAddr,
+    place: Place,
     /// The certificate shown, whose key the handshake has proved; nothing else is known of it.
     shown: Option<Vec<u8>>,
     parsed: OnceLock<Option<Certificate>>,
 }
 
 impl Caller {
-    fn new(peer: SocketAddr, secured: &Secured) -> Caller {
+    pub fn new(peer: SocketAddr, place: Place, secured: &Secured) -> Caller {
         let shown = secured
             .get_ref()
             .1
@@ -85,9 +41,26 @@ impl Caller {
         let shown = shown.map(|certificate| certificate.to_vec());
         Caller {
             peer,
+            place,
             shown,
             parsed: OnceLock::new(),
         }
+    }
+
+    /// An answer that refuses a request: counted, logged, and given as it is unless too many
+    /// requests fail.
+    fn refuse(&self, cloud: &Cloud, reason: &'static str, answer: Answer) -> Answer {
+        cloud.metrics.refused_request(reason);
+        let strike = cloud.strike(self.peer.ip());
+        if strike.logged {
+            let (status, address) = (answer.status().as_u16(), self.peer.ip());
+            warn!("a request from {address} is refused ({status}): {reason}");
+        }
+        limited(cloud, strike.limit, answer)
+    }
+
+    fn no_body(&self, cloud: &Cloud, none: NoBody) -> Answer {
+        self.refuse(cloud, none.reason(), text(none.status(), none.sentence()))
     }
 
     fn certificate(&self) -> Option<&Certificate> {
@@ -100,14 +73,22 @@ impl Caller {
     }
 }
 
-async fn answer(cloud: &Cloud, caller: &Caller, mut request: Request<Incoming>) -> (Answer, Rest) {
+/// Answers one request.
+pub async fn answer(
+    cloud: &Cloud,
+    caller: &Caller,
+    mut request: Request<Incoming>,
+) -> (Answer, Rest) {
     let started = Instant::now();
     let path = request.uri().path().to_owned();
     let page = Page::find(&path);
-    let answered = if request.method() == page.method() || page == Page::Unknown {
+    let answered = if http::without_host(&request) {
+        let status = StatusCode::BAD_REQUEST;
+        Err(caller.refuse(cloud, "host", text(status, http::ONE_HOST)))
+    } else if request.method() == page.method() || page == Page::Unknown {
         visit(cloud, caller, page, &mut request).await
     } else {
-        Err(http::wrong_method(page.allowed()))
+        Err(caller.refuse(cloud, "method", http::wrong_method(page.allowed())))
     };
     cloud.metrics.request(page.route(), started.elapsed());
     match answered {
@@ -115,6 +96,18 @@ async fn answer(cloud: &Cloud, caller: &Caller, mut request: Request<Incoming>) 
         Err(answer) if hyper::body::Body::is_end_stream(request.body()) => (answer, Rest::Read),
         Err(answer) => (answer, Rest::Unread),
     }
+}
+
+/// In place of an answer to a failure, when there are too many of them.
+fn limited(cloud: &Cloud, limit: Option<Limit>, answer: Answer) -> Answer {
+    let Some(limit) = limit else { return answer };
+    cloud.metrics.limited(limit);
+    let (status, who) = match limit {
+        Limit::Source => (StatusCode::TOO_MANY_REQUESTS, "from your address "),
+        Limit::All => (StatusCode::SERVICE_UNAVAILABLE, ""),
+    };
+    let said = format!("too many requests {who}failed: wait {RETRY_AFTER} s");
+    http::later(status, RETRY_AFTER, said)
 }
 
 /// The error is an answer that was made without reading the body to its end.
@@ -139,7 +132,10 @@ async fn visit(
         Page::Ready => Err(text(StatusCode::OK, "ok")),
         Page::Report => report(cloud, caller, None, request).await,
         Page::TaskReport(name) => report(cloud, caller, Some(name), request).await,
-        Page::Unknown => Err(text(StatusCode::NOT_FOUND, "there is no such page here")),
+        Page::Unknown => {
+            let none = text(StatusCode::NOT_FOUND, "there is no such page here");
+            Err(caller.refuse(cloud, "page", none))
+        }
     }
 }
 
@@ -152,10 +148,13 @@ async fn certificate(
     let by = by.map_err(|refusal| refused(cloud, caller, None, &refusal))?;
     let node = node_name(request.headers());
     let node = node.ok_or_else(|| refused(cloud, caller, None, &by.without_node_name()))?;
+    // Who has a good token may be slow: only those without one are cut for others.
+    let trusted = matches!(by, By::Token).then(|| caller.place.busy());
     let body = http::body(request.body_mut()).await.map_err(|none| {
         cloud.metrics.refused_certificate("body");
-        none.answer()
+        caller.no_body(cloud, none)
     })?;
+    let _served = trusted.unwrap_or_else(|| caller.place.busy());
     let usages = match request
         .headers()
         .get(USAGES_HEADER)
@@ -237,29 +236,41 @@ fn record(cloud: &Cloud, caller: &Caller, node: &NodeName, issued: &Issued, by: 
 
 fn refused(cloud: &Cloud, caller: &Caller, node: Option<&NodeName>, refusal: &Refusal) -> Answer {
     cloud.metrics.refused_certificate(refusal.reason());
-    let node = node
-        .map(|node| format!(" for node {node}"))
-        .unwrap_or_default();
     let said = refusal.to_string();
-    // What is our fault is told to the log only.
-    let hidden = std::error::Error::source(refusal).map(ToString::to_string);
-    let hidden = hidden.filter(|cause| !said.contains(cause.as_str()));
-    let hidden = hidden
-        .map(|cause| format!(" ({cause})"))
-        .unwrap_or_default();
-    warn!(
-        "no certificate{node} to {}: {said}{hidden}",
-        caller.peer.ip()
-    );
     let status = StatusCode::from_u16(refusal.status());
-    text(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), said)
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    // What is our fault is held against nobody, and told to the log only.
+    let strike = status
+        .is_client_error()
+        .then(|| cloud.strike(caller.peer.ip()));
+    if strike.is_none_or(|strike| strike.logged) {
+        let node = node
+            .map(|node| format!(" for node {node}"))
+            .unwrap_or_default();
+        let hidden = std::error::Error::source(refusal).map(ToString::to_string);
+        let hidden = hidden.filter(|cause| !said.contains(cause.as_str()));
+        let hidden = hidden
+            .map(|cause| format!(" ({cause})"))
+            .unwrap_or_default();
+        warn!(
+            "no certificate{node} to {}: {said}{hidden}",
+            caller.peer.ip()
+        );
+    }
+    limited(
+        cloud,
+        strike.and_then(|strike| strike.limit),
+        text(status, said),
+    )
 }
 
 /// Says whether another key holds the name. The two texts are what upstream's keadm compares.
 async fn node(cloud: &Cloud, caller: &Caller, name: &str) -> Answer {
     if !cloud.node_checks.allow(caller.peer.ip(), Instant::now()) {
-        return text(
+        cloud.metrics.limited_node_check();
+        return http::later(
             StatusCode::TOO_MANY_REQUESTS,
+            1,
             "too many questions after nodes: wait a second",
         );
     }
@@ -289,10 +300,11 @@ async fn report(
 ) -> Result<Answer, Answer> {
     let denied = || {
         cloud.metrics.report(false);
-        text(
+        let denied = text(
             StatusCode::UNAUTHORIZED,
             "a report needs the certificate of its node, or a token",
-        )
+        );
+        caller.refuse(cloud, "report", denied)
     };
     let by_token = check_token(cloud, request.headers()).is_ok();
     if !by_token {
@@ -304,9 +316,8 @@ async fn report(
             return Err(denied());
         }
     }
-    let body = http::body(request.body_mut())
-        .await
-        .map_err(http::NoBody::answer)?;
+    let body = http::body(request.body_mut()).await;
+    let body = body.map_err(|none| caller.no_body(cloud, none))?;
     let report = serde_json::from_slice::<Report>(&body).ok();
     if !by_token && node.is_none() {
         let named = report.as_ref().and_then(|report| report.node.as_deref());
@@ -315,10 +326,8 @@ async fn report(
         }
     }
     if report.is_none() {
-        return Ok(text(
-            StatusCode::BAD_REQUEST,
-            "the report is not a JSON object",
-        ));
+        let malformed = text(StatusCode::BAD_REQUEST, "the report is not a JSON object");
+        return Ok(caller.refuse(cloud, "report", malformed));
     }
     cloud.metrics.report(true);
     Ok(text(StatusCode::OK, "ok"))
@@ -348,7 +357,6 @@ struct Report {
 const BYTES: &str = "application/octet-stream";
 const FREE: &str = "Node not found";
 const TAKEN: &str = "Node founded";
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

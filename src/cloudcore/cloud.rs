@@ -2,16 +2,22 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
+use log::warn;
 use smol::Executor;
 use smol::channel::{Receiver, Sender, bounded};
+use smol::net::TcpStream;
 
-use super::metrics::Metrics;
-use super::places::Places;
-use super::rate::Rates;
+use super::descriptors::Descriptors;
+use super::metrics::{Metrics, Port};
+use super::places::{Full, Place, Places, Taken};
+use super::rate::{Rate, Rates};
 use super::registry::Registry;
 use super::settings::Settings;
+use super::strikes::{Strike, Strikes, Summary};
 use crate::authority::Authority;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::names::NodeName;
@@ -27,12 +33,18 @@ pub struct Cloud {
     pub metrics: Metrics,
     /// Bytes of partly received messages, for all tunnels together.
     pub budget: Budget,
+    /// What the limit on open files leaves for connections.
+    pub descriptors: Arc<Descriptors>,
     /// Connections to the certificate port.
     pub api_places: Arc<Places>,
     /// Connections to the hub that have not shown who they are.
     pub hub_places: Arc<Places>,
     /// Questions after node names.
     pub node_checks: Rates,
+    /// What peers did wrong.
+    pub strikes: Strikes,
+    /// Held by each connection that is told to come again later.
+    pub turned_away: Arc<()>,
     pub legacy: LegacyNames,
     pub stop: Stop,
     /// Weak, because the tasks in it hold the cloud.
@@ -45,23 +57,80 @@ impl Cloud {
         clock: &Clock,
         authority: Authority,
         settings: Settings,
+        open_files: u64,
         stop: Stop,
     ) -> Arc<Cloud> {
+        let descriptors = Descriptors::new(open_files);
+        let places = |wanted| {
+            let total = descriptors.room_for_port(wanted);
+            // Half for one source: it can't take all, be it by serving.
+            Places::new(total, (total / 2).max(1), &descriptors)
+        };
         Arc::new(Cloud {
             authority,
             clock: clock.clone(),
             started: clock.now(),
-            registry: Registry::new(settings.node_limit),
+            registry: Registry::new(descriptors.room_for_tunnels(settings.node_limit)),
             metrics: Metrics::default(),
             budget: Budget::new(settings.partial_budget),
-            api_places: Places::new(API_PLACES, API_PLACES_PER_SOURCE),
-            hub_places: Places::new(HUB_PLACES, HUB_PLACES_PER_SOURCE),
-            node_checks: Rates::new(NODE_CHECKS_PER_SECOND, NODE_CHECKS_AT_ONCE),
+            api_places: places(API_PLACES),
+            hub_places: places(HUB_PLACES),
+            descriptors,
+            node_checks: Rates::new(Rate::new(NODE_CHECKS_PER_SECOND, NODE_CHECKS_AT_ONCE)),
+            strikes: Strikes::new(Instant::now()),
+            turned_away: Arc::default(),
             legacy: LegacyNames::default(),
             stop,
             executor: Arc::downgrade(executor),
             settings,
         })
+    }
+
+    /// Something that came from this address has failed or was refused.
+    pub fn strike(&self, address: IpAddr) -> Strike {
+        self.strikes.charge(address, Instant::now())
+    }
+
+    /// A place for a connection that came in at this port. Who finds none may still get a
+    /// permission to be told so, of which there are few.
+    pub fn place(
+        &self,
+        port: Port,
+        address: IpAddr,
+        stream: &TcpStream,
+    ) -> Result<Place, Option<Arc<()>>> {
+        let places = match port {
+            Port::Certificates => &self.api_places,
+            Port::Tunnels => &self.hub_places,
+        };
+        let due = |summary| self.strikes.is_due(summary, Instant::now());
+        match places.take(address, stream) {
+            Ok(Taken { place, cut }) => {
+                if let Some(why) = cut {
+                    self.metrics.cut_connection(port, why);
+                }
+                match cut {
+                    Some(Full::Source) if due(Summary::CutOfSource(port)) => warn!(
+                        "{address} has as many connections to {port} as one address may: those \
+                         that keep us waiting longest are cut for new ones"
+                    ),
+                    Some(Full::Total) if due(Summary::CutOfAll(port)) => warn!(
+                        "there are as many connections to {port} as there may be: those that keep \
+                         us waiting longest are cut for new ones"
+                    ),
+                    _ => {}
+                }
+                Ok(place)
+            }
+            Err(why) => {
+                self.metrics.refused_connection(port, why);
+                if due(Summary::Refused(port)) {
+                    warn!("a connection to {port} from {address} finds no place and is refused");
+                }
+                let few = Arc::strong_count(&self.turned_away) <= MAX_TURNED_AWAY;
+                Err(few.then(|| self.turned_away.clone()))
+            }
+        }
     }
 
     /// Runs a task beside the others; it is not run any more when cloudcore has ended.
@@ -136,13 +205,12 @@ impl LegacyNames {
     }
 }
 
-/// A request takes milliseconds, so these are many; and a slow client holds only a few.
+/// Connections to the certificate port, and to the hub before they are sessions. A request takes
+/// milliseconds and a handshake not much longer, so these are many; each costs memory.
 const API_PLACES: usize = 2048;
-const API_PLACES_PER_SOURCE: usize = 64;
+const HUB_PLACES: usize = 2048;
 
-/// After an outage all edges come at once, from behind one address perhaps.
-const HUB_PLACES: usize = 4096;
-const HUB_PLACES_PER_SOURCE: usize = 512;
+const MAX_TURNED_AWAY: usize = 32;
 
 const NODE_CHECKS_PER_SECOND: u32 = 5;
 const NODE_CHECKS_AT_ONCE: u32 = 50;

@@ -194,6 +194,8 @@ async fn status(cloud: &Cloud) -> CloudStatus {
             .map_or(0, |nodes| nodes.len()),
         certificates_issued: issued,
         certificates_refused: refused,
+        connections: cloud.descriptors.used(),
+        connection_limit: cloud.descriptors.limit(),
         ca_hash: ca.hash().to_string(),
         ca_not_after: ca.not_after(),
         serving: CertificateFacts {

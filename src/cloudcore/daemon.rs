@@ -17,7 +17,7 @@ use super::ctl::AdminSocket;
 use super::listener::{BindError, Listener};
 use super::outbox::Ending;
 use super::settings::Settings;
-use super::{api, hub, prometheus};
+use super::{door, hub, prometheus};
 use crate::authority::{Authority, AuthorityError};
 use crate::pki::PkiError;
 use crate::pki::tls::{self, ClientAuth};
@@ -38,10 +38,10 @@ pub fn run(
     orders: Orders,
     started: impl FnOnce(&Ports),
 ) -> Result<(), DaemonError> {
-    limits::raise_open_files();
+    let open_files = limits::raise_open_files();
     blocking::set_limit(BLOCKING_THREADS);
     let executor = Arc::new(Executor::new());
-    let serve = serve(&executor, host, settings, orders, started);
+    let serve = serve(&executor, host, settings, open_files, orders, started);
     threads::run(&executor, "cloudcore", threads::parallelism(), serve)
 }
 
@@ -101,6 +101,7 @@ async fn serve(
     executor: &Arc<Executor<'static>>,
     host: &Host,
     settings: Settings,
+    open_files: u64,
     orders: Orders,
     started: impl FnOnce(&Ports),
 ) -> Result<(), DaemonError> {
@@ -140,8 +141,9 @@ async fn serve(
     let ports_file = settings.ports_file.clone();
 
     let (stop, stopper) = Stop::new();
-    let cloud = Cloud::new(executor, &host.clock, authority, settings, stop);
-    cloud.spawn(api::serve(cloud.clone(), https, anyone));
+    let cloud = Cloud::new(executor, &host.clock, authority, settings, open_files, stop);
+    tell_room(&cloud, open_files);
+    cloud.spawn(door::serve(cloud.clone(), https, anyone));
     if let Some(hub) = hub {
         cloud.spawn(hub::serve(cloud.clone(), hub, edges));
     }
@@ -183,6 +185,23 @@ async fn open_store(host: &Host, settings: &Settings) -> Result<FileStore, Daemo
             }
             opened => return opened.map_err(DaemonError::Store),
         }
+    }
+}
+
+/// What the limit on open files allows.
+fn tell_room(cloud: &Cloud, open_files: u64) {
+    let (sessions, wanted) = (cloud.registry.limit(), cloud.settings.node_limit);
+    info!(
+        "{open_files} open files allowed: room for {sessions} sessions, {} connections to the hub \
+         before they are sessions, {} for certificates",
+        cloud.hub_places.total(),
+        cloud.api_places.total()
+    );
+    if sessions < wanted {
+        warn!(
+            "nodeLimit is {wanted}, but {open_files} open files are enough for {sessions} nodes: \
+             raise the limit on open files (LimitNOFILE, ulimit -n)"
+        );
     }
 }
 

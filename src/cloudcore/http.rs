@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
@@ -24,21 +24,22 @@ use super::cloud::Stop;
 pub type Answer = Response<Whole>;
 
 /// Serves requests until the connection ends, breaks a bound, or cloudcore stops.
-pub async fn serve<S, F>(stream: &mut S, stop: &Stop, answer: impl Fn(Request<Incoming>) -> F)
+pub async fn serve<S, F>(
+    stream: &mut S,
+    stop: &Stop,
+    answer: impl Fn(Request<Incoming>) -> F,
+) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = (Answer, Rest)>,
 {
-    let unread = AtomicBool::new(false);
+    let (unread, any) = (AtomicBool::new(false), AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
-        let refused = without_host(&request);
+        any.store(true, Ordering::Relaxed);
         let answered = answer(request);
         let unread = &unread;
         async move {
-            let (answer, rest) = match refused {
-                Some(refused) => (refused, Rest::Unread),
-                None => answered.await,
-            };
+            let (answer, rest) = answered.await;
             if matches!(rest, Rest::Unread) {
                 unread.store(true, Ordering::Relaxed);
             }
@@ -65,14 +66,51 @@ where
                 }
             }
         };
+        let whole = async { whole.await.map_or_else(End::of, |()| End::Over) };
         or(whole, async {
             Timer::after(CONNECTION_DEADLINE).await;
-            Ok(())
+            End::TooLong
         })
         .await
     };
-    if served.is_err_and(|error| error.is_parse()) || unread.into_inner() {
+    if matches!(served, End::Malformed | End::TooLarge) || unread.into_inner() {
         linger(stream).await;
+    }
+    match served {
+        // To rest after an answer until the deadline is what a client may do.
+        End::Slow if any.into_inner() => End::Over,
+        other => other,
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In the middle of something, by the client.
+    Left,
+    /// What came was no HTTP.
+    Malformed,
+    /// In order.
+    Over,
+    /// No head came in time.
+    Slow,
+    /// The head was too large.
+    TooLarge,
+    /// It lasted longer than any connection may.
+    TooLong,
+}
+
+impl End {
+    fn of(error: hyper::Error) -> End {
+        if error.is_parse_too_large() {
+            End::TooLarge
+        } else if error.is_parse() {
+            End::Malformed
+        } else if error.is_timeout() {
+            End::Slow
+        } else {
+            End::Left
+        }
     }
 }
 
@@ -120,17 +158,28 @@ pub async fn body(incoming: &mut Incoming) -> Result<Vec<u8>, NoBody> {
 }
 
 impl NoBody {
-    pub fn answer(self) -> Answer {
+    pub fn status(self) -> StatusCode {
         match self {
-            NoBody::Broken => text(
-                StatusCode::BAD_REQUEST,
-                "the body is broken off or malformed",
-            ),
-            NoBody::TooLarge => text(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the body is larger than 64 KiB",
-            ),
-            NoBody::TooSlow => text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+            NoBody::Broken => StatusCode::BAD_REQUEST,
+            NoBody::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            NoBody::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    /// A short label for counters.
+    pub fn reason(self) -> &'static str {
+        match self {
+            NoBody::Broken => "body-broken",
+            NoBody::TooLarge => "body-too-large",
+            NoBody::TooSlow => "body-slow",
+        }
+    }
+
+    pub fn sentence(self) -> &'static str {
+        match self {
+            NoBody::Broken => "the body is broken off or malformed",
+            NoBody::TooLarge => "the body is larger than 64 KiB",
+            NoBody::TooSlow => "the body took too long",
         }
     }
 }
@@ -146,6 +195,13 @@ pub fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> 
     answer
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+/// An answer that says when to come again.
+pub fn later(status: StatusCode, seconds: u16, sentence: impl Into<Bytes>) -> Answer {
+    let mut answer = text(status, sentence);
+    answer.headers_mut().insert(RETRY_AFTER, seconds.into());
     answer
 }
 
@@ -185,10 +241,9 @@ impl Body for Whole {
 }
 
 /// HTTP/1.1 has a Host header, exactly one; its value does not matter here.
-fn without_host(request: &Request<Incoming>) -> Option<Answer> {
+pub fn without_host(request: &Request<Incoming>) -> bool {
     let hosts = request.headers().get_all(HOST).iter().count();
-    let wrong = hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11;
-    wrong.then(|| text(StatusCode::BAD_REQUEST, "one Host header is needed"))
+    hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11
 }
 
 /// Takes in what a client still sends, so that it gets to read our answer and not a reset.
@@ -208,6 +263,8 @@ async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
     })
     .await;
 }
+
+pub const ONE_HOST: &str = "one Host header is needed";
 
 /// Bytes of a request head; above it the answer is 431.
 const MAX_HEAD: usize = 16 * 1024;

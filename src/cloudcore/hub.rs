@@ -1,21 +1,24 @@
 //! The hub: accepts tunnels from edges, and judges who may have one.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_rustls::TlsAcceptor;
 use log::{debug, info, warn};
 use smol::Timer;
-use smol::future::or;
+use smol::future::{or, yield_now};
 use smol::net::TcpStream;
 
 use super::cloud::Cloud;
 use super::listener::Listener;
+use super::metrics::Port;
 use super::outbox::Outbox;
 use super::places::Place;
 use super::registry::{Promise, Refused, Registered, SessionFacts};
 use super::session;
+use super::strikes::{Limit, RETRY_AFTER, Strike};
 use crate::authority::LegacyCertificates;
 use crate::pki::certificate::Certificate;
 use crate::system::names::NodeName;
@@ -33,21 +36,17 @@ pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor)
         let Some((stream, peer)) = accepted.await else {
             return;
         };
-        // Whoever finds no place is closed at once, and comes again later.
-        let place = match cloud.hub_places.take(peer.ip()) {
-            Ok(place) => place,
-            Err(why) => {
-                cloud.metrics.refused_connection("hub", why);
-                continue;
-            }
-        };
-        cloud.spawn(connection(
-            cloud.clone(),
-            acceptor.clone(),
-            stream,
-            peer,
-            place,
-        ));
+        let (shared, acceptor) = (cloud.clone(), acceptor.clone());
+        match cloud.place(Port::Tunnels, peer.ip(), &stream) {
+            Ok(place) => cloud.spawn(connection(shared, acceptor, stream, peer, place)),
+            Err(Some(permission)) => cloud.spawn(async move {
+                turn_away(&acceptor, stream).await;
+                drop(permission);
+            }),
+            Err(None) => {}
+        }
+        // Those that were accepted go first: who comes waits in the kernel, and is not cut here.
+        yield_now().await;
     }
 }
 
@@ -63,33 +62,76 @@ async fn connection(
     network::tune(&stream);
     let opened = or(open(&cloud, &acceptor, stream, peer), async {
         Timer::after(OPENING_DEADLINE).await;
-        Err(TunnelError::TimedOut("opening the tunnel"))
+        Err(TunnelError::TimedOut("opening the tunnel").into())
     });
-    let opened = opened.await;
-    drop(place);
-    match opened {
+    match opened.await {
         Ok(Opened {
             tunnel,
             registered,
             outbox,
         }) => {
+            let descriptor = place.into_descriptor();
             let (shared, generation) = (cloud.clone(), registered.generation);
             info!(
                 "session {generation} of node {} from {peer} begins",
                 registered.node
             );
-            cloud.spawn(session::run(shared, tunnel, registered, outbox));
+            cloud.spawn(async move {
+                session::run(shared, tunnel, registered, outbox).await;
+                drop(descriptor);
+            });
         }
-        Err(error) => {
-            cloud.metrics.refused_tunnel(&error);
-            match error {
-                TunnelError::Refused { status, said } => {
-                    warn!("a tunnel from {} is refused ({status}): {said}", peer.ip());
-                }
-                other => debug!("no tunnel from {}: {other}", peer.ip()),
-            }
+        Err(none) => no_tunnel(&cloud, peer.ip(), none),
+    }
+}
+
+/// Why there is no tunnel, and what was done about that already.
+struct NoTunnel {
+    error: TunnelError,
+    strike: Option<Strike>,
+}
+
+impl From<TunnelError> for NoTunnel {
+    fn from(error: TunnelError) -> NoTunnel {
+        NoTunnel {
+            error,
+            strike: None,
         }
     }
+}
+
+fn no_tunnel(cloud: &Cloud, address: IpAddr, NoTunnel { error, strike }: NoTunnel) {
+    cloud.metrics.refused_tunnel(&error);
+    // Who looks whether the port is open has done nothing wrong, nor who comes when all is full.
+    let logged = match error {
+        TunnelError::Lost(_) => false,
+        TunnelError::Refused { status: 503, .. } if strike.is_none() => true,
+        _ => strike.unwrap_or_else(|| cloud.strike(address)).logged,
+    };
+    match error {
+        TunnelError::Refused { status, said, .. } if logged => {
+            warn!("a tunnel from {address} is refused ({status}): {said}");
+        }
+        other if logged => warn!("no tunnel from {address}: {other}"),
+        other => debug!("no tunnel from {address}: {other}"),
+    }
+}
+
+/// Tells an edge for which there is no place when to come again.
+async fn turn_away(acceptor: &TlsAcceptor, stream: TcpStream) {
+    let told = async {
+        let Ok(secured) = acceptor.accept(stream).await else {
+            return;
+        };
+        if let Ok(upgrade) = Upgrade::read(Secured::from(secured)).await {
+            let said = "too many connections at the moment: come again in some seconds";
+            upgrade.refuse(503, said, Some(RETRY_WHEN_FULL)).await;
+        }
+    };
+    or(told, async {
+        Timer::after(TURNING_AWAY).await;
+    })
+    .await;
 }
 
 struct Opened {
@@ -103,13 +145,16 @@ async fn open(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
     peer: SocketAddr,
-) -> Result<Opened, TunnelError> {
+) -> Result<Opened, NoTunnel> {
     let secured = acceptor.accept(stream).await;
-    let secured = secured.map_err(|error| TunnelError::Tls(error.to_string()))?;
+    let secured = secured.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => TunnelError::Tls(error.to_string()),
+        _ => TunnelError::Lost(error),
+    })?;
     let upgrade = Upgrade::read(Secured::from(secured)).await?;
     let (promise, serial) = match admit(cloud, &upgrade) {
         Ok(admitted) => admitted,
-        Err((status, text)) => return Err(upgrade.refuse(status, &text).await),
+        Err(refusal) => return Err(refuse(cloud, peer.ip(), upgrade, refusal).await),
     };
     let tunnel = upgrade
         .accept(cloud.settings.max_message, &cloud.budget)
@@ -129,10 +174,42 @@ async fn open(
     })
 }
 
+/// Answers with the refusal, or with 429 or 503 when too many fail.
+async fn refuse(cloud: &Cloud, address: IpAddr, upgrade: Upgrade, refusal: Refusal) -> NoTunnel {
+    let strike = (refusal.status < 500).then(|| cloud.strike(address));
+    let limit = strike.and_then(|strike| strike.limit);
+    if let Some(limit) = limit {
+        cloud.metrics.limited(limit);
+    }
+    let too_many = "too many requests failed: come again later";
+    let (status, said, retry_after) = match limit {
+        None => (refusal.status, &refusal.said[..], refusal.retry_after),
+        Some(Limit::Source) => (429, too_many, Some(RETRY_AFTER)),
+        Some(Limit::All) => (503, too_many, Some(RETRY_AFTER)),
+    };
+    NoTunnel {
+        error: upgrade.refuse(status, said, retry_after).await,
+        strike,
+    }
+}
+
+/// Why a tunnel may not be.
+struct Refusal {
+    status: u16,
+    said: String,
+    retry_after: Option<u16>,
+}
+
 /// Whether this tunnel may be: the certificate, which the handshake has verified, decides who it
 /// is, and everything else must agree with it.
-fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, String), (u16, String)> {
-    let refuse = |status, text: &str| Err((status, text.to_owned()));
+fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, String), Refusal> {
+    let refuse = |status, text: &str| {
+        Err(Refusal {
+            status,
+            said: text.to_owned(),
+            retry_after: None,
+        })
+    };
     let certificate = upgrade.peer_certificate().map(Certificate::from_der);
     let Some(Ok(certificate)) = certificate else {
         return refuse(403, "the client certificate can't be read");
@@ -171,10 +248,12 @@ fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, String), (u16, St
     }
     match cloud.registry.promise(&claimed) {
         Ok(promise) => Ok((promise, serial)),
-        Err(Refused::Full { limit }) => Err((
-            503,
-            format!("{limit} nodes are connected, which is the limit: raise nodeLimit"),
-        )),
+        Err(Refused::Full { limit }) => Err(Refusal {
+            status: 503,
+            said: format!("{limit} nodes are connected, which is the limit: raise nodeLimit"),
+            retry_after: Some(RETRY_AFTER),
+        }),
+        // Another cloudcore may be there in a moment, and edges know how long to wait.
         Err(Refused::Stopping) => refuse(503, "the cloud stops: come again later"),
     }
 }
@@ -190,6 +269,11 @@ fn node_in_path(path: &str) -> Option<&str> {
 
 /// For TCP, TLS and the upgrade together.
 const OPENING_DEADLINE: Duration = Duration::from_secs(10);
+
+/// For saying that there is no place.
+const TURNING_AWAY: Duration = Duration::from_secs(3);
+/// Seconds after which there may be one.
+const RETRY_WHEN_FULL: u16 = 5;
 
 #[cfg(test)]
 mod tests {

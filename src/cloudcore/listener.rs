@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
     sockopt,
 };
 use smol::Timer;
@@ -36,10 +37,10 @@ impl Listener {
             let all_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
             bind_both(address.port()).or_else(|error| match error.kind() {
                 io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-                _ => std::net::TcpListener::bind(all_v4),
+                _ => bind_to(all_v4, false),
             })
         } else {
-            std::net::TcpListener::bind(address)
+            bind_to(address, false)
         };
         let listener = bound.and_then(|socket| {
             let address = socket.local_addr()?;
@@ -107,15 +108,20 @@ impl std::error::Error for BindError {
 
 /// IPv6 and, mapped into it, IPv4, whatever the system's default for that is.
 fn bind_both(port: u16) -> io::Result<std::net::TcpListener> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let fd = socket(AddressFamily::Inet6, SockType::Stream, flags, None)?;
-    setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+    bind_to(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), true)
+}
+
+fn bind_to(address: SocketAddr, both_families: bool) -> io::Result<std::net::TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    if both_families {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+    }
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    let all = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
-    bind(
-        std::os::fd::AsRawFd::as_raw_fd(&fd),
-        &SockaddrIn6::from(all),
-    )?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     // After an outage all edges come at once.
     listen(&fd, Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN))?;
     Ok(fd.into())

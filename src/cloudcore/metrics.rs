@@ -1,10 +1,13 @@
 //! What is counted while cloudcore runs.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::places::NoPlace;
+use super::http::End;
+use super::places::Full;
+use super::strikes::Limit;
 use crate::system::clock::Timestamp;
 use crate::tunnel::TunnelError;
 
@@ -26,7 +29,30 @@ pub struct Metrics {
     pub requests: [Latencies; ROUTES.len()],
     pub refused_certificates: Labelled,
     pub refused_connections: Labelled,
+    pub cut_connections: Labelled,
+    /// To the certificate port, and not served to their end.
+    pub failed_connections: Labelled,
+    pub refused_requests: Labelled,
+    /// Requests whose answer was 429 or 503 for want of moderation.
+    pub limited_requests: Labelled,
     pub refused_tunnels: Labelled,
+    pub ended_sessions: Labelled,
+}
+
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    Certificates,
+    Tunnels,
+}
+
+impl Display for Port {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Port::Certificates => "the certificate port",
+            Port::Tunnels => "the hub",
+        })
+    }
 }
 
 /// What was asked for on the certificate port.
@@ -57,19 +83,56 @@ impl Metrics {
         self.refused_certificates.add(reason);
     }
 
-    pub fn refused_connection(&self, listener: &'static str, why: NoPlace) {
-        self.refused_connections.add(match (listener, why) {
-            ("hub", NoPlace::Total) => "hub-total",
-            ("hub", NoPlace::Source) => "hub-source",
-            (_, NoPlace::Total) => "https-total",
-            (_, NoPlace::Source) => "https-source",
+    /// A connection found no place.
+    pub fn refused_connection(&self, port: Port, why: Full) {
+        self.refused_connections.add(bound(port, why));
+    }
+
+    /// A connection lost its place to a newer one.
+    pub fn cut_connection(&self, port: Port, why: Full) {
+        self.cut_connections.add(bound(port, why));
+    }
+
+    /// A connection to the certificate port ended without an answer, in or before its handshake.
+    pub fn failed_handshake(&self, reason: &'static str) {
+        self.failed_connections.add(reason);
+    }
+
+    pub fn failed_connection(&self, end: End) {
+        match end {
+            End::Left => self.failed_connections.add("left"),
+            End::Malformed => self.failed_connections.add("head-malformed"),
+            End::Over => {}
+            End::Slow => self.failed_connections.add("head-slow"),
+            End::TooLarge => self.failed_connections.add("head-too-large"),
+            End::TooLong => self.failed_connections.add("too-long"),
+        }
+    }
+
+    pub fn refused_request(&self, reason: &'static str) {
+        self.refused_requests.add(reason);
+    }
+
+    pub fn limited(&self, limit: Limit) {
+        self.limited_requests.add(match limit {
+            Limit::Source => "source",
+            Limit::All => "all",
         });
+    }
+
+    pub fn limited_node_check(&self) {
+        self.limited_requests.add("node-checks");
+    }
+
+    pub fn ended_session(&self, reason: &'static str) {
+        self.ended_sessions.add(reason);
     }
 
     pub fn refused_tunnel(&self, error: &TunnelError) {
         self.refused_tunnels.add(match error {
             TunnelError::Tls(_) => "tls",
             TunnelError::Refused { status: 403, .. } => "forbidden",
+            TunnelError::Refused { status: 429, .. } => "limited",
             TunnelError::Refused { status: 503, .. } => "full",
             TunnelError::Refused { .. } => "request",
             TunnelError::TimedOut(_) => "timeout",
@@ -103,6 +166,15 @@ impl Metrics {
     pub fn certificates(&self) -> (u64, u64) {
         let issued = self.issued_by_token.get() + self.issued_by_renewal.get();
         (issued, self.refused_certificates.sum())
+    }
+}
+
+fn bound(port: Port, full: Full) -> &'static str {
+    match (port, full) {
+        (Port::Certificates, Full::Total) => "https-total",
+        (Port::Certificates, Full::Source) => "https-source",
+        (Port::Tunnels, Full::Total) => "hub-total",
+        (Port::Tunnels, Full::Source) => "hub-source",
     }
 }
 

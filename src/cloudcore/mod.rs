@@ -4,7 +4,9 @@ mod api;
 mod cloud;
 mod ctl;
 mod daemon;
+mod descriptors;
 mod dispatch;
+mod door;
 mod http;
 mod hub;
 mod listener;
@@ -18,6 +20,7 @@ mod rate;
 mod registry;
 mod session;
 mod settings;
+mod strikes;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

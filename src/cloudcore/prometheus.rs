@@ -8,6 +8,7 @@ use hyper::{Method, StatusCode};
 use smol::future::or;
 
 use super::cloud::Cloud;
+use super::descriptors::Descriptors;
 use super::http::{self, Rest};
 use super::listener::Listener;
 use super::metrics::{BOUNDS, Histogram, Labelled, Latencies, ROUTES};
@@ -16,7 +17,8 @@ use crate::system::clock::Timestamp;
 
 /// Answers `GET /metrics` until cloudcore stops.
 pub async fn serve(cloud: Arc<Cloud>, listener: Listener) {
-    let places = Places::new(MAX_READERS, MAX_READERS);
+    // Their descriptors are kept for them.
+    let places = Places::new(MAX_READERS, MAX_READERS, &Descriptors::new(u64::MAX));
     loop {
         let accepted = or(async { Some(listener.accept().await) }, async {
             cloud.stop.wait().await;
@@ -25,13 +27,17 @@ pub async fn serve(cloud: Arc<Cloud>, listener: Listener) {
         let Some((mut stream, peer)) = accepted.await else {
             return;
         };
-        let Ok(place) = places.take(peer.ip()) else {
+        let Ok(place) = places.take(peer.ip(), &stream) else {
             continue;
         };
         let shared = cloud.clone();
         cloud.spawn(async move {
             http::serve(&mut stream, &shared.stop, |request| {
                 ready(match (request.uri().path(), request.method()) {
+                    _ if http::without_host(&request) => (
+                        http::text(StatusCode::BAD_REQUEST, http::ONE_HOST),
+                        Rest::Unread,
+                    ),
                     ("/metrics", &Method::GET) => (
                         http::typed(StatusCode::OK, FORMAT, render(&shared)),
                         Rest::Read,
@@ -137,8 +143,44 @@ pub fn render(cloud: &Cloud) -> String {
     let name = "kubeedge_connections_refused_total";
     page.labelled(
         name,
-        "Connections beyond a bound.",
+        "Connections that found no place.",
         &metrics.refused_connections,
+    );
+    let name = "kubeedge_connections_cut_total";
+    page.labelled(
+        name,
+        "Connections that kept us waiting longest, cut for newer ones.",
+        &metrics.cut_connections,
+    );
+    let name = "kubeedge_connections_failed_total";
+    page.labelled(
+        name,
+        "Connections to the certificate port that came to no answer.",
+        &metrics.failed_connections,
+    );
+    let name = "kubeedge_requests_refused_total";
+    page.labelled(
+        name,
+        "Requests refused, those for certificates not included.",
+        &metrics.refused_requests,
+    );
+    let name = "kubeedge_requests_limited_total";
+    page.labelled(
+        name,
+        "Requests answered with 429 or 503 because too many failed.",
+        &metrics.limited_requests,
+    );
+    let name = "kubeedge_sessions_ended_total";
+    page.labelled(name, "Sessions that ended.", &metrics.ended_sessions);
+    page.gauge(
+        "kubeedge_connections",
+        "Connections, those of sessions included.",
+        cloud.descriptors.used(),
+    );
+    page.gauge(
+        "kubeedge_connections_limit",
+        "Connections that the limit on open files allows.",
+        cloud.descriptors.limit(),
     );
     page.counter(
         "kubeedge_reports_total",

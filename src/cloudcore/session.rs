@@ -11,6 +11,7 @@ use super::cloud::Cloud;
 use super::dispatch::dispatch;
 use super::outbox::{Ending, Outbox};
 use super::registry::Registered;
+use crate::system::names::NodeName;
 use crate::tunnel::{Event, Receiver, Sender, Tunnel, TunnelError};
 
 /// Serves a tunnel until either side ends it; the connection is closed on every way out.
@@ -21,10 +22,11 @@ pub async fn run(cloud: Arc<Cloud>, tunnel: Tunnel, registered: Registered, outb
     } = tunnel;
     let end = or(
         write(&cloud, &mut sender, &outbox),
-        read(&cloud, &mut receiver, &outbox),
+        read(&cloud, &mut receiver, &outbox, &registered.node),
     )
     .await;
     let (node, generation) = (registered.node.clone(), registered.generation);
+    cloud.metrics.ended_session(end.label());
     // From here on the node has no session, or already a newer one.
     drop(registered);
     info!(
@@ -52,11 +54,27 @@ enum End {
     /// Nothing came for so long.
     Silent(Duration),
     Tunnel(TunnelError),
+    /// A message that was begun did not come to its end.
+    Unfinished(Duration),
     /// So many frames in a row were no messages.
     Unreadable,
 }
 
 impl End {
+    /// A short label for counters.
+    fn label(&self) -> &'static str {
+        match self {
+            End::Asked(Ending::KeyReplaced) => "key-replaced",
+            End::Asked(Ending::Replaced) => "replaced",
+            End::Asked(Ending::Stopping) => "stopping",
+            End::Asked(Ending::TooSlow) => "reads-slowly",
+            End::Silent(_) => "silent",
+            End::Tunnel(error) => error.reason(),
+            End::Unfinished(_) => "unfinished",
+            End::Unreadable => "unreadable",
+        }
+    }
+
     fn reason(&self) -> String {
         match self {
             End::Asked(Ending::KeyReplaced) => "a token gave its name to another key".to_owned(),
@@ -65,6 +83,9 @@ impl End {
             End::Asked(Ending::TooSlow) => "it reads too slowly".to_owned(),
             End::Silent(time) => format!("nothing came from it for {} s", time.as_secs()),
             End::Tunnel(error) => error.to_string(),
+            End::Unfinished(time) => {
+                format!("a message is not complete after {} s", time.as_secs())
+            }
             End::Unreadable => format!("{MAX_MALFORMED} frames in a row were no messages"),
         }
     }
@@ -77,6 +98,7 @@ impl End {
             End::Asked(Ending::Stopping) => (1001, "the cloud stops"),
             End::Asked(Ending::TooSlow) => (1013, "too much waits to be read"),
             End::Silent(_) => (1001, "nothing was heard"),
+            End::Unfinished(_) => (1008, "a message that does not end"),
             End::Unreadable => (1008, "too many frames that are no messages"),
             End::Tunnel(error) => match error {
                 TunnelError::TooBig { .. } => (1009, "the message is too big"),
@@ -109,11 +131,13 @@ async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox) -> End {
     }
 }
 
-async fn read(cloud: &Cloud, receiver: &mut Receiver, outbox: &Outbox) -> End {
+async fn read(cloud: &Cloud, receiver: &mut Receiver, outbox: &Outbox, node: &NodeName) -> End {
     let patience = cloud.settings.keepalive;
     let share = receiver.share();
     let (mut received, mut heard) = (share.received(), Instant::now());
-    let mut malformed = 0;
+    let (mut malformed, mut told) = (0, false);
+    // Since when a part of a message waits for the rest.
+    let mut partial: Option<Instant> = None;
     loop {
         let event = or(async { Some(receiver.next().await) }, async {
             Timer::after(patience / 3).await;
@@ -124,17 +148,28 @@ async fn read(cloud: &Cloud, receiver: &mut Receiver, outbox: &Outbox) -> End {
         if share.received() != received {
             (received, heard) = (share.received(), Instant::now());
         }
+        let whole = matches!(event, Some(Ok(Event::Message(_) | Event::Malformed(_))));
+        partial = match share.held() {
+            0 => None,
+            _ if whole => Some(heard),
+            _ => partial.or(Some(heard)),
+        };
+        if partial.is_some_and(|since| since.elapsed() >= patience * MESSAGE_PATIENCE) {
+            return End::Unfinished(patience * MESSAGE_PATIENCE);
+        }
         match event {
             None if heard.elapsed() >= patience => return End::Silent(patience),
             None => {}
             Some(Err(error)) => return End::Tunnel(error),
             Some(Ok(Event::Alive)) => {}
-            Some(Ok(Event::Malformed(_))) => {
+            Some(Ok(Event::Malformed(fault))) => {
                 cloud.metrics.malformed.add();
                 malformed += 1;
                 if malformed >= MAX_MALFORMED {
-                    warn!("an edge sends frames that are no messages");
                     return End::Unreadable;
+                }
+                if !std::mem::replace(&mut told, true) {
+                    warn!("node {node} sends what can't be read, which is skipped: {fault}");
                 }
             }
             Some(Ok(Event::Message(message))) => {
@@ -151,6 +186,9 @@ async fn read(cloud: &Cloud, receiver: &mut Receiver, outbox: &Outbox) -> End {
         }
     }
 }
+
+/// How many times the keepalive interval a message may take from its first byte to its last.
+const MESSAGE_PATIENCE: u32 = 4;
 
 /// Frames in a row that are no messages.
 const MAX_MALFORMED: usize = 100;

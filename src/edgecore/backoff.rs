@@ -30,6 +30,13 @@ impl Backoff {
         ceiling.mul_f64(fastrand::f64())
     }
 
+    /// The next wait where the other side has asked for one: not less, and up to a quarter more.
+    pub fn next_asked(&mut self, asked: Option<Duration>) -> Duration {
+        let own = self.next();
+        let asked = asked.unwrap_or_default();
+        own.max(asked.mul_f64(1.0 + fastrand::f64() / 4.0))
+    }
+
     pub fn reset(&mut self) {
         self.attempts = 0;
     }
@@ -56,6 +63,18 @@ mod tests {
             backoff.reset();
             assert!(backoff.next() < Duration::from_secs(1));
         }
+    }
+
+    #[test]
+    fn who_asks_for_time_gets_it() {
+        let mut backoff = Backoff::tunnel();
+        let asked = Duration::from_secs(60);
+        for _ in 0..100 {
+            let wait = backoff.next_asked(Some(asked));
+            assert!(wait >= asked && wait <= asked.mul_f64(1.25));
+        }
+        backoff.reset();
+        assert!(backoff.next_asked(None) < Duration::from_secs(1));
     }
 
     #[test]

@@ -73,6 +73,14 @@ impl Failure {
             _ => true,
         }
     }
+
+    /// When the cloud wants to be asked again, if it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Failure::Api(e) => e.retry_after(),
+            _ => None,
+        }
+    }
 }
 
 impl Edge {

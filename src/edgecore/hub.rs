@@ -56,7 +56,7 @@ impl Keeper<'_> {
     async fn connect(&mut self) -> Result<Session, JoinToken> {
         loop {
             self.edge.renewed.clear();
-            match self.open().await {
+            let wanted = match self.open().await {
                 Ok(session) => return Ok(session),
                 Err(error) => {
                     let expired = self.expired();
@@ -70,9 +70,10 @@ impl Keeper<'_> {
                         self.edge.state.enter(EdgeState::Connecting);
                     }
                     self.edge.state.problem(&error.sentence(expired), !expired);
+                    error.retry_after()
                 }
-            }
-            let waited = pause(self.backoff.next());
+            };
+            let waited = pause(self.backoff.next_asked(wanted));
             let asked = async {
                 self.edge.hurry.wait().await;
                 // Whoever asks may have put the cloud in order.
@@ -132,8 +133,9 @@ impl Keeper<'_> {
     async fn stay(&mut self, session: Session, error: NoTunnel) -> Option<Session> {
         self.edge.state.problem(&error.sentence(false), true);
         let ended = async { Some(session.ended().await) };
+        let wait = self.backoff.next_asked(error.retry_after());
         let pause = async {
-            Timer::after(self.backoff.next()).await;
+            Timer::after(wait).await;
             None
         };
         if let Some(end) = or(ended, pause).await {
@@ -250,6 +252,14 @@ impl NoTunnel {
     /// Whether the hub refuses this very identity.
     fn is_denial(&self) -> bool {
         matches!(self, NoTunnel::Tunnel(error) if error.is_denial())
+    }
+
+    /// When the hub wants to be asked again, if it says so.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            NoTunnel::Tunnel(TunnelError::Refused { retry_after, .. }) => *retry_after,
+            _ => None,
+        }
     }
 
     fn sentence(&self, expired: bool) -> String {

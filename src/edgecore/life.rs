@@ -79,7 +79,7 @@ async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
     let mut backoff = Backoff::tunnel();
     edge.state.enter(EdgeState::Enrolling);
     loop {
-        match enroll(edge, token).await {
+        let asked = match enroll(edge, token).await {
             Ok(identity) => return Some(identity),
             Err(failure) => {
                 edge.state.problem(&failure, failure.retryable());
@@ -88,9 +88,10 @@ async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
                     edge.state.enter(EdgeState::NeedsToken);
                     return None;
                 }
+                failure.retry_after()
             }
-        }
-        let waited = pause(backoff.next());
+        };
+        let waited = pause(backoff.next_asked(asked));
         or(waited, edge.hurry.wait()).await;
         // A person may have put a better token in place meanwhile.
         if find(edge).await.is_some_and(|other| other != *token) {

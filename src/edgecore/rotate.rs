@@ -44,17 +44,19 @@ pub async fn run(edge: &Edge) {
             }
             Err(failure) => edge.state.problem(failure, failure.retryable()),
         }
-        let failed = outcome.is_err();
+        let wait = match &outcome {
+            Ok(_) => None,
+            Err(failure) => Some(failure.retry_after()),
+        };
         if let Some(asked) = asked {
             let said = outcome.map(|identity| identity.certificate.serial());
             // Whoever asked may have left.
             let _ = asked.try_send(said.map_err(|failure| failure.to_string()));
         }
         // Even a cloud that issues certificates which are due at once causes no storm.
-        let pause = if failed {
-            backoff.next().min(patience(edge))
-        } else {
-            AFTER_SUCCESS
+        let pause = match wait {
+            Some(wanted) => backoff.next_asked(wanted).min(patience(edge)),
+            None => AFTER_SUCCESS,
         };
         Timer::after(pause).await;
     }

@@ -183,6 +183,11 @@ pub struct CloudStatus {
     /// Since cloudcore started, as all counts.
     pub certificates_issued: u64,
     pub certificates_refused: u64,
+    /// Connections of all kinds, and how many the limit on open files allows.
+    #[serde(default)]
+    pub connections: usize,
+    #[serde(default)]
+    pub connection_limit: usize,
     pub ca_hash: String,
     pub ca_not_after: Timestamp,
     pub serving: CertificateFacts,

@@ -76,6 +76,8 @@ pub enum EnrollError {
         endpoint: Endpoint,
         status: u16,
         said: String,
+        /// When the cloud wants to be asked again.
+        retry_after: Option<Duration>,
     },
     /// A 200 that is no certificate.
     Unusable { endpoint: Endpoint, cause: String },
@@ -93,6 +95,27 @@ impl EnrollError {
             | EnrollError::NameTaken { .. } => false,
         }
     }
+
+    /// When the cloud wants to be asked again, if it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            EnrollError::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// An answer, whatever it says.
+struct Reply {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: Vec<u8>,
+}
+
+/// The wait that a `Retry-After` header asks for, in seconds and within reason; dates are not read.
+pub fn retry_after(value: &[u8]) -> Option<Duration> {
+    let seconds: u64 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 impl CertificateApi {
@@ -158,12 +181,13 @@ impl CertificateApi {
         node: &NodeName,
     ) -> Result<NodeCheck, EnrollError> {
         let path = format!("{NODE_PATH}{node}");
-        let (status, body) = self.get(self.trusting(ca, identity)?, &path, &[], b"")?;
-        match status {
+        let answer = self.get(self.trusting(ca, identity)?, &path, &[], b"")?;
+        let free = answer.body.starts_with(b"Node not found");
+        match answer.status {
             StatusCode::OK => Ok(NodeCheck::Taken),
-            StatusCode::NOT_FOUND if body.starts_with(b"Node not found") => Ok(NodeCheck::Free),
+            StatusCode::NOT_FOUND if free => Ok(NodeCheck::Free),
             StatusCode::NOT_FOUND => Ok(NodeCheck::Unknown),
-            _ => Err(self.refused(status, &body)),
+            _ => Err(self.refused(&answer)),
         }
     }
 
@@ -208,7 +232,7 @@ impl CertificateApi {
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<(StatusCode, Vec<u8>), EnrollError> {
+    ) -> Result<Reply, EnrollError> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -233,25 +257,36 @@ impl CertificateApi {
         };
         let answer = sent.and_then(|mut response: Response<ureq::Body>| {
             let status = response.status();
+            let again = response.headers().get("retry-after");
+            let retry_after = again.and_then(|value| retry_after(value.as_bytes()));
             let body = response
                 .body_mut()
                 .with_config()
                 .limit(MAX_BODY)
                 .read_to_vec()?;
-            Ok((status, body))
+            Ok(Reply {
+                status,
+                retry_after,
+                body,
+            })
         });
         answer.map_err(|e| self.failed(e))
     }
 
-    fn success(&self, (status, body): (StatusCode, Vec<u8>)) -> Result<Vec<u8>, EnrollError> {
-        if status == StatusCode::OK {
-            Ok(body)
+    fn success(&self, answer: Reply) -> Result<Vec<u8>, EnrollError> {
+        if answer.status == StatusCode::OK {
+            Ok(answer.body)
         } else {
-            Err(self.refused(status, &body))
+            Err(self.refused(&answer))
         }
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8]) -> EnrollError {
+    fn refused(&self, answer: &Reply) -> EnrollError {
+        let Reply {
+            status,
+            retry_after,
+            ref body,
+        } = *answer;
         let endpoint = self.endpoint.clone();
         let said = printable(body);
         match status.as_u16() {
@@ -265,6 +300,7 @@ impl CertificateApi {
                 endpoint,
                 status,
                 said,
+                retry_after,
             },
         }
     }
@@ -325,6 +361,7 @@ impl fmt::Display for EnrollError {
                 endpoint,
                 status,
                 said,
+                ..
             } => {
                 write!(
                     f,
@@ -356,5 +393,26 @@ fn printable(body: &[u8]) -> String {
     }
 }
 
+/// However long a cloud asks a device to wait, it looks again after this.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
 /// Certificates have about 400 bytes; a CA bundle a few thousand.
 const MAX_BODY: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_read_and_bounded() {
+        let seconds = |text: &str| retry_after(text.as_bytes()).map(|wait| wait.as_secs());
+        assert_eq!(seconds("30"), Some(30));
+        assert_eq!(seconds(" 0 "), Some(0));
+        assert_eq!(seconds("86400"), Some(300));
+        assert_eq!(seconds("18446744073709551615"), Some(300));
+        for other in ["", "-1", "1.5", "soon", "Fri, 31 Dec 1999 23:59:59 GMT"] {
+            assert_eq!(seconds(other), None, "{other}");
+        }
+        assert_eq!(retry_after(b"\xff"), None);
+    }
+}

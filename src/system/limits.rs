@@ -6,13 +6,16 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// returns it. The usual 1024 is there for programs that use select(2), which we don't.
 pub fn raise_open_files() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return 0;
+        return USUAL;
     };
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
         Err(_) => soft,
     }
 }
+
+/// What may be counted on where the system does not tell.
+const USUAL: u64 = 1024;
 
 #[cfg(test)]
 mod tests {

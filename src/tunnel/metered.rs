@@ -49,6 +49,26 @@ impl Share {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// Bytes of a message that is not complete.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// So many of the bytes held belonged to no message.
+    pub fn give_back(&self, bytes: usize) {
+        let mut given = 0;
+        let less = |held: usize| {
+            given = bytes.min(held);
+            Some(held - given)
+        };
+        let changed = self
+            .held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if changed.is_ok() {
+            self.budget.give_back(given);
+        }
+    }
+
     /// A message is complete: its bytes are no longer "partly received".
     pub fn settle(&self) {
         self.budget.give_back(self.held.swap(0, Ordering::Relaxed));
@@ -145,6 +165,10 @@ mod tests {
         let mut three = Metered::new(&b"12"[..], &budget);
         smol::block_on(three.read_exact(&mut buffer[..2])).unwrap();
         assert_eq!(budget.left(), 8);
+        three.share().give_back(1);
+        assert_eq!((budget.left(), three.share().held()), (9, 1));
+        three.share().give_back(100);
+        assert_eq!(budget.left(), 10);
         drop(three);
         assert_eq!(budget.left(), 10);
     }

@@ -6,6 +6,7 @@ pub mod websocket;
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::protocol::message::{Malformed, Message};
 
@@ -45,7 +46,12 @@ pub enum TunnelError {
     /// TLS was refused by either side; the sentence says by whom and why.
     Tls(String),
     /// The peer answered the upgrade with something else than 101.
-    Refused { status: u16, said: String },
+    Refused {
+        status: u16,
+        said: String,
+        /// When the peer wants to be asked again.
+        retry_after: Option<Duration>,
+    },
     /// A message above the limit was announced.
     TooBig { limit: usize },
     /// All tunnels together hold too much that is only partly received.
@@ -69,6 +75,21 @@ impl TunnelError {
             }
         )
     }
+
+    /// A short label for counters, of a tunnel that was up.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            TunnelError::Closed { .. } => "closed",
+            TunnelError::Lost(_) => "lost",
+            TunnelError::NotText => "not-text",
+            TunnelError::OverBudget => "over-budget",
+            TunnelError::Protocol(_) => "protocol",
+            TunnelError::Refused { .. } => "refused",
+            TunnelError::TimedOut(_) => "slow",
+            TunnelError::Tls(_) => "tls",
+            TunnelError::TooBig { .. } => "too-big",
+        }
+    }
 }
 
 impl fmt::Display for TunnelError {
@@ -82,7 +103,7 @@ impl fmt::Display for TunnelError {
             }
             TunnelError::Lost(e) => write!(f, "the tunnel was cut: {e}"),
             TunnelError::Tls(cause) => write!(f, "no secure connection to the hub: {cause}"),
-            TunnelError::Refused { status, said } => {
+            TunnelError::Refused { status, said, .. } => {
                 write!(
                     f,
                     "the hub refuses the tunnel ({status}: {said}): see its log"

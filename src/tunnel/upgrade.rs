@@ -4,6 +4,7 @@
 //! sentence, so the head is read here and the library takes over behind the 101.
 
 use std::io;
+use std::time::Duration;
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -37,13 +38,18 @@ pub struct Head {
 impl Upgrade {
     /// Reads the request head. A request that is no WebSocket upgrade gets its answer here.
     pub async fn read(mut stream: Secured) -> Result<Upgrade, TunnelError> {
-        let mut head = Vec::with_capacity(1024);
+        let mut head: Vec<u8> = Vec::with_capacity(1024);
+        let mut seen = 0_usize;
         let end = loop {
-            if let Some(end) = head.windows(4).position(|w| w == b"\r\n\r\n") {
-                break end + 4;
+            // What was looked at is not looked at again, lest single bytes cost much.
+            let new = seen.saturating_sub(3);
+            if let Some(end) = head[new..].windows(4).position(|w| w == b"\r\n\r\n") {
+                break new + end + 4;
             }
-            if head.len() > MAX_HEAD {
-                return Err(refuse(&mut stream, 431, "the request head is too large").await);
+            seen = head.len();
+            if seen > MAX_HEAD {
+                let fault = "the request head is too large";
+                return Err(refuse(&mut stream, 431, fault, None).await);
             }
             let mut chunk = [0; 1024];
             let count = stream.read(&mut chunk).await.map_err(TunnelError::Lost)?;
@@ -58,7 +64,7 @@ impl Upgrade {
                 stream,
                 rest: head.split_off(end),
             }),
-            Err((status, text)) => Err(refuse(&mut stream, status, text).await),
+            Err((status, text)) => Err(refuse(&mut stream, status, text, None).await),
         }
     }
 
@@ -92,9 +98,14 @@ impl Upgrade {
         Ok(Tunnel::new(socket, share, max_message))
     }
 
-    /// Answers with an HTTP error and closes.
-    pub async fn refuse(mut self, status: u16, text: &str) -> TunnelError {
-        refuse(&mut self.stream, status, text).await
+    /// Answers with an HTTP error and closes; `retry_after` says when to come again, in seconds.
+    pub async fn refuse(
+        mut self,
+        status: u16,
+        text: &str,
+        retry_after: Option<u16>,
+    ) -> TunnelError {
+        refuse(&mut self.stream, status, text, retry_after).await
     }
 }
 
@@ -165,18 +176,26 @@ impl Head {
     }
 }
 
-async fn refuse(stream: &mut Secured, status: u16, text: &str) -> TunnelError {
+async fn refuse(
+    stream: &mut Secured,
+    status: u16,
+    text: &str,
+    retry_after: Option<u16>,
+) -> TunnelError {
     let reason = match status {
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
         405 => "Method Not Allowed",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
         _ => "Refused",
     };
+    let again = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n"));
+    let again = again.unwrap_or_default();
     let answer = format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n{again}\
          Content-Length: {}\r\nConnection: close\r\n\r\n{text}\n",
         text.len() + 1
     );
@@ -186,6 +205,7 @@ async fn refuse(stream: &mut Secured, status: u16, text: &str) -> TunnelError {
     TunnelError::Refused {
         status,
         said: text.to_owned(),
+        retry_after: retry_after.map(|seconds| Duration::from_secs(seconds.into())),
     }
 }
 

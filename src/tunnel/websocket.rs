@@ -20,6 +20,7 @@ use super::{
     Secured, TunnelError,
 };
 use crate::pki::tls;
+use crate::protocol::enrollment::retry_after;
 use crate::protocol::message::Message;
 use crate::system::names::{Endpoint, NodeName};
 
@@ -159,17 +160,26 @@ impl Receiver {
             Some(Err(e)) => return Err(ended(e, self.limit)),
             None => return Err(TunnelError::Lost(io::ErrorKind::UnexpectedEof.into())),
         };
-        self.share.settle();
+        // Only what was received of a whole message is settled: control frames come in between.
         let parsed = match frame {
-            tungstenite::Message::Text(text) => Message::from_json(text.as_bytes()),
-            tungstenite::Message::Binary(bytes) => Message::from_json(&bytes),
+            tungstenite::Message::Text(text) => {
+                self.share.settle();
+                Message::from_json(text.as_bytes())
+            }
+            tungstenite::Message::Binary(bytes) => {
+                self.share.settle();
+                Message::from_json(&bytes)
+            }
             tungstenite::Message::Close(frame) => {
                 let (code, reason) = frame.map_or((1005, String::new()), |f| {
                     (f.code.into(), f.reason.to_string())
                 });
                 return Err(TunnelError::Closed { code, reason });
             }
-            _ => return Ok(Event::Alive),
+            control => {
+                self.share.give_back(control.len() + CONTROL_HEAD);
+                return Ok(Event::Alive);
+            }
         };
         Ok(match parsed {
             Ok(message) => Event::Message(Box::new(message)),
@@ -200,6 +210,10 @@ fn failed(error: Error, endpoint: &Endpoint) -> TunnelError {
             TunnelError::Refused {
                 status: answer.status().as_u16(),
                 said: said.trim().to_owned(),
+                retry_after: answer
+                    .headers()
+                    .get("retry-after")
+                    .and_then(|value| retry_after(value.as_bytes())),
             }
         }
         Error::Io(e) => lost(e, endpoint),
@@ -237,6 +251,9 @@ fn ended(error: Error, limit: usize) -> TunnelError {
         other => TunnelError::Protocol(other.to_string()),
     }
 }
+
+/// Bytes before the payload of a masked control frame.
+const CONTROL_HEAD: usize = 6;
 
 /// Kubernetes objects have up to about 1.5 MiB; a list of them on its way down may be longer.
 const MAX_DOWNSTREAM: usize = 32 * 1024 * 1024;

@@ -219,9 +219,9 @@ fn reports() {
     }
 }
 
-/// Several requests on one connection, and no more connections from one source than there may be.
+/// Several requests on one connection.
 #[test]
-fn connections_are_kept_and_bounded() {
+fn connections_are_kept() {
     let cloud = Cloud::start("api-connections", "", "", RECORDED_V1_23);
     let mut client = cloud.https(None).unwrap();
     for path in ["/healthz", "/readyz", "/healthz/?x=1"] {
@@ -232,22 +232,6 @@ fn connections_are_kept_and_bounded() {
             (200, "ok"),
             "{path}"
         );
-    }
-    let mut held = vec![client];
-    while let Ok(client) = cloud.https(None) {
-        held.push(client);
-        assert!(held.len() <= 64, "connections of one source have no bound");
-    }
-    assert_eq!(held.len(), 64);
-    assert!(
-        cloud
-            .metrics()
-            .contains("connections_refused_total{reason=\"https-source\"}")
-    );
-    // All of them are served still.
-    for client in &mut held {
-        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-        assert_eq!(client.answer("GET").unwrap().status, 200);
     }
 }
 
