@@ -57,10 +57,7 @@ impl Place {
     /// Makes the folders, and writes and removes as much as an identity needs.
     pub fn make_room(&self, files: &Files) -> Result<(), IdentityError> {
         self.make_folders(files)?;
-        let trial = self.key.with_extension("trial");
-        files.replace(&trial, &[0; TYPICAL], 0o600)?;
-        files.remove(&trial)?;
-        Ok(())
+        Ok(files.trial(&self.key, TYPICAL)?)
     }
 
     fn make_folders(&self, files: &Files) -> Result<(), FileError> {

@@ -1,5 +1,7 @@
 //! The life of an edge: obtain an identity, hold the tunnel, renew; and again with a new token.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,10 +11,11 @@ use smol::future::or;
 use super::backoff::Backoff;
 use super::edge::{Edge, Failure, pause};
 use super::enroll::enroll;
-use super::identity::{Identity, IdentityError};
+use super::identity::{Identity, IdentityError, Place};
 use super::{hub, rotate};
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
+use crate::system::files::FileError;
 
 /// Never ends by itself: there is no terminal state, only "needs a token".
 pub async fn live(edge: &Rc<Edge>) {
@@ -37,7 +40,8 @@ pub async fn live(edge: &Rc<Edge>) {
 }
 
 /// The identity on disk, or a new one for the token, waiting as long as it takes.
-async fn obtain(edge: &Rc<Edge>) -> Identity {
+pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
+    sweep(edge).await;
     loop {
         let loaded = load(edge).await;
         let token = find(edge).await;
@@ -114,6 +118,29 @@ async fn wait_for_token(edge: &Rc<Edge>, tried: Option<JoinToken>) {
     };
     let again = pause(AGAIN);
     or(changed, or(again, edge.hurry.wait())).await;
+}
+
+/// Removes what a power cut has left half written, by us or by a join: it holds a key or a token,
+/// and room on the flash.
+async fn sweep(edge: &Rc<Edge>) {
+    let (files, settings) = (edge.host.files.clone(), edge.settings.clone());
+    let sweep = move || {
+        let Place {
+            key,
+            certificate,
+            ca,
+        } = &settings.place;
+        let paths = [key, certificate, ca, &settings.bootstrap, &settings.config];
+        let folders: BTreeSet<&Path> = paths.into_iter().filter_map(|path| path.parent()).collect();
+        folders
+            .into_iter()
+            .filter_map(|folder| files.sweep(folder).err())
+            .collect()
+    };
+    let faults: Vec<FileError> = edge.off_thread(sweep).await.unwrap_or_default();
+    for fault in faults {
+        log::warn!("{fault}");
+    }
 }
 
 async fn load(edge: &Rc<Edge>) -> Result<Identity, Failure> {

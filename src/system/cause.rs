@@ -11,10 +11,13 @@ pub fn of(error: &io::Error) -> String {
         Some(errno) => errno.desc().to_owned(),
     };
     let mut chars = text.chars();
-    chars
-        .next()
-        .map(|first| first.to_lowercase().chain(chars).collect())
-        .unwrap_or_default()
+    match (chars.next(), chars.clone().next()) {
+        // Not `i/O error`.
+        (Some(first), Some(second)) if second.is_alphabetic() && !second.is_uppercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text,
+    }
 }
 
 #[cfg(test)]
@@ -24,6 +27,7 @@ mod tests {
     #[test]
     fn plain_words() {
         assert_eq!(of(&io::Error::from_raw_os_error(111)), "connection refused");
+        assert_eq!(of(&io::Error::from_raw_os_error(5)), "I/O error");
         assert_eq!(of(&io::Error::other("Odd thing")), "odd thing");
     }
 }

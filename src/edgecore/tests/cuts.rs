@@ -1,72 +1,165 @@
-//! Power cuts: after any prefix of what a commit does to the disk, the device has the old
-//! identity or the new one.
+//! Power cuts and faults of the disk: the device has the old identity or the new one, or still its
+//! token; and goes on without help.
+
+mod enroll;
+mod rotate;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use super::replay::ok;
 use super::server::Server;
-use super::{edge_on, identity, run};
-use crate::edgecore::edge::Failure;
+use super::{edge_below, identity, issue, run};
+use crate::edgecore::edge::{Edge, Failure};
 use crate::edgecore::enroll::enroll;
 use crate::edgecore::identity::{Identity, IdentityError, Place};
+use crate::edgecore::token::TokenSource;
+use crate::pki::certificate::Certificate;
+use crate::pki::csr::Csr;
 use crate::pki::issue::{Issuer, new_ca};
 use crate::pki::key::PrivateKey;
+use crate::protocol::enrollment::CERTIFICATE_PATH;
 use crate::protocol::token::JoinToken;
+use crate::system::blocking;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::files::{Files, Layer, Operation};
 use crate::system::names::NodeName;
 use crate::system::scratch::Scratch;
 
-/// Keeps the operations that change something; from one of them on, the power is off.
-struct Power {
-    done: Mutex<Vec<Operation>>,
-    lasts: usize,
-    /// Of the first write that no longer happens, this share does, in percent.
-    torn: Option<usize>,
+/// A disk that takes nothing more, or not this one file.
+struct Full {
     only: Option<PathBuf>,
 }
 
-impl Layer for Power {
+impl Layer for Full {
     fn before(&self, operation: Operation) -> io::Result<()> {
-        if !operation.is_change() {
-            return Ok(());
+        let refused = match (&self.only, &operation) {
+            (Some(only), Operation::Rename { to, .. }) => to == only,
+            (Some(_), _) => false,
+            (None, operation) => operation.is_change(),
+        };
+        match refused {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
         }
-        if let Some(only) = &self.only {
-            let refused = matches!(&operation, Operation::Rename { to, .. } if to == only);
-            return if refused {
-                Err(io::ErrorKind::StorageFull.into())
-            } else {
-                Ok(())
-            };
-        }
-        let mut done = self.done.lock().unwrap();
-        if done.len() < self.lasts {
-            done.push(operation);
-            return Ok(());
-        }
-        if let (Some(percent), Operation::Write { path, bytes }) = (self.torn, &operation)
-            && done.len() == self.lasts
-        {
-            let torn = &bytes[..bytes.len() * percent / 100];
-            let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
-            io::Write::write_all(&mut file, torn)?;
-            // Only once: the power is off now.
-            done.push(operation);
-        }
-        Err(io::Error::other("the power is off"))
     }
 }
 
-fn power(lasts: usize, torn: Option<usize>, only: Option<&Path>) -> (Files, Arc<Power>) {
-    let power = Arc::new(Power {
-        done: Mutex::default(),
-        lasts,
-        torn,
-        only: only.map(Path::to_owned),
-    });
-    (Files::with(power.clone()), power)
+fn full(only: Option<&Path>) -> Files {
+    let only = only.map(Path::to_owned);
+    Files::with(Arc::new(Full { only }))
+}
+
+/// A cloud that gives its CA to everybody and a certificate to whoever asks.
+struct Cloud {
+    ca: Certificate,
+    server: Server,
+    clock: Clock,
+}
+
+impl Cloud {
+    fn start() -> Cloud {
+        // Many devices in one process want more than one may.
+        blocking::set_limit(64);
+        let now = Timestamp::from_unix(1_800_000_000);
+        let clock = Clock::manual(now).0;
+        let (ca, key) = new_ca(now).unwrap();
+        let serving = PrivateKey::generate().unwrap();
+        let issuer = Issuer::new(
+            ca.clone(),
+            PrivateKey::from_der(&key.to_sec1_der()).unwrap(),
+        );
+        let address = [std::net::Ipv4Addr::LOCALHOST.into()];
+        let until = now.plus(std::time::Duration::from_secs(86_400));
+        let certificate = issuer.unwrap().server(&serving, &[], &address, now, until);
+        let signer = (ca.clone(), key);
+        let server = Server::start(&(certificate.unwrap(), serving), &clock, move |request| {
+            if request.path != CERTIFICATE_PATH {
+                return ok(signer.0.der());
+            }
+            let csr = Csr::parse(&request.body).unwrap();
+            ok(issue(&signer, csr.spki(), csr.subject(), now).der())
+        });
+        Cloud { ca, server, clock }
+    }
+
+    fn token(&self) -> JoinToken {
+        JoinToken::new(self.ca.hash(), "a.b.c").unwrap()
+    }
+
+    fn edge(&self, files: Files, root: &Path) -> Rc<Edge> {
+        edge_below(files, root, "edge-1", self.server.port, &self.clock)
+    }
+}
+
+/// edgecore.yaml with a token, or with none.
+fn config(token: Option<&JoinToken>) -> String {
+    let token = token.map(JoinToken::secret_string).unwrap_or_default();
+    format!("modules:\n  edgeHub: # of the barn\n    token: \"{token}\"\n")
+}
+
+/// What a start must have put in order: the identity is whole and its copies are its own; no token
+/// and nothing unfinished is left; nobody but the owner may read the key.
+fn in_order(edge: &Edge, identity: &Identity) {
+    let (files, place) = (Files::real(), &edge.settings.place);
+    let found = Identity::read(&files, place).unwrap();
+    assert!(is(&found, identity));
+    found.check(&edge.settings.node).unwrap();
+    let copies = [
+        (&place.certificate, &identity.certificate),
+        (&place.ca, &identity.ca),
+    ];
+    for (path, certificate) in copies {
+        assert_eq!(
+            std::fs::read(path).unwrap(),
+            certificate.to_pem().as_bytes()
+        );
+        assert_eq!(files.mode(path).unwrap(), 0o644);
+        assert_eq!(files.mode(path.parent().unwrap()).unwrap(), 0o700);
+    }
+    assert_eq!(files.mode(&place.key).unwrap(), 0o600);
+    assert_eq!(edge.tokens.find().unwrap(), None);
+    assert!(!edge.tokens.bootstrap.exists());
+    let text = std::fs::read_to_string(&edge.settings.config).unwrap();
+    assert_eq!(
+        text,
+        config(None),
+        "edgecore.yaml is as it was, without a token"
+    );
+    let root = edge.host.root.at("/");
+    let folders = [root.clone(), root.join("certs"), root.join("ca")];
+    for folder in folders {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(!name.starts_with('.'), "{name} is left");
+        }
+    }
+}
+
+/// Nothing is lost: there is a whole identity, one of these, or a token to get one by.
+fn nothing_is_lost(edge: &Edge, known: &[&Identity]) -> Option<Identity> {
+    match Identity::read(&Files::real(), &edge.settings.place) {
+        Ok(found) => {
+            found.check(&edge.settings.node).unwrap();
+            let is_known = known.is_empty() || known.iter().any(|known| is(&found, known));
+            assert!(is_known, "a mixture");
+            Some(found)
+        }
+        Err(error) => {
+            assert!(matches!(error, IdentityError::Absent), "{error}");
+            let tokens = TokenSource {
+                files: Files::real(),
+                ..edge.tokens.clone()
+            };
+            assert!(
+                tokens.find().unwrap().is_some(),
+                "neither identity nor token"
+            );
+            None
+        }
+    }
 }
 
 fn place(folder: &Scratch) -> Place {
@@ -99,97 +192,20 @@ fn is(found: &Identity, wanted: &Identity) -> bool {
 }
 
 #[test]
-fn after_any_cut_there_is_the_old_identity_or_the_new() {
-    let (node, old, new) = pair();
-    let (files, all) = power(usize::MAX, None, None);
-    let folder = Scratch::new();
-    old.commit(&Files::real(), &place(&folder)).unwrap();
-    new.commit(&files, &place(&folder)).unwrap();
-    let steps = all.done.lock().unwrap().clone();
-    assert!(steps.len() >= 12, "three files are replaced: {steps:?}");
-    let (mut seen_old, mut seen_new) = (0, 0);
-    for lasts in 0..=steps.len() {
-        for torn in [None, Some(0), Some(50), Some(99)] {
-            let folder = Scratch::new();
-            let place = place(&folder);
-            old.commit(&Files::real(), &place).unwrap();
-            let (files, _) = power(lasts, torn, None);
-            let outcome = new.commit(&files, &place);
-            // The device starts again, without knowing how far it came.
-            let found = Identity::load(&Files::real(), &place, &node).unwrap();
-            assert!(
-                is(&found, &old) || is(&found, &new),
-                "a mixture after {lasts}"
-            );
-            if outcome.is_ok() {
-                assert!(is(&found, &new), "promised and not kept after {lasts}");
-            }
-            seen_old += usize::from(is(&found, &old));
-            seen_new += usize::from(is(&found, &new));
-            // The start has made the copies those of the unit.
-            for (path, certificate) in [
-                (&place.certificate, &found.certificate),
-                (&place.ca, &found.ca),
-            ] {
-                assert_eq!(
-                    std::fs::read(path).unwrap(),
-                    certificate.to_pem().as_bytes()
-                );
-            }
-        }
-    }
-    assert!(seen_old > 0 && seen_new > 0);
-}
-
-#[test]
-fn after_any_cut_of_a_first_commit_there_is_nothing_or_all() {
-    let (node, _, new) = pair();
-    let (files, all) = power(usize::MAX, None, None);
-    new.commit(&files, &place(&Scratch::new())).unwrap();
-    let steps = all.done.lock().unwrap().len();
-    for lasts in 0..=steps {
-        let folder = Scratch::new();
-        let place = place(&folder);
-        let (files, _) = power(lasts, Some(50), None);
-        let outcome = new.commit(&files, &place);
-        match Identity::load(&Files::real(), &place, &node) {
-            Ok(found) => assert!(is(&found, &new)),
-            Err(error) => {
-                assert!(matches!(error, IdentityError::Absent), "{error}");
-                assert!(outcome.is_err(), "promised and not kept after {lasts}");
-            }
-        }
-        // Whatever was left behind, the next attempt succeeds.
-        new.commit(&Files::real(), &place).unwrap();
-        assert!(is(
-            &Identity::load(&Files::real(), &place, &node).unwrap(),
-            &new
-        ));
-    }
-}
-
-#[test]
 fn a_disk_that_takes_nothing_is_found_before_the_cloud_signs() {
-    let now = Timestamp::from_unix(1_800_000_000);
-    let clock = Clock::manual(now).0;
-    let ca = new_ca(now).unwrap();
-    let key = PrivateKey::generate().unwrap();
-    let issuer = Issuer::new(ca.0.clone(), ca.1).unwrap();
-    let address = [std::net::Ipv4Addr::LOCALHOST.into()];
-    let until = now.plus(std::time::Duration::from_secs(3600));
-    let serving = issuer.server(&key, &[], &address, now, until).unwrap();
-    let der = ca.0.der().to_owned();
-    let server = Server::start(&(serving, key), &clock, move |_| ok(&der));
-    let folder = Scratch::new();
-    let (files, _) = power(0, None, None);
-    let edge = edge_on(files, &folder, "edge-1", server.port, &clock);
-    let token = JoinToken::new(ca.0.hash(), "a.b.c").unwrap();
+    let (cloud, folder) = (Cloud::start(), Scratch::new());
+    let (edge, token) = (cloud.edge(full(None), folder.path()), cloud.token());
     let refused = run(&edge, enroll(&edge, &token)).unwrap_err();
     assert!(
         matches!(refused, Failure::Identity(IdentityError::File(_))),
         "{refused}"
     );
-    let asked: Vec<String> = server.requests().into_iter().map(|r| r.path).collect();
+    let asked: Vec<String> = cloud
+        .server
+        .requests()
+        .into_iter()
+        .map(|r| r.path)
+        .collect();
     assert_eq!(asked, ["/ca.crt"]);
 }
 
@@ -200,7 +216,7 @@ fn copies_that_cannot_be_written_cost_nothing() {
     let place = place(&folder);
     old.commit(&Files::real(), &place).unwrap();
     for copy in [&place.certificate, &place.ca] {
-        let (files, _) = power(0, None, Some(copy));
+        let files = full(Some(copy));
         new.commit(&files, &place).unwrap();
         assert!(is(&Identity::load(&files, &place, &node).unwrap(), &new));
         assert_ne!(
@@ -209,7 +225,7 @@ fn copies_that_cannot_be_written_cost_nothing() {
         );
         old.commit(&Files::real(), &place).unwrap();
     }
-    let (files, _) = power(0, None, Some(&place.key));
+    let files = full(Some(&place.key));
     new.commit(&files, &place).unwrap_err();
     assert!(is(
         &Identity::load(&Files::real(), &place, &node).unwrap(),

@@ -8,6 +8,7 @@ mod replay;
 mod server;
 mod tunnels;
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,7 +35,11 @@ fn edge(folder: &Scratch, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
 }
 
 fn edge_on(files: Files, folder: &Scratch, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
-    let root = Root::new(Some(folder.path().to_owned()));
+    edge_below(files, folder.path(), node, port, clock)
+}
+
+fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
+    let root = Root::new(Some(folder.to_owned()));
     let at = |path: &str| root.at(path);
     let place = Place {
         key: at("/certs/server.key"),

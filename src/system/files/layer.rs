@@ -31,9 +31,10 @@ pub enum Operation {
     List {
         path: PathBuf,
     },
-    /// One folder, of mode 0700 at first.
+    /// One folder, of this mode as far as the umask allows.
     MakeDir {
         path: PathBuf,
+        mode: u32,
     },
     /// For reading.
     Open {
@@ -190,9 +191,12 @@ impl Disk {
         fs::remove_file(path)
     }
 
-    pub fn make_dir(&self, path: &Path) -> io::Result<()> {
-        self.before(|| Operation::MakeDir { path: path.into() })?;
-        fs::DirBuilder::new().mode(0o700).create(path)
+    pub fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.before(|| Operation::MakeDir {
+            path: path.into(),
+            mode,
+        })?;
+        fs::DirBuilder::new().mode(mode).create(path)
     }
 
     pub fn remove_dir(&self, path: &Path) -> io::Result<()> {

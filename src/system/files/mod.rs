@@ -5,6 +5,8 @@
 //! point the old content or the new one is found, never a mixture.
 
 mod appender;
+#[cfg(test)]
+pub mod crash;
 mod error;
 mod layer;
 mod lock;
@@ -99,6 +101,17 @@ impl Files {
             }
         };
         created().map_err(FileError::at("create", path))
+    }
+
+    /// Writes `size` bytes beside `path` and removes them: whether the disk would take them.
+    ///
+    /// Nothing is made durable, so that flash is not worn by it.
+    pub fn trial(&self, path: &Path, size: usize) -> Result<(), FileError> {
+        let tried = || {
+            let mut temporary = Temporary::create(&self.disk, path)?;
+            temporary.write(&vec![0; size])
+        };
+        tried().map_err(FileError::at("write", path))
     }
 
     /// Makes a folder, and the ones above it (0755) where they are missing.

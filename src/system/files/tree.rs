@@ -11,11 +11,13 @@ use super::layer::Disk;
 
 /// True when the last one was made.
 pub(super) fn make_dir(disk: &Disk, path: &Path, mode: u32) -> io::Result<bool> {
-    match disk.make_dir(path) {
+    // With its mode from the start: a folder that exists keeps the one it has, so one that a power
+    // cut left with another would stay so.
+    match disk.make_dir(path, mode) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound && folder(path) != path => {
             make_dir(disk, folder(path), PARENT_MODE)?;
-            match disk.make_dir(path) {
+            match disk.make_dir(path, mode) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
                 made => made?,
             }
@@ -25,9 +27,10 @@ pub(super) fn make_dir(disk: &Disk, path: &Path, mode: u32) -> io::Result<bool> 
             return if path.is_dir() { Ok(false) } else { Err(error) };
         }
     }
-    if mode != FIRST_MODE {
+    if fs::metadata(path)?.mode() & 0o7777 != mode {
         let dir = disk.open(path)?;
         disk.set_mode(&dir, path, mode)?;
+        disk.sync(&dir, path)?;
     }
     disk.sync_dir(folder(path))?;
     Ok(true)
@@ -73,7 +76,5 @@ fn remove_below(
     disk.remove_dir(path).map_err(failed)
 }
 
-/// What `Disk::make_dir` gives at first.
-const FIRST_MODE: u32 = 0o700;
 const PARENT_MODE: u32 = 0o755;
 const MAX_DEPTH: usize = 64;
