@@ -32,6 +32,7 @@ MUSL_MODE  whose Rust compiler and library sources are used
   auto       (default) what was set up before; else rustup if it answers within a minute; else debian.
              A Rust before 1.96 has 32-bit time in its library: for 32-bit targets auto then takes debian.
 MUSL_HOME  where all that is kept: ~/.cache/musl-build unless set; about 2 GB
+SOURCE_DATE_EPOCH  the time of the sources, for the clock of devices that have none: git's last commit unless set
 CARGO_TARGET_DIR  where cargo works, in a folder `musl` of its own: target unless set
 END
 }
@@ -121,7 +122,7 @@ environment() { # TARGET...: shell commands
   local name rust lower cflags=
   cflags='-fno-unwind-tables -fno-asynchronous-unwind-tables'
   echo "export ZIG='$zig' ZIG_GLOBAL_CACHE_DIR='$MUSL_HOME/zig-cache' ZIG_LOCAL_CACHE_DIR='$MUSL_HOME/zig-cache'"
-  echo "export CARGO_TARGET_DIR='$target_dir' $LIBC_TIME64"
+  echo "export CARGO_TARGET_DIR='$target_dir' $LIBC_TIME64 SOURCE_DATE_EPOCH='$(built)'"
   if [ "$mode" = debian ]; then
     echo "export PATH='$debian/bin':\"\$PATH\" RUSTC='$debian/bin/rustc' RUSTDOC='$debian/bin/rustdoc'"
   fi
@@ -142,6 +143,9 @@ in_environment() { # "TARGET..." are the words before the command, which starts 
     "$@"
   )
 }
+
+# When the sources were changed last: the program knows that it can't be earlier.
+built() { echo "${SOURCE_DATE_EPOCH:-$(git -C "$top" log -1 --format=%ct 2>/dev/null || true)}"; }
 
 # No folder of this machine shows in the executable. (The flags stay the same as long as the folders do.)
 remapped() {

@@ -175,7 +175,7 @@ async fn read(cloud: &Cloud, receiver: &mut Receiver, outbox: &Outbox, node: &No
             Some(Ok(Event::Message(message))) => {
                 malformed = 0;
                 cloud.metrics.messages_up.add();
-                if let Some(answer) = dispatch(&message, cloud.clock.now()) {
+                if let Some(answer) = dispatch(&message, cloud.clock.stamp()) {
                     // When it does not fit the session ends, which the writer sees.
                     outbox.push(answer);
                     // The writer comes first: answers keep up with questions, and a pong that

@@ -128,7 +128,7 @@ fn handle(edge: &Edge, message: &Message, answers: &Sender<Message>) {
     match message.route.operation.as_str() {
         // The tunnel's own questions are answered by the tunnel, as upstream does.
         "ping" | "config" => {
-            let answer = message.answer(edge.host.clock.now(), "edgehub", "response", "ack");
+            let answer = message.answer(edge.host.clock.stamp(), "edgehub", "response", "ack");
             if answers.try_send(answer).is_err() {
                 log::debug!("the hub asks faster than answers can leave: one was dropped");
             }
@@ -164,7 +164,7 @@ async fn write(
             return TunnelError::TimedOut("any sign of life from the hub");
         } else if now >= keepalive_at {
             keepalive_at = now + heartbeat;
-            let message = Message::keepalive(edge.host.clock.now());
+            let message = Message::keepalive(edge.host.clock.stamp());
             within(edge.settings.write_deadline, sender.send(&message)).await
         } else if now >= last + quiet && !pinged {
             pinged_at = Some(now);

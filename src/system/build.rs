@@ -2,11 +2,17 @@
 
 use std::env::consts;
 
+use super::clock::Timestamp;
+
 /// The version of this package, such as `0.1.0`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The target triple, which build.rs hands over.
 pub const TARGET: &str = env!("KUBEEDGE_TARGET");
+
+/// Before this the program did not exist: SOURCE_DATE_EPOCH of the build, which is the time of the
+/// last change to the sources, so that the same sources still give the same file.
+pub const TIME: Timestamp = Timestamp::from_unix(seconds(env!("KUBEEDGE_BUILT")));
 
 /// `release`, or `dev` for builds with debug assertions.
 pub fn profile() -> &'static str {
@@ -28,6 +34,16 @@ pub fn go_platform() -> String {
     format!("{}/{arch}", consts::OS)
 }
 
+/// Digits as build.rs gives them.
+const fn seconds(digits: &str) -> i64 {
+    let (digits, mut at, mut number) = (digits.as_bytes(), 0, 0);
+    while at < digits.len() {
+        number = number * 10 + (digits[at] - b'0') as i64;
+        at += 1;
+    }
+    number
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +54,7 @@ mod tests {
         assert!(TARGET.starts_with(consts::ARCH), "{TARGET}");
         assert!(go_platform().starts_with("linux/"));
         assert_eq!(profile(), "dev");
+        assert_eq!(seconds("1767225600"), 1_767_225_600);
+        assert!(TIME >= Timestamp::from_unix(1_767_225_600), "{TIME}");
     }
 }
