@@ -1,6 +1,8 @@
 //! The certificate authority: the CA, the serving certificate, and what is signed for whom.
 
 mod ca;
+#[cfg(test)]
+mod cuts;
 mod error;
 mod issue;
 mod refusal;
