@@ -1,11 +1,11 @@
 #!/bin/bash
-# Runs every test, or the stages named: tests/all.sh [lint] [unit] [peers] [build] [qemu]
+# Runs every test, or the stages named: tests/all.sh [lint] [unit] [fuzz] [peers] [build] [qemu]
 # Ends with one line per stage and `N passed, N failed`; exit 1 when any failed. tests/setup.sh installs what it needs.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # A new stage is a function stage_NAME of steps, and its name here.
-STAGES=(lint unit peers build qemu)
+STAGES=(lint unit fuzz peers build qemu)
 STEP_SECONDS=1200
 # Crates that must never come in, whatever pulls them (deny.toml says why).
 BANNED='aws-lc-rs|aws-lc-sys|native-tls|openssl|openssl-sys|regex'
@@ -25,6 +25,10 @@ stage_lint() {
 
 stage_unit() {
   step cargo-test cargo test --locked
+}
+
+stage_fuzz() {
+  step fuzz fuzz/run.sh 20
 }
 
 stage_peers() {

@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # command -> Debian package that brings it
 declare -A PACKAGE=(
-  [busybox]=busybox [cc]=gcc [curl]=curl [file]=file [openssl]=openssl [python3]=python3
+  [busybox]=busybox [c++]=g++ [cc]=gcc [curl]=curl [file]=file [openssl]=openssl [python3]=python3
   [qemu-arm-static]=qemu-user-static [shellcheck]=shellcheck
 )
 peers=${XDG_CACHE_HOME:-$HOME/.cache}/kubeedge-peers

@@ -1,9 +1,4 @@
-//! The head of an upgrade request, as anybody may send it to the hub.
+//! The fuzz target `upgrade`; what it does stands in the bodies.
 #![no_main]
 
-use kubeedge::tunnel::upgrade::Head;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|data: &[u8]| {
-    let _ = Head::parse(data);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kubeedge_fuzz::bodies::named("upgrade")(data));

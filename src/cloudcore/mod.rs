@@ -7,7 +7,7 @@ mod daemon;
 mod descriptors;
 mod dispatch;
 mod door;
-mod http;
+pub mod http;
 mod hub;
 mod listener;
 mod metrics;
@@ -27,6 +27,7 @@ use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
+pub use cloud::Stop;
 pub use daemon::{DaemonError, Orders, Ports, run as serve};
 pub use settings::{Overrides, Settings, SettingsError};
 

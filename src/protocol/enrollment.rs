@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use ureq::Agent;
 use ureq::http::{Response, StatusCode};
+use ureq::unversioned::transport::{Connector, TcpConnector};
 
 use self::transport::{Fixed, PinnedTls};
 use crate::pki::PkiError;
@@ -106,10 +107,10 @@ impl EnrollError {
 }
 
 /// An answer, whatever it says.
-struct Reply {
-    status: StatusCode,
-    retry_after: Option<Duration>,
-    body: Vec<u8>,
+pub struct Reply {
+    pub status: StatusCode,
+    pub retry_after: Option<Duration>,
+    pub body: Vec<u8>,
 }
 
 /// The wait that a `Retry-After` header asks for, in seconds and within reason; dates are not read.
@@ -233,6 +234,19 @@ impl CertificateApi {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Reply, EnrollError> {
+        let connector = Connector::chain(TcpConnector::default(), PinnedTls(tls));
+        self.exchange(connector, path, headers, body)
+    }
+
+    /// One request and its answer over what `connector` makes: the network, or bytes in memory
+    /// where this is tested. Nothing of the answer is believed yet; its body has a bound.
+    pub fn exchange(
+        &self,
+        connector: impl Connector,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Reply, EnrollError> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -241,10 +255,6 @@ impl CertificateApi {
             .max_idle_connections(0)
             .timeout_global(Some(self.deadline))
             .build();
-        let connector = ureq::unversioned::transport::Connector::chain(
-            ureq::unversioned::transport::TcpConnector::default(),
-            PinnedTls(tls),
-        );
         let agent = Agent::with_parts(config, connector, Fixed(self.addresses.clone()));
         let mut request = agent.get(format!("https://{}{path}", self.endpoint));
         for (name, value) in headers {

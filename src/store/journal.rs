@@ -155,17 +155,19 @@ struct Entry {
     serial: Option<String>,
 }
 
-struct Found {
-    nodes: Nodes,
+/// What a journal's bytes say.
+pub struct Found {
+    pub nodes: Nodes,
     /// Good lines, old ones too.
-    lines: usize,
+    pub lines: usize,
     /// Bytes up to and with the last line end.
-    whole: usize,
+    pub whole: usize,
     /// The numbers of the lines that end as they should and yet are not good.
-    damaged: Vec<usize>,
+    pub damaged: Vec<usize>,
 }
 
-fn parse(bytes: &[u8]) -> Found {
+/// Reads a journal; nothing in it is worth an error, since what is good must be kept.
+pub fn parse(bytes: &[u8]) -> Found {
     let whole = bytes
         .iter()
         .rposition(|byte| *byte == b'\n')

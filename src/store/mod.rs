@@ -1,9 +1,9 @@
 //! Where the cloud's state lives: what every store can do, and how it fails.
 
 pub mod file;
+pub mod journal;
 
 mod commit;
-mod journal;
 mod keys;
 
 use std::fmt;

@@ -16,6 +16,11 @@ pub use websocket::{Connected, Receiver, Sender, Tunnel};
 /// What a tunnel runs on: TLS over TCP, either end.
 pub type Secured = futures_rustls::TlsStream<smol::net::TcpStream>;
 
+/// What a tunnel can run on: `Secured`, or bytes in memory where the parsers are tested.
+pub trait Stream: smol::io::AsyncRead + smol::io::AsyncWrite + Unpin {}
+
+impl<S: smol::io::AsyncRead + smol::io::AsyncWrite + Unpin> Stream for S {}
+
 /// Header of the 101 by which a hub says that a second connection of a node replaces the first
 /// without harm, so that the edge may open the new tunnel before it ends the old one.
 pub const SESSION_HEADER: &str = "kubeedge-session";

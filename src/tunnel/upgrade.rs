@@ -15,13 +15,13 @@ use super::metered::{Budget, Metered};
 use super::websocket::{Tunnel, limits};
 use super::{
     CONNECTION_USE_HEADER, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE, SESSION_HEADER,
-    Secured, TunnelError,
+    Secured, Stream, TunnelError,
 };
 
 /// An upgrade request that is well-formed as such and waits for a verdict.
-pub struct Upgrade {
+pub struct Upgrade<S = Secured> {
     pub head: Head,
-    stream: Secured,
+    stream: S,
     rest: Vec<u8>,
 }
 
@@ -36,8 +36,16 @@ pub struct Head {
 }
 
 impl Upgrade {
+    /// The certificate that the peer proved in the TLS handshake, as DER.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        let (_, connection) = self.stream.get_ref();
+        connection.peer_certificates()?.first().map(AsRef::as_ref)
+    }
+}
+
+impl<S: Stream> Upgrade<S> {
     /// Reads the request head. A request that is no WebSocket upgrade gets its answer here.
-    pub async fn read(mut stream: Secured) -> Result<Upgrade, TunnelError> {
+    pub async fn read(mut stream: S) -> Result<Upgrade<S>, TunnelError> {
         let mut head: Vec<u8> = Vec::with_capacity(1024);
         let mut seen = 0_usize;
         let end = loop {
@@ -68,18 +76,12 @@ impl Upgrade {
         }
     }
 
-    /// The certificate that the peer proved in the TLS handshake, as DER.
-    pub fn peer_certificate(&self) -> Option<&[u8]> {
-        let (_, connection) = self.stream.get_ref();
-        connection.peer_certificates()?.first().map(AsRef::as_ref)
-    }
-
     /// Answers with 101 and hands over the tunnel; messages above `max_message` bytes are refused.
     pub async fn accept(
         mut self,
         max_message: usize,
         budget: &Budget,
-    ) -> Result<Tunnel, TunnelError> {
+    ) -> Result<Tunnel<S>, TunnelError> {
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n{SESSION_HEADER}: {REPLACE_SAFE}\r\n\r\n",
@@ -177,7 +179,7 @@ impl Head {
 }
 
 async fn refuse(
-    stream: &mut Secured,
+    stream: &mut impl Stream,
     status: u16,
     text: &str,
     retry_after: Option<u16>,

@@ -17,7 +17,7 @@ use smol::stream::StreamExt;
 use super::metered::{Budget, Metered, Share};
 use super::{
     CONNECTION_USE_HEADER, Event, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE, SESSION_HEADER,
-    Secured, TunnelError,
+    Secured, Stream, TunnelError,
 };
 use crate::pki::tls;
 use crate::protocol::enrollment::retry_after;
@@ -33,22 +33,22 @@ pub struct TunnelRequest {
 }
 
 /// A tunnel that was just opened.
-pub struct Connected {
-    pub tunnel: Tunnel,
+pub struct Connected<S = Secured> {
+    pub tunnel: Tunnel<S>,
     /// The hub promises that a newer session replaces an older one without harm.
     pub replace_safe: bool,
 }
 
 /// An open tunnel; the halves may live in different tasks.
-pub struct Tunnel {
-    pub sender: Sender,
-    pub receiver: Receiver,
+pub struct Tunnel<S = Secured> {
+    pub sender: Sender<S>,
+    pub receiver: Receiver<S>,
 }
 
-pub struct Sender(WebSocketSender<Metered<Secured>>);
+pub struct Sender<S = Secured>(WebSocketSender<Metered<S>>);
 
-pub struct Receiver {
-    messages: WebSocketReceiver<Metered<Secured>>,
+pub struct Receiver<S = Secured> {
+    messages: WebSocketReceiver<Metered<S>>,
     share: Arc<Share>,
     limit: usize,
 }
@@ -67,7 +67,10 @@ pub async fn secure(
 }
 
 /// Sends the upgrade request and waits for the 101.
-pub async fn upgrade(stream: Secured, request: &TunnelRequest) -> Result<Connected, TunnelError> {
+pub async fn upgrade<S: Stream>(
+    stream: S,
+    request: &TunnelRequest,
+) -> Result<Connected<S>, TunnelError> {
     let url = format!(
         "wss://{}/{}/{}/events",
         request.endpoint, request.project, request.node
@@ -98,9 +101,9 @@ pub async fn upgrade(stream: Secured, request: &TunnelRequest) -> Result<Connect
     })
 }
 
-impl Tunnel {
+impl<S: Stream> Tunnel<S> {
     pub(super) fn new(
-        socket: WebSocketStream<Metered<Secured>>,
+        socket: WebSocketStream<Metered<S>>,
         share: Arc<Share>,
         limit: usize,
     ) -> Self {
@@ -117,7 +120,7 @@ impl Tunnel {
     }
 }
 
-impl Sender {
+impl<S: Stream> Sender<S> {
     pub async fn send(&mut self, message: &Message) -> Result<(), TunnelError> {
         let frame = tungstenite::Message::text(message.to_json());
         self.0
@@ -147,7 +150,7 @@ impl Sender {
     }
 }
 
-impl Receiver {
+impl<S: Stream> Receiver<S> {
     /// What tells, while `next` waits, whether anything comes at all.
     pub fn share(&self) -> Arc<Share> {
         self.share.clone()

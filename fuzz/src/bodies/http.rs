@@ -1,0 +1,137 @@
+//! The certificate API's HTTP: requests as cloudcore gets them, answers as edgecore gets them.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use kubeedge::cloudcore::Stop;
+use kubeedge::cloudcore::http::{Rest, body, serve, text};
+use kubeedge::protocol::enrollment::CertificateApi;
+use kubeedge::system::clock::Clock;
+use ureq::Error;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
+
+use super::assert_sentence;
+use super::memory::Peer;
+
+const MAX_BODY: usize = 64 * 1024;
+
+/// Requests, one behind another: each gets one whole answer, and a body within the bound or none.
+pub fn head(data: &[u8]) {
+    let (stop, _stopper) = Stop::new();
+    let mut peer = Peer::new(data);
+    smol::block_on(serve(&mut peer, &stop, |mut request| async move {
+        match body(request.body_mut()).await {
+            Ok(whole) => {
+                assert!(whole.len() <= MAX_BODY, "{} bytes", whole.len());
+                (text(StatusCode::OK, "read"), Rest::Read)
+            }
+            Err(_) => (text(StatusCode::BAD_REQUEST, "unread"), Rest::Unread),
+        }
+    }));
+    let said = String::from_utf8(peer.written).expect("we answer with text");
+    let answers = said.matches("HTTP/1.").count();
+    assert!(said.is_empty() || said.starts_with("HTTP/1."), "{said:?}");
+    assert!(
+        answers <= 1 + data.len() / 16,
+        "{answers} answers to {} bytes",
+        data.len()
+    );
+}
+
+/// Whatever a cloud, or who poses as one, answers to an edge: a status and a body within the bound, or a sentence.
+pub fn answer(data: &[u8]) {
+    let api = CertificateApi {
+        endpoint: "192.0.2.1:10002".parse().expect("an endpoint"),
+        addresses: vec!["192.0.2.1:10002".parse().expect("an address")],
+        deadline: Duration::from_secs(5),
+        clock: Clock::system(),
+    };
+    match api.exchange(
+        Said(data.to_vec()),
+        "/edge.crt",
+        &[("NodeName", "edge-1")],
+        b"request",
+    ) {
+        Ok(reply) => {
+            let size = reply.body.len();
+            assert!(size <= MAX_BODY && size <= data.len(), "{size} bytes");
+            let status = reply.status.as_str();
+            let said = data.windows(3).any(|part| part == status.as_bytes());
+            assert!(said, "{status} was never said");
+            let wait = reply.retry_after.unwrap_or_default();
+            assert!(
+                wait <= Duration::from_secs(3600),
+                "{wait:?} is no wait but an end"
+            );
+        }
+        Err(error) => {
+            assert_sentence(&error.to_string());
+            assert!(error.retryable(), "no answer is no refusal: {error}");
+        }
+    }
+}
+
+/// Connects to one who says these bytes and closes.
+#[derive(Debug)]
+struct Said(Vec<u8>);
+
+impl<In: Transport> Connector<In> for Said {
+    type Out = Connection;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<In>,
+    ) -> Result<Option<Connection>, Error> {
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Some(Connection {
+            buffers,
+            said: self.0.clone(),
+            read: 0,
+        }))
+    }
+}
+
+struct Connection {
+    buffers: LazyBuffers,
+    said: Vec<u8>,
+    read: usize,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+impl Transport for Connection {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, _: usize, _: NextTimeout) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+        let room = self.buffers.input_append_buf();
+        let rest = &self.said[self.read..];
+        let piece = if self.read.is_multiple_of(2) { 7 } else { 1500 };
+        let count = rest.len().min(room.len()).min(piece);
+        room[..count].copy_from_slice(&rest[..count]);
+        self.buffers.input_appended(count);
+        self.read += count;
+        Ok(count > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        true
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}

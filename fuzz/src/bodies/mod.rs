@@ -1,0 +1,51 @@
+//! What each fuzz target does with its input. tests/fuzz_inputs.rs includes this as well, and replays every seed and
+//! every input that once was found; so it needs nothing that the executable's own tests do not have.
+
+mod certificates;
+mod configuration;
+mod http;
+mod memory;
+mod tokens;
+mod tunnel;
+mod words;
+
+/// A body takes any bytes and panics when a promise of the parser is broken.
+pub type Body = fn(&[u8]);
+
+/// Every target. The name is the one of the file in fuzz_targets/ and of the folder below seeds/.
+pub const ALL: &[(&str, Body)] = &[
+    ("answer", http::answer),
+    ("certificate", certificates::certificate),
+    ("config", configuration::config),
+    ("control", words::control),
+    ("csr", certificates::csr),
+    ("frames", tunnel::frames),
+    ("head", http::head),
+    ("hub_frames", tunnel::hub_frames),
+    ("journal", words::journal),
+    ("jwt", tokens::jwt),
+    ("key", certificates::key),
+    ("message", words::message),
+    ("names", words::names),
+    ("pem", certificates::pem),
+    ("set", configuration::set),
+    ("token", tokens::token),
+    ("upgrade", tunnel::upgrade_head),
+    ("welcome", tunnel::welcome),
+];
+
+/// One target's body.
+pub fn named(target: &str) -> Body {
+    let found = ALL.iter().find(|(name, _)| *name == target);
+    found
+        .unwrap_or_else(|| panic!("there is no fuzz target {target:?}"))
+        .1
+}
+
+/// A sentence that a log or a terminal may get: one line, and not for ever.
+fn assert_sentence(sentence: &str) {
+    assert!(
+        !sentence.is_empty() && sentence.len() < 4096,
+        "{sentence:?}"
+    );
+}

@@ -1,0 +1,116 @@
+//! What is read from lines and files: messages, local sockets, the journal, names, times and durations.
+
+use kubeedge::config::duration;
+use kubeedge::protocol::control::{CloudStatus, EdgeStatus, HubSession, Reply, Request};
+use kubeedge::protocol::message::Message;
+use kubeedge::store::journal::{Nodes, line, parse};
+use kubeedge::system::clock::Timestamp;
+use kubeedge::system::names::{Endpoint, Host, NodeName};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::assert_sentence;
+
+/// A frame of the tunnel: what is read is written again to the same message.
+pub fn message(data: &[u8]) {
+    let message = match Message::from_json(data) {
+        Ok(message) => message,
+        Err(error) => return assert_sentence(&error.to_string()),
+    };
+    let line = message.to_json();
+    assert!(line.ends_with('\n') && line.matches('\n').count() >= 1);
+    let again = Message::from_json(line.as_bytes()).expect("own JSON");
+    assert_eq!(again.to_json(), line);
+    assert_eq!(again.route, message.route);
+    let content = |message: &Message| message.content.as_ref().map(|c| c.get().to_owned());
+    assert_eq!(
+        content(&again),
+        content(&message),
+        "content is not ours to change"
+    );
+    let answer = message.answer(Timestamp::from_unix(1), "cloudhub", "error", "no");
+    assert_eq!(answer.header.parent_id, message.header.id);
+    assert_eq!(answer.text().as_deref(), Some("no"));
+    Message::from_json(answer.to_json().as_bytes()).expect("an answer can be read");
+}
+
+/// Lines of the local sockets.
+pub fn control(data: &[u8]) {
+    fn round<T: DeserializeOwned + Serialize>(data: &[u8]) {
+        let Ok(value) = serde_json::from_slice::<T>(data) else {
+            return;
+        };
+        let written = serde_json::to_vec(&value).expect("it was read from JSON");
+        assert!(!written.contains(&b'\n'), "one line");
+        let again: T = serde_json::from_slice(&written).expect("own JSON");
+        assert_eq!(serde_json::to_vec(&again).expect("as before"), written);
+    }
+    round::<Request>(data);
+    round::<Reply>(data);
+    round::<EdgeStatus>(data);
+    round::<CloudStatus>(data);
+    round::<HubSession>(data);
+}
+
+/// The journal of nodes: what is left of a damaged file is a good file, and nothing in it was invented.
+pub fn journal(data: &[u8]) {
+    let found = parse(data);
+    assert!(found.whole <= data.len() && found.whole == 0 || data[found.whole - 1] == b'\n');
+    assert!(found.nodes.len() <= found.lines);
+    let rewritten = |nodes: &Nodes| -> Vec<u8> {
+        nodes
+            .iter()
+            .flat_map(|(name, record)| line(name, Some(record)))
+            .collect()
+    };
+    let good = rewritten(&found.nodes);
+    let again = parse(&good);
+    assert!(again.damaged.is_empty() && again.whole == good.len());
+    assert_eq!(again.nodes, found.nodes);
+    // A tail torn anywhere takes the torn line and no other.
+    let torn = parse(&good[..good.len().saturating_sub(1 + data.len() % 40)]);
+    assert!(torn.damaged.is_empty() && torn.nodes.len() + 1 >= found.nodes.len());
+    for (name, record) in &torn.nodes {
+        assert_eq!(found.nodes.get(name), Some(record));
+    }
+    // Without a checksum no line counts, whatever stands in it.
+    let unchecked = [b"00000000 ", data].concat();
+    assert!(parse(&unchecked).lines <= data.iter().filter(|byte| **byte == b'\n').count());
+}
+
+/// Names, endpoints, times and durations are written as they are read.
+pub fn names(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match text.parse::<NodeName>() {
+        Ok(name) => {
+            assert_eq!(name.as_str(), text);
+            assert!(text.len() <= 253 && text.bytes().all(|byte| byte.is_ascii_graphic()));
+            assert!(
+                !text.contains('/') && !text.contains(".."),
+                "it becomes part of a path"
+            );
+        }
+        Err(error) => assert_sentence(&error.to_string()),
+    }
+    match text.parse::<Endpoint>() {
+        Ok(endpoint) => {
+            assert_eq!(endpoint.to_string().parse(), Ok(endpoint.clone()));
+            let with_default = Endpoint::parse_with_default_port(text, 1);
+            assert_eq!(with_default, Ok(endpoint), "a given port counts");
+        }
+        Err(error) => assert_sentence(&error.to_string()),
+    }
+    if let Ok(host) = text.parse::<Host>() {
+        assert_eq!(host.to_string().parse(), Ok(host));
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        let micros = time.rfc3339_micros().parse();
+        assert_eq!(micros, Ok(time), "{text:?} is {}", time.rfc3339_micros());
+    }
+    if let Ok(length) = duration::parse(text) {
+        let again = duration::parse(&duration::show(length));
+        assert_eq!(again, Ok(length), "{text:?} is {}", duration::show(length));
+    }
+}
