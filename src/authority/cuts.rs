@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Authority, AuthorityError, By, IssueRequest, Options, PairFiles, Refusal, import_ca};
-use crate::authority::testing::{recorded, recorded_at};
+use crate::authority::testing::{PLAIN, recorded, recorded_at};
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::csr;
 use crate::pki::issue::new_ca;
@@ -69,7 +69,7 @@ fn join(authority: &Authority, node: &str) -> Result<Certificate, String> {
         csr: &csr,
         node: &node,
         usages: None,
-        by: By::Token,
+        by: By::Token(&PLAIN),
     };
     let issued = smol::block_on(authority.issue(&request));
     issued
@@ -95,8 +95,12 @@ fn in_order(folder: &Path) {
             let name = path.file_name().unwrap().to_str().unwrap();
             assert!(!name.starts_with('.'), "{name} is left");
             let mode = Files::real().mode(&path).unwrap();
-            let is_public = name.ends_with(".crt");
-            assert_eq!(mode, if is_public { 0o644 } else { 0o600 }, "{name}");
+            let expected = match name {
+                "tokens" => 0o700,
+                name if name.ends_with(".crt") => 0o644,
+                _ => 0o600,
+            };
+            assert_eq!(mode, expected, "{name}");
         }
     }
 }

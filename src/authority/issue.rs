@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use log::warn;
 
+use super::tokens::{Claims, check_uses, wanted};
 use super::{Authority, BACKDATE, LegacyCertificates, Refusal};
 use crate::pki::PkiError;
 use crate::pki::certificate::{Certificate, Subject};
@@ -29,8 +30,8 @@ pub struct IssueRequest<'a> {
 /// What the request's sender has shown.
 #[derive(Clone, Copy, Debug)]
 pub enum By<'a> {
-    /// A token that `tokens::check` has found good.
-    Token,
+    /// A token that `tokens::check` has found good, so far without a look at its record.
+    Token(&'a Claims),
     /// A client certificate, so far only with the handshake's signature checked.
     Certificate(&'a Certificate),
 }
@@ -39,7 +40,7 @@ impl By<'_> {
     /// The answer to a request that does not name a node.
     pub fn without_node_name(&self) -> Refusal {
         match self {
-            By::Token => Refusal::NodeName,
+            By::Token(_) => Refusal::NodeName,
             By::Certificate(_) => Refusal::CertificateName,
         }
     }
@@ -72,19 +73,26 @@ impl Authority {
     /// The subject is always ours; of the request only the public key is used.
     pub async fn issue(&self, request: &IssueRequest<'_>) -> Result<Issued, Refusal> {
         let now = self.clock.now();
-        let late = match request.by {
-            By::Certificate(certificate) => {
-                self.authorize_renewal(certificate, request.node, now)
-                    .await?
+        let (token, late) = match request.by {
+            By::Token(claims) => {
+                let record = self.token_record(claims, Some(request.node)).await?;
+                (record, None)
             }
-            By::Token => None,
+            By::Certificate(certificate) => {
+                let late = self.authorize_renewal(certificate, request.node, now);
+                (None, late.await?)
+            }
         };
         check_usages(request.usages)?;
         let csr = Csr::parse(request.csr).map_err(Refusal::Csr)?;
         check_subject(csr.subject(), request.node)?;
         let key_hash = Sha256Hash::of(csr.spki());
+        let wanted = wanted(request.node, key_hash, now);
+        if let Some(token) = &token {
+            check_uses(token, &wanted)?;
+        }
         let claim = match request.by {
-            By::Token if self.protect_names => Claim::Free(now),
+            By::Token(_) if self.protect_names => Claim::Free(now),
             By::Certificate(certificate) if late.is_some() => Claim::Of(certificate.spki_hash()),
             _ => Claim::Any,
         };
@@ -109,16 +117,28 @@ impl Authority {
             not_after,
             serial: certificate.serial(),
         };
-        match self.store.record_node(request.node, record, claim).await {
-            Ok(Recorded::Stored(replaced)) => Ok(Issued {
-                certificate,
-                key_hash,
-                replaced,
-                late,
-            }),
-            Ok(Recorded::Taken) => Err(taken()),
-            Err(error) => Err(Refusal::Store(error)),
+        // The token's use is taken first, and given back when nothing comes of it: so there is
+        // never one too many.
+        let grant = match &token {
+            Some(token) => Some(self.take_use(token, wanted).await?),
+            None => None,
+        };
+        let refusal = match self.store.record_node(request.node, record, claim).await {
+            Ok(Recorded::Stored(replaced)) => {
+                return Ok(Issued {
+                    certificate,
+                    key_hash,
+                    replaced,
+                    late,
+                });
+            }
+            Ok(Recorded::Taken) => taken(),
+            Err(error) => Refusal::Store(error),
+        };
+        if let Some(grant) = grant {
+            self.give_back(grant).await;
         }
+        Err(refusal)
     }
 
     /// Whether `certificate` proves that its holder is `node`: by our CA, valid now, made for

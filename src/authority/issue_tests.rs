@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::authority::testing::{Cloud, recorded, recorded_at};
+use crate::authority::testing::{Cloud, PLAIN, recorded, recorded_at};
 use crate::pki::csr;
 use crate::pki::issue::Issuer;
 use crate::pki::issue::new_ca;
@@ -37,7 +37,7 @@ impl Cloud {
     }
 
     fn join(&self, node: &str) -> Certificate {
-        self.ask(node, &node_csr(node).1, By::Token)
+        self.ask(node, &node_csr(node).1, By::Token(&PLAIN))
             .unwrap()
             .certificate
     }
@@ -106,7 +106,7 @@ fn recorded_requests_with_a_token_get_our_answers() {
         ("42-extkeyusages-garbage", 400),
     ];
     for (case, status) in table {
-        let (answered, certificate) = answer(&cloud, case, By::Token);
+        let (answered, certificate) = answer(&cloud, case, By::Token(&PLAIN));
         assert_eq!(answered, status, "{case}");
         let Some(certificate) = certificate else {
             continue;
@@ -179,7 +179,9 @@ fn no_certificate_outlives_the_ca() {
     cloud.hand.set(end.minus(Duration::from_secs(60)));
     assert_eq!(cloud.join("a").not_after(), end);
     cloud.hand.set(end);
-    let refusal = cloud.ask("a", &node_csr("a").1, By::Token).unwrap_err();
+    let refusal = cloud
+        .ask("a", &node_csr("a").1, By::Token(&PLAIN))
+        .unwrap_err();
     assert_eq!((refusal.status(), refusal.reason()), (500, "signing"));
 }
 
@@ -188,7 +190,10 @@ fn an_old_edge_gets_a_subject_of_its_own_and_renews_with_it() {
     let cloud = Cloud::new(|_| ());
     let key = PrivateKey::generate().unwrap();
     let csr = csr::create(&key, &legacy_subject()).unwrap();
-    let first = cloud.ask("old-1", &csr, By::Token).unwrap().certificate;
+    let first = cloud
+        .ask("old-1", &csr, By::Token(&PLAIN))
+        .unwrap()
+        .certificate;
     assert_eq!(first.subject(), Subject::node(&name("old-1")));
     let renewed = cloud.ask("old-1", &csr, By::Certificate(&first)).unwrap();
     assert_eq!(renewed.certificate.subject(), Subject::node(&name("old-1")));
@@ -231,22 +236,24 @@ fn legacy_certificates_count_as_far_as_the_operator_says() {
 fn a_token_replaces_the_key_unless_names_are_protected() {
     let cloud = Cloud::new(|_| ());
     let first = cloud.join("a");
-    let issued = cloud.ask("a", &node_csr("a").1, By::Token).unwrap();
+    let issued = cloud.ask("a", &node_csr("a").1, By::Token(&PLAIN)).unwrap();
     assert!(issued.replaces_key());
     assert_eq!(issued.replaced.unwrap().key_hash, first.spki_hash());
 
     let cloud = Cloud::new(|options| options.protect_names = true);
     let (_, csr) = node_csr("a");
-    let first = cloud.ask("a", &csr, By::Token).unwrap().certificate;
-    let again = cloud.ask("a", &csr, By::Token).unwrap();
+    let first = cloud.ask("a", &csr, By::Token(&PLAIN)).unwrap().certificate;
+    let again = cloud.ask("a", &csr, By::Token(&PLAIN)).unwrap();
     assert!(!again.replaces_key(), "the same key may enroll again");
-    let refusal = cloud.ask("a", &node_csr("a").1, By::Token).unwrap_err();
+    let refusal = cloud
+        .ask("a", &node_csr("a").1, By::Token(&PLAIN))
+        .unwrap_err();
     assert_eq!((refusal.status(), refusal.reason()), (409, "name-taken"));
     let renewed = cloud
         .ask("a", &node_csr("a").1, By::Certificate(&first))
         .unwrap();
     cloud.hand.set(renewed.certificate.not_after());
-    cloud.ask("a", &node_csr("a").1, By::Token).unwrap();
+    cloud.ask("a", &node_csr("a").1, By::Token(&PLAIN)).unwrap();
 }
 
 #[test]

@@ -42,8 +42,8 @@ impl Refusal {
             Refusal::Certificate(_)
             | Refusal::CertificateName
             | Refusal::LateKey
-            | Refusal::Legacy
-            | Refusal::Token(_) => 401,
+            | Refusal::Legacy => 401,
+            Refusal::Token(refusal) => refusal.status(),
             Refusal::NodeName => 403,
             Refusal::NameTaken => 409,
             Refusal::Signing(_) => 500,

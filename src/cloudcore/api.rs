@@ -16,7 +16,8 @@ use super::outbox::Ending;
 use super::pages::Page;
 use super::places::Place;
 use super::strikes::{Limit, RETRY_AFTER};
-use crate::authority::{By, IssueRequest, Issued, Refusal, tokens};
+use crate::authority::tokens::{self, Claims, TokenRefusal};
+use crate::authority::{By, IssueRequest, Issued, Refusal};
 use crate::pki::certificate::Certificate;
 use crate::protocol::enrollment::{NODE_NAME_HEADER, USAGES_HEADER};
 use crate::system::names::NodeName;
@@ -144,12 +145,17 @@ async fn certificate(
     caller: &Caller,
     request: &mut Request<Incoming>,
 ) -> Result<Answer, Answer> {
-    let by = identify(cloud, caller, request.headers());
-    let by = by.map_err(|refusal| refused(cloud, caller, None, &refusal))?;
+    let shown = identify(cloud, caller, request.headers());
+    let shown = shown.map_err(|refusal| refused(cloud, caller, None, &refusal))?;
+    let by = shown.by();
     let node = node_name(request.headers());
     let node = node.ok_or_else(|| refused(cloud, caller, None, &by.without_node_name()))?;
+    if let By::Token(claims) = by {
+        let record = cloud.authority.token_record(claims, Some(&node)).await;
+        record.map_err(|refusal| refused(cloud, caller, Some(&node), &refusal))?;
+    }
     // Who has a good token may be slow: only those without one are cut for others.
-    let trusted = matches!(by, By::Token).then(|| caller.place.busy());
+    let trusted = matches!(by, By::Token(_)).then(|| caller.place.busy());
     let body = http::body(request.body_mut()).await.map_err(|none| {
         cloud.metrics.refused_certificate("body");
         caller.no_body(cloud, none)
@@ -183,23 +189,41 @@ async fn certificate(
     }
 }
 
+/// What a request for a certificate came with.
+enum Shown<'a> {
+    Token(Claims),
+    Certificate(&'a Certificate),
+}
+
+impl Shown<'_> {
+    fn by(&self) -> By<'_> {
+        match self {
+            Shown::Token(claims) => By::Token(claims),
+            Shown::Certificate(certificate) => By::Certificate(certificate),
+        }
+    }
+}
+
 /// A certificate that was shown decides, whatever token comes with it.
-fn identify<'a>(cloud: &Cloud, caller: &'a Caller, headers: &HeaderMap) -> Result<By<'a>, Refusal> {
+fn identify<'a>(
+    cloud: &Cloud,
+    caller: &'a Caller,
+    headers: &HeaderMap,
+) -> Result<Shown<'a>, Refusal> {
     if caller.shown.is_none() {
-        check_token(cloud, headers)?;
-        return Ok(By::Token);
+        return Ok(Shown::Token(check_token(cloud, headers)?));
     }
     // One that can't be read names no node.
     caller
         .certificate()
-        .map(By::Certificate)
+        .map(Shown::Certificate)
         .ok_or(Refusal::CertificateName)
 }
 
-fn check_token(cloud: &Cloud, headers: &HeaderMap) -> Result<(), tokens::TokenRefusal> {
+fn check_token(cloud: &Cloud, headers: &HeaderMap) -> Result<Claims, TokenRefusal> {
     let header = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
     let jwt = tokens::bearer(header)?;
-    tokens::check(&cloud.authority, jwt, cloud.clock.now()).map(drop)
+    tokens::check(&cloud.authority, jwt, cloud.clock.now())
 }
 
 /// The name in the header, when there is one and only one.
@@ -211,12 +235,13 @@ fn node_name(headers: &HeaderMap) -> Option<NodeName> {
 
 /// What the log and the counters keep, and what follows for the old session.
 fn record(cloud: &Cloud, caller: &Caller, node: &NodeName, issued: &Issued, by: By<'_>) {
-    let by_token = matches!(by, By::Token);
+    let by_token = matches!(by, By::Token(_));
     cloud.metrics.issued(by_token);
-    let how = match issued.late {
-        _ if by_token => "by token".to_owned(),
-        None => "by renewal".to_owned(),
-        Some(late) => {
+    let how = match (by, issued.late) {
+        (By::Token(Claims { id: Some(id), .. }), _) => format!("by token {id}"),
+        (By::Token(_), _) => "by token".to_owned(),
+        (By::Certificate(_), None) => "by renewal".to_owned(),
+        (By::Certificate(_), Some(late)) => {
             cloud.metrics.renewed_late.add();
             let hours = late.as_secs_f64() / 3600.0;
             format!("by renewal {hours:.1} hours after the last one ended")
@@ -306,7 +331,14 @@ async fn report(
         );
         caller.refuse(cloud, "report", denied)
     };
-    let by_token = check_token(cloud, request.headers()).is_ok();
+    let by_token = match check_token(cloud, request.headers()) {
+        Ok(claims) => {
+            let node = node.and_then(|node| node.parse().ok());
+            let record = cloud.authority.token_record(&claims, node.as_ref()).await;
+            record.is_ok()
+        }
+        Err(_) => false,
+    };
     if !by_token {
         let may_be = match node {
             Some(node) => is_of(cloud, caller, node),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{info, warn};
+use log::warn;
 use serde::Serialize;
 use smol::Timer;
 use smol::future::or;
@@ -14,7 +14,7 @@ use smol::net::unix::{UnixListener, UnixStream};
 
 use super::cloud::Cloud;
 use super::registry::Row;
-use crate::authority::tokens;
+use super::tokens;
 use crate::protocol::control::{
     CertificateFacts, CloudStatus, HubSession, MAX_LINE, Reply, Request, VERSION,
 };
@@ -97,7 +97,16 @@ async fn answer(cloud: &Cloud, mut stream: UnixStream) -> io::Result<()> {
     };
     match request.op.as_str() {
         "add-san" => send(&mut stream, &add_names(cloud, &request.names).await).await,
-        "gettoken" => send(&mut stream, &token(cloud, request.ttl)).await,
+        "gettoken" | "token-create" => {
+            send(&mut stream, &tokens::create(cloud, &request).await).await
+        }
+        "token-delete" => send(&mut stream, &tokens::delete(cloud, &request).await).await,
+        "token-list" => {
+            for line in tokens::list(cloud).await {
+                send(&mut stream, &line).await?;
+            }
+            Ok(())
+        }
         "sessions" => {
             for session in sessions(cloud, &request.names) {
                 send(&mut stream, &session).await?;
@@ -112,24 +121,6 @@ async fn answer(cloud: &Cloud, mut stream: UnixStream) -> io::Result<()> {
             )
             .await
         }
-    }
-}
-
-fn token(cloud: &Cloud, ttl: Option<u64>) -> Reply {
-    let ttl = ttl.map_or(TOKEN_LIFE, Duration::from_secs);
-    if ttl.is_zero() || ttl > MAX_TOKEN_LIFE {
-        return Reply::refused("a token lives for one second at least and ten years at most");
-    }
-    let until = cloud.clock.now().plus(ttl);
-    if until >= cloud.authority.ca().not_after() {
-        return Reply::refused("the CA ends before this token would: choose a shorter life");
-    }
-    info!("a join token is made, valid until {until}");
-    cloud.metrics.token_made(until);
-    let token = Some(tokens::mint(&cloud.authority, ttl));
-    Reply {
-        token,
-        ..Reply::done(format!("valid until {until}"))
     }
 }
 
@@ -224,10 +215,6 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> 
     })
     .await
 }
-
-/// Upstream's tokens live for 24 hours at most.
-const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-const MAX_TOKEN_LIFE: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
 const MAX_CLIENTS: usize = 16;
 const MAX_NAMES: usize = 50;

@@ -100,7 +100,7 @@ impl DaemonError {
 async fn serve(
     executor: &Arc<Executor<'static>>,
     host: &Host,
-    settings: Settings,
+    mut settings: Settings,
     open_files: u64,
     orders: Orders,
     started: impl FnOnce(&Ports),
@@ -139,6 +139,8 @@ async fn serve(
         metrics: monitor.as_ref().map(|monitor| monitor.address().port()),
     };
     let ports_file = settings.ports_file.clone();
+    settings.https = https.address();
+    settings.hub = hub.as_ref().map(Listener::address);
 
     let (stop, stopper) = Stop::new();
     let cloud = Cloud::new(executor, &host.clock, authority, settings, open_files, stop);

@@ -21,6 +21,7 @@ mod registry;
 mod session;
 mod settings;
 mod strikes;
+mod tokens;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -106,9 +107,7 @@ fn run_daemon(arguments: &[String], host: &Host) -> u8 {
 
 /// A configuration file to begin with, for this host.
 fn sample(minimal: bool) -> String {
-    let local = network::local_addresses();
-    let dialled = local.iter().find(|address| !address.is_loopback());
-    let ip = dialled.map_or("127.0.0.1".to_owned(), IpAddr::to_string);
+    let ip = network::outward_address().to_string();
     if minimal {
         CloudConfig::min_yaml(&ip)
     } else {

@@ -28,6 +28,8 @@ pub struct Settings {
     pub partial_budget: usize,
     pub authority: authority::Options,
     pub store: file::Options,
+    /// The address or name to tell people that devices dial, if the file says one.
+    pub dialled: Option<String>,
     /// Where to write the ports that are really used.
     pub ports_file: Option<PathBuf>,
 }
@@ -75,7 +77,10 @@ impl Settings {
     }
 
     pub fn new(config: CloudConfig, overrides: &Overrides) -> Settings {
-        let hub = config.hub;
+        let mut hub = config.hub;
+        if let Some(address) = overrides.listen {
+            hub.websocket.address = address;
+        }
         let at = |mut address: SocketAddr, port: Option<u16>| {
             address.set_ip(overrides.listen.unwrap_or(address.ip()));
             address.set_port(port.unwrap_or(address.port()));
@@ -84,6 +89,7 @@ impl Settings {
         let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let tunnels = hub.websocket.enable || overrides.hub_port.is_some();
         Settings {
+            dialled: hub.dialled(),
             https: at(hub.https.socket(), overrides.https_port),
             hub: tunnels.then(|| at(hub.websocket.socket(), overrides.hub_port)),
             // Metrics are for this machine unless the file says otherwise.

@@ -114,6 +114,16 @@ impl CloudConfig {
 }
 
 impl CloudHub {
+    /// The address or name to tell people that devices dial; none when it is not set.
+    pub fn dialled(&self) -> Option<String> {
+        let said = |address: &IpAddr| (!address.is_unspecified()).then(|| address.to_string());
+        let advertised = self.advertise_address.iter().find_map(said);
+        let named = || self.dns_names.iter().find(|name| !name.is_empty()).cloned();
+        advertised
+            .or_else(named)
+            .or_else(|| said(&self.websocket.address))
+    }
+
     fn read(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
         reader.flag("modules.cloudHub.enable", &mut self.enable)?;
         let limits = 1..=MAX_INT as u32;

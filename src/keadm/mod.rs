@@ -22,6 +22,8 @@ mod reset;
 mod running;
 mod span;
 mod status;
+#[cfg(feature = "cloud")]
+mod token;
 mod version;
 
 use crate::system::args::{Info, Spec, nearest};
@@ -54,6 +56,12 @@ pub enum Group {
 pub static COMMANDS: &[&Command] = &[
     #[cfg(feature = "cloud")]
     &gettoken::COMMAND,
+    #[cfg(feature = "cloud")]
+    &token::CREATE,
+    #[cfg(feature = "cloud")]
+    &token::LIST,
+    #[cfg(feature = "cloud")]
+    &token::DELETE,
     #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,

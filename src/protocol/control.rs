@@ -22,7 +22,8 @@ pub const VERSION: u32 = 1;
 pub const EDGE_STATUS_SOCKET: &str = "/run/kubeedge/edgecore-status.sock";
 /// Orders to the edge, for root and the daemon's own user: `reload`, `renew`.
 pub const EDGE_SOCKET: &str = "/run/kubeedge/edgecore.sock";
-/// Orders to cloudcore, likewise: `gettoken`, `status`, `sessions`, `add-san`.
+/// Orders to cloudcore, likewise: `gettoken`, `token-create`, `token-list`, `token-delete`,
+/// `status`, `sessions`, `add-san`.
 pub const CLOUD_SOCKET: &str = "/run/kubeedge/cloudcore.sock";
 
 /// A line longer than this is refused by both sides.
@@ -33,13 +34,25 @@ pub const MAX_LINE: u64 = 64 * 1024;
 pub struct Request {
     pub v: u32,
     pub op: String,
-    /// `gettoken`: seconds that the token shall be valid.
+    /// `gettoken`, `token-create`: seconds that the token shall be valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
     /// `add-san`: names and addresses for the serving certificate. `sessions`: the nodes that are
     /// asked about, all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+    /// `token-create`: the pattern of the nodes that may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// `token-create`: for how many certificates it is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// `token-create`: what it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `token-delete`: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 impl Request {
@@ -49,6 +62,10 @@ impl Request {
             op: op.to_owned(),
             ttl: None,
             names: Vec::new(),
+            node: None,
+            uses: None,
+            description: None,
+            id: None,
         }
     }
 }
@@ -59,9 +76,15 @@ pub struct Reply {
     pub v: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// `gettoken`: the token, a secret.
+    /// `gettoken`, `token-create`: the token, a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// `token-create`: under which id the token is listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `token-create`: where a device would dial this cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dial: Option<Dial>,
     /// One sentence for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -81,6 +104,40 @@ impl Reply {
             v: VERSION,
             error: Some(error.into()),
             ..Reply::default()
+        }
+    }
+}
+
+/// Where a device would dial a cloud.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Dial {
+    /// An address or a name.
+    pub host: String,
+    pub hub_port: u16,
+    pub certificate_port: u16,
+}
+
+/// One line of cloudcore's answer to `token-list`: a line for each token, then one without, which
+/// has the `message` that the list is whole, or an `error`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TokenLine<T> {
+    pub v: u32,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub token: Option<T>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl<T> TokenLine<T> {
+    /// A line that says nothing yet.
+    pub fn empty() -> Self {
+        TokenLine {
+            v: VERSION,
+            token: None,
+            message: None,
+            error: None,
         }
     }
 }

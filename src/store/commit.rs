@@ -22,7 +22,7 @@ pub struct Registry {
 
 impl Registry {
     /// `lock` is held for as long as anything may still be written.
-    pub fn new(journal: Journal, nodes: Nodes, lock: Lock) -> Registry {
+    pub fn new(journal: Journal, nodes: Nodes, lock: Arc<Lock>) -> Registry {
         let (nodes, journal, queue) = (Mutex::new(nodes), Mutex::new(journal), Mutex::default());
         Registry {
             shared: Arc::new(Shared {
@@ -102,7 +102,7 @@ struct Shared {
     nodes: Mutex<Nodes>,
     journal: Mutex<Journal>,
     queue: Mutex<Queue>,
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 #[derive(Default)]

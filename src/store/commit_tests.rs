@@ -67,7 +67,7 @@ fn open(files: &Files, folder: &Scratch) -> Registry {
     Registry::new(
         journal,
         nodes,
-        files.lock(&folder.path().join("lock")).unwrap(),
+        files.lock(&folder.path().join("lock")).unwrap().into(),
     )
 }
 

@@ -1,6 +1,7 @@
 //! The embedded store: files below `/etc/kubeedge` and `/var/lib/kubeedge`, one writer at a time.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
@@ -8,8 +9,11 @@ use log::warn;
 use super::commit::Registry;
 use super::journal::Journal;
 use super::keys::{KeyFolder, make_private};
+use super::tokens::TokenFolder;
 use super::{Answer, Claim, Corruption, KeyPair, NodeRecord, Recorded, Store, StoreError};
+use super::{Taken, TokenId, TokenRecord, TokenUse};
 use crate::system::blocking::{self, Kind};
+use crate::system::clock::Timestamp;
 use crate::system::facts;
 use crate::system::files::{FileError, Files};
 use crate::system::names::NodeName;
@@ -20,6 +24,7 @@ use crate::system::root::Root;
 pub struct FileStore {
     keys: KeyFolder,
     nodes: Registry,
+    tokens: TokenFolder,
     allow_volatile: bool,
 }
 
@@ -39,6 +44,7 @@ impl FileStore {
             FileError::Locked { path, holder } => StoreError::Locked { path, holder },
             error => error.into(),
         })?;
+        let lock = Arc::new(lock);
         check_format(files, &at("format"))?;
         let keys = KeyFolder::new(files, &root.at(KEYS));
         make_private(files, &root.at(KEYS))?;
@@ -49,9 +55,11 @@ impl FileStore {
         }
         let (journal, nodes) = Journal::open(files, &at("nodes.journal"))?;
         let allow_volatile = options.allow_volatile;
+        let tokens = TokenFolder::open(files, &at("tokens"), &lock)?;
         Ok(FileStore {
             keys,
             nodes: Registry::new(journal, nodes, lock),
+            tokens,
             allow_volatile,
         })
     }
@@ -129,6 +137,34 @@ impl Store for FileStore {
 
     fn nodes(&self) -> Answer<'_, Vec<(NodeName, NodeRecord)>> {
         Box::pin(async { Ok(self.nodes.all()) })
+    }
+
+    fn create_token<'a>(&'a self, record: &'a TokenRecord) -> Answer<'a, bool> {
+        Box::pin(self.tokens.create(record.clone()))
+    }
+
+    fn token<'a>(&'a self, id: &'a TokenId) -> Answer<'a, Option<TokenRecord>> {
+        Box::pin(async { Ok(self.tokens.get(id)) })
+    }
+
+    fn tokens(&self) -> Answer<'_, Vec<TokenRecord>> {
+        Box::pin(async { Ok(self.tokens.all()) })
+    }
+
+    fn remove_token<'a>(&'a self, id: &'a TokenId) -> Answer<'a, bool> {
+        Box::pin(self.tokens.remove(id))
+    }
+
+    fn take_use<'a>(&'a self, id: &'a TokenId, wanted: &'a TokenUse) -> Answer<'a, Taken> {
+        Box::pin(self.tokens.take(id, wanted.clone()))
+    }
+
+    fn give_back_use<'a>(&'a self, id: &'a TokenId, taken: &'a TokenUse) -> Answer<'a, ()> {
+        Box::pin(self.tokens.give_back(id, taken.clone()))
+    }
+
+    fn remove_expired_tokens(&self, now: Timestamp) -> Answer<'_, usize> {
+        Box::pin(self.tokens.remove_expired(now))
     }
 }
 

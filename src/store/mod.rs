@@ -5,6 +5,8 @@ pub mod journal;
 
 mod commit;
 mod keys;
+mod token;
+mod tokens;
 
 use std::fmt;
 use std::future::Future;
@@ -20,10 +22,12 @@ use crate::system::clock::Timestamp;
 use crate::system::files::FileError;
 use crate::system::names::NodeName;
 
+pub use token::{MAX_TOKENS, MAX_USES, NoTokenId, Taken, TokenId, TokenRecord, TokenUse};
+
 /// The answer of a store, still on its way.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Keeps the CA, the serving certificate and the names of the nodes.
+/// Keeps the CA, the serving certificate, the names of the nodes, and what is known of tokens.
 ///
 /// Whatever a method has answered with `Ok` outlives a power cut.
 pub trait Store: Send + Sync {
@@ -55,6 +59,28 @@ pub trait Store: Send + Sync {
 
     /// All nodes, in the order of their names.
     fn nodes(&self) -> Answer<'_, Vec<(NodeName, NodeRecord)>>;
+
+    /// Keeps a new token; false when there is one of this id already.
+    fn create_token<'a>(&'a self, record: &'a TokenRecord) -> Answer<'a, bool>;
+
+    fn token<'a>(&'a self, id: &'a TokenId) -> Answer<'a, Option<TokenRecord>>;
+
+    /// All tokens, in the order of their ids.
+    fn tokens(&self) -> Answer<'_, Vec<TokenRecord>>;
+
+    /// Forgets the token, so that no use is granted any more, by any store on the same state;
+    /// false when there was none.
+    fn remove_token<'a>(&'a self, id: &'a TokenId) -> Answer<'a, bool>;
+
+    /// Judges a use by `TokenRecord::take`, in one step with all others: whoever asks at the same
+    /// time, and through whichever store on the same state, never is one granted too many.
+    fn take_use<'a>(&'a self, id: &'a TokenId, wanted: &'a TokenUse) -> Answer<'a, Taken>;
+
+    /// Undoes a `Taken::Counted` that no certificate came of.
+    fn give_back_use<'a>(&'a self, id: &'a TokenId, taken: &'a TokenUse) -> Answer<'a, ()>;
+
+    /// Forgets tokens that have expired by `now`, perhaps not all at once; how many.
+    fn remove_expired_tokens(&self, now: Timestamp) -> Answer<'_, usize>;
 }
 
 /// A certificate and the private key that belongs to it.
@@ -141,6 +167,8 @@ pub enum StoreError {
         found: u32,
         known: u32,
     },
+    /// The bound on the number of tokens is reached.
+    TooManyTokens { limit: usize },
     /// The file system forgets all at the next boot.
     Volatile { path: PathBuf },
 }
@@ -193,6 +221,11 @@ impl fmt::Display for StoreError {
                  wrote it, or a newer one",
                 path.display()
             ),
+            StoreError::TooManyTokens { limit } => write!(
+                f,
+                "{limit} tokens are good at the moment, which is the most there can be: delete \
+                 some with `keadm token delete`, or give them a shorter life"
+            ),
             StoreError::Volatile { path } => write!(
                 f,
                 "{} is in memory and gone at the next boot, and every device with it: put it on a \
@@ -244,6 +277,9 @@ impl From<FileError> for StoreError {
 }
 
 #[cfg(test)]
+pub mod conformance;
+
+#[cfg(test)]
 pub mod testing {
     //! Names and records for the tests of this area.
 
@@ -259,6 +295,29 @@ pub mod testing {
             key_hash: Sha256Hash::of(key.as_bytes()),
             not_after: Timestamp::from_unix(1_826_871_000),
             serial: format!("0{key}"),
+        }
+    }
+
+    /// The record of a token that is good from 2026-11-22 on, for a day.
+    pub fn token_record(number: u8, uses: Option<u32>) -> TokenRecord {
+        let created = Timestamp::from_unix(1_795_335_000);
+        TokenRecord {
+            id: TokenId::of([number; 5]),
+            created,
+            expires: Timestamp::from_unix(created.unix() + 86_400),
+            nodes: None,
+            uses,
+            description: String::new(),
+            used: Vec::new(),
+        }
+    }
+
+    /// The use by a node with the key that `key` stands for.
+    pub fn token_use(node: &str, key: &str) -> TokenUse {
+        TokenUse {
+            node: name(node),
+            key: Sha256Hash::of(key.as_bytes()),
+            at: Timestamp::from_unix(1_795_335_100),
         }
     }
 }

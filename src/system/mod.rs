@@ -19,6 +19,7 @@ pub mod log;
 pub mod names;
 pub mod network;
 pub mod notify;
+pub mod pattern;
 pub mod processes;
 pub mod root;
 #[cfg(test)]

@@ -40,6 +40,13 @@ pub fn local_addresses() -> Vec<IpAddr> {
     addresses
 }
 
+/// An address under which other machines may reach this one; loopback's when there is no better.
+pub fn outward_address() -> IpAddr {
+    let local = local_addresses();
+    let outward = local.into_iter().find(|address| !address.is_loopback());
+    outward.unwrap_or(IpAddr::from([127, 0, 0, 1]))
+}
+
 /// The addresses of a host, in the order in which the system prefers them. Addresses never go
 /// to DNS.
 pub async fn resolve(

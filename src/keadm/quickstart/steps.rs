@@ -10,12 +10,12 @@ use super::children::{Child, Plan};
 use super::step::Step;
 use super::tour::{Fault, Outcome, Tour};
 use super::views::{self, Side};
-use crate::authority::tokens::TokenKey;
+use crate::authority::tokens::{TokenKey, Wish};
 use crate::keadm::certs::check::check;
 use crate::keadm::certs::renew::renew;
-use crate::keadm::gettoken::mint;
 use crate::keadm::out::Report;
 use crate::keadm::status::status;
+use crate::keadm::token::Cloud as Keeper;
 use crate::pki::MAX_INPUT;
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
@@ -76,7 +76,8 @@ impl Tour {
 
     pub(super) async fn make_token(&mut self) -> Outcome {
         let host = self.cloud.host.clone();
-        let minted = apart(Duration::from_secs(30), move || mint(&host, TOKEN_LIFE)).await??;
+        let mint = move || Keeper::of(&host).create(&Wish::plain(TOKEN_LIFE));
+        let minted = apart(Duration::from_secs(30), mint).await??;
         let (files, path) = (self.cloud.host.files.clone(), self.token_file());
         files.replace(&path, minted.text().as_bytes(), 0o600)?;
         self.strike(Step::Token)?;

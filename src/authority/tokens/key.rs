@@ -1,52 +1,26 @@
-//! Join tokens: minting and checking them.
-//!
-//! A token is the CA's hash, a dot, and a JWT whose MAC key is the CA's private key
-//! (docs/protocol.md, "Join token"); so tokens made by a Go cloudcore with the same CA work here,
-//! and ours work there.
+//! The form of a token: how it is signed, and what is believed of one that comes back.
 
 use std::fmt;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Authority;
+use super::TokenRefusal;
 use crate::pki::certificate::Certificate;
 use crate::pki::hash::Sha256Hash;
 use crate::pki::key::PrivateKey;
+use crate::store::{TokenId, TokenRecord};
 use crate::system::clock::Timestamp;
 
-/// Makes a join token that is good for `ttl` from now.
-pub fn mint(authority: &Authority, ttl: Duration) -> String {
-    let expires = authority.clock().now().plus(ttl);
-    authority.token_key().mint(expires)
-}
-
-/// Checks the JWT of a request: a join token without the CA's hash in front.
-pub fn check(authority: &Authority, jwt: &str, now: Timestamp) -> Result<Claims, TokenRefusal> {
-    authority.token_key().check(jwt, now)
-}
-
-/// Takes the JWT out of an `Authorization` header, which must say `Bearer`, a space and the JWT.
-pub fn bearer(authorization: Option<&[u8]>) -> Result<&str, TokenRefusal> {
-    let header = authorization.ok_or(TokenRefusal::Missing)?;
-    let header = std::str::from_utf8(header).map_err(|_| TokenRefusal::Scheme)?;
-    let (scheme, jwt) = header.split_once(' ').unwrap_or((header, ""));
-    if header.is_empty() {
-        return Err(TokenRefusal::Missing);
-    }
-    if !scheme.eq_ignore_ascii_case("Bearer") || jwt.is_empty() || jwt.contains(' ') {
-        return Err(TokenRefusal::Scheme);
-    }
-    Ok(jwt)
-}
-
 /// What a good token says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     pub expires: Timestamp,
+    /// Under which its record is kept; none for tokens that were made without one. An id in
+    /// another form than ours is somebody else's, and says nothing here.
+    pub id: Option<TokenId>,
 }
 
 /// What tokens are made and checked with.
@@ -64,10 +38,26 @@ impl TokenKey {
         }
     }
 
-    /// A whole token, CA hash included.
+    /// A whole token, CA hash included, of which no record is kept.
     pub fn mint(&self, expires: Timestamp) -> String {
-        let claims = format!("{{\"exp\":{}}}", expires.unix());
-        let signed = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims));
+        self.signed(&json!({"exp": expires.unix()}))
+    }
+
+    /// The token that belongs to a record. What may be done with it stands in the token too, for
+    /// the device; but what counts is the record.
+    pub fn mint_for(&self, record: &TokenRecord) -> String {
+        let mut claims = json!({"exp": record.expires.unix(), "jti": record.id.as_str()});
+        if let Some(pattern) = &record.nodes {
+            claims[NODE_CLAIM] = pattern.as_str().into();
+        }
+        if let Some(uses) = record.uses {
+            claims[USES_CLAIM] = uses.into();
+        }
+        self.signed(&claims)
+    }
+
+    fn signed(&self, claims: &Value) -> String {
+        let signed = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
         let mac = URL_SAFE_NO_PAD.encode(hmac::sign(&self.mac, signed.as_bytes()));
         format!("{}.{signed}.{mac}", self.ca_hash)
     }
@@ -88,6 +78,10 @@ impl TokenKey {
         };
         check_header(header)?;
         let signed = &jwt[..header.len() + 1 + claims.len()];
+        // A token that lost its end may have lost a part of a character too.
+        if mac.len() < MAC_LENGTH {
+            return Err(TokenRefusal::Cut);
+        }
         hmac::verify(&self.mac, signed.as_bytes(), &decode(mac)?)
             .map_err(|_| TokenRefusal::Signature)?;
         check_claims(claims, now)
@@ -101,79 +95,6 @@ impl fmt::Debug for TokenKey {
             .finish_non_exhaustive()
     }
 }
-
-/// Why a token is refused. The token itself is never part of the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenRefusal {
-    Algorithm,
-    Claims,
-    Encoding,
-    Expired(Timestamp),
-    Expiry,
-    Header,
-    Missing,
-    NoExpiry,
-    NotBefore,
-    NotYetValid,
-    Parts,
-    Scheme,
-    Signature,
-    TooLong,
-    WithHash,
-}
-
-impl TokenRefusal {
-    /// A short label for counters.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            TokenRefusal::Missing => "token-missing",
-            TokenRefusal::Expired(_) => "token-expired",
-            TokenRefusal::NotYetValid => "token-not-yet-valid",
-            TokenRefusal::Signature | TokenRefusal::Algorithm => "token-signature",
-            TokenRefusal::NoExpiry
-            | TokenRefusal::Expiry
-            | TokenRefusal::NotBefore
-            | TokenRefusal::Claims => "token-claims",
-            TokenRefusal::Encoding
-            | TokenRefusal::Header
-            | TokenRefusal::Parts
-            | TokenRefusal::Scheme
-            | TokenRefusal::TooLong
-            | TokenRefusal::WithHash => "token-malformed",
-        }
-    }
-}
-
-impl fmt::Display for TokenRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            TokenRefusal::Algorithm => "the token is not signed with HS256: make a new one",
-            TokenRefusal::Claims => "the token's claims are not a JSON object: make a new one",
-            TokenRefusal::Encoding => "the token is not clean base64url: copy it again, whole",
-            TokenRefusal::Expired(at) => {
-                return write!(f, "the token expired at {at}: make a new one");
-            }
-            TokenRefusal::Expiry => "the token's exp claim is not a number: make a new one",
-            TokenRefusal::Header => "the token's header is not a JSON object: make a new one",
-            TokenRefusal::Missing => "no token and no client certificate came with the request",
-            TokenRefusal::NoExpiry => "the token has no exp claim: make a new one",
-            TokenRefusal::NotBefore => "the token's nbf claim is not a number: make a new one",
-            TokenRefusal::NotYetValid => "the token is not valid yet: check the clocks",
-            TokenRefusal::Parts => "the token does not have three parts: copy it again, whole",
-            TokenRefusal::Scheme => "the authorization header is not the word Bearer and a token",
-            TokenRefusal::Signature => {
-                "the token was not signed by this cloud's authority: make a new one here"
-            }
-            TokenRefusal::TooLong => "the token is longer than 4096 bytes: make a new one",
-            TokenRefusal::WithHash => {
-                "the token still has the authority's hash in front: send the part behind it"
-            }
-        };
-        f.write_str(text)
-    }
-}
-
-impl std::error::Error for TokenRefusal {}
 
 fn check_header(part: &str) -> Result<(), TokenRefusal> {
     if part == HEADER {
@@ -207,7 +128,9 @@ fn check_claims(part: &str, now: Timestamp) -> Result<Claims, TokenRefusal> {
     {
         return Err(TokenRefusal::NotYetValid);
     }
-    Ok(Claims { expires })
+    let id = claims.get("jti").and_then(Value::as_str);
+    let id = id.and_then(|id| id.parse().ok());
+    Ok(Claims { expires, id })
 }
 
 /// Seconds since 1970, perhaps with a fraction. What a `Timestamp` can't hold becomes its end.
@@ -230,13 +153,24 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenRefusal> {
 /// {"alg":"HS256","typ":"JWT"}, as a Go cloudcore writes it.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
+/// Which nodes a token is for, and how often it may be used.
+const NODE_CLAIM: &str = "node";
+const USES_CLAIM: &str = "uses";
+
+/// Characters of a whole signature.
+const MAC_LENGTH: usize = 43;
+
 /// Bytes of a JWT; ours have about 110.
 const MAX_LENGTH: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::authority::testing::{recorded, recorded_at};
+    use crate::authority::tokens::bearer;
+    use crate::store::testing::token_record;
 
     fn recorded_key() -> TokenKey {
         let ca = Certificate::from_der(&recorded("token-ca/ca.der")).unwrap();
@@ -314,6 +248,51 @@ mod tests {
     }
 
     #[test]
+    fn what_a_record_says_stands_in_its_token() {
+        let key = recorded_key();
+        let mut record = token_record(7, Some(3));
+        record.nodes = "rack1-*".parse().ok();
+        let token = key.mint_for(&record);
+        let jwt = token.split_once('.').unwrap().1;
+        let claims = Claims {
+            expires: record.expires,
+            id: Some(record.id.clone()),
+        };
+        assert_eq!(key.check(jwt, recorded_at()), Ok(claims));
+        let payload = jwt.split('.').nth(1).unwrap();
+        let payload = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        assert_eq!(
+            payload,
+            r#"{"exp":1795421400,"jti":"0707070707","node":"rack1-*","uses":3}"#
+        );
+        // Somebody else's ids say nothing here.
+        for jti in [r#""x""#, "7", r#""0f8fad5b-d9cb-469f-a165-70867728950e""#] {
+            let claims = check_now(&format!(r#"{{"exp":1e300,"jti":{jti}}}"#)).unwrap();
+            assert_eq!(claims.id, None);
+        }
+    }
+
+    #[test]
+    fn a_token_that_lost_its_end_is_called_so() {
+        let key = recorded_key();
+        let token = key.mint(recorded_at().plus(Duration::from_secs(60)));
+        let jwt = token.split_once('.').unwrap().1;
+        let last = jwt.rfind('.').unwrap() + 1;
+        for length in last..jwt.len() {
+            assert_eq!(
+                key.check(&jwt[..length], recorded_at()),
+                Err(TokenRefusal::Cut)
+            );
+        }
+        for length in 1..last - 1 {
+            assert_eq!(
+                key.check(&jwt[..length], recorded_at()),
+                Err(TokenRefusal::Parts)
+            );
+        }
+    }
+
+    #[test]
     fn a_token_ends_at_the_second_it_names() {
         let key = recorded_key();
         let token = key.mint(recorded_at());
@@ -324,7 +303,8 @@ mod tests {
         assert_eq!(
             key.check(jwt, before),
             Ok(Claims {
-                expires: recorded_at()
+                expires: recorded_at(),
+                id: None
             })
         );
     }

@@ -1,0 +1,214 @@
+//! The tokens of this machine's cloud: by the running cloudcore or, when none runs, by its files.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::TokenFault;
+use crate::authority::tokens::{self, TokenFacts, TokenKey, Wish};
+use crate::config::cloud::CloudConfig;
+use crate::keadm::out::Report;
+use crate::protocol::control::{
+    self, CLOUD_SOCKET, Client, ControlError, Dial, Reply, Request, TokenLine,
+};
+use crate::protocol::token::JoinToken;
+use crate::store::file::{FileStore, Options};
+use crate::store::{KeyPair, Store, StoreError, TokenId};
+use crate::system::clock::Timestamp;
+use crate::system::host::Host;
+use crate::system::network;
+
+/// Whoever keeps the tokens here.
+pub struct Cloud<'a> {
+    host: &'a Host,
+}
+
+/// A token that was good when it was made.
+#[derive(Debug, Serialize)]
+pub struct Minted {
+    #[serde(serialize_with = "reveal")]
+    pub token: JoinToken,
+    /// None when a cloudcore made it that keeps no account of tokens.
+    pub id: Option<String>,
+    pub expires: Timestamp,
+    #[serde(skip)]
+    pub dial: Option<Dial>,
+}
+
+impl<'a> Cloud<'a> {
+    pub fn of(host: &'a Host) -> Cloud<'a> {
+        Cloud { host }
+    }
+
+    /// Makes a token. Never makes a CA: there has to be one.
+    pub fn create(&self, wish: &Wish) -> Result<Minted, TokenFault> {
+        self.either(|| self.ask_for(wish), || self.create_from_files(wish))
+    }
+
+    /// The tokens that are good now.
+    pub fn list(&self) -> Result<Vec<TokenFacts>, TokenFault> {
+        self.either(
+            || self.ask_for_list(),
+            || {
+                let (store, _) = self.files()?;
+                let now = self.host.clock.now();
+                let current = smol::block_on(tokens::current(&store, now))?;
+                Ok(current.iter().map(TokenFacts::of).collect())
+            },
+        )
+    }
+
+    /// Makes an end of a token at once.
+    pub fn delete(&self, id: &TokenId) -> Result<(), TokenFault> {
+        let known = self.either(
+            || {
+                let request = Request {
+                    id: Some(id.to_string()),
+                    ..Request::new("token-delete")
+                };
+                Ok(self.ask(&request)?.id.is_some())
+            },
+            || Ok(smol::block_on(self.files()?.0.remove_token(id))?),
+        )?;
+        known.then_some(()).ok_or(TokenFault::Absent(id.clone()))
+    }
+
+    /// Asks the running cloudcore; when there is none, does it with the files.
+    fn either<T>(
+        &self,
+        ask: impl Fn() -> Result<T, TokenFault>,
+        by_files: impl Fn() -> Result<T, TokenFault>,
+    ) -> Result<T, TokenFault> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match ask() {
+                Err(TokenFault::Control(ControlError::NotRunning)) => {}
+                outcome => return outcome,
+            }
+            match by_files() {
+                // A cloudcore that is about to start or to end has the lock and no socket.
+                Err(TokenFault::Store(StoreError::Locked { .. })) if Instant::now() < end => {
+                    sleep(RETRY);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn ask(&self, request: &Request) -> Result<Reply, TokenFault> {
+        let socket = self.host.root.at(CLOUD_SOCKET);
+        let reply: Reply = control::call(&socket, request, PATIENCE)?;
+        match reply.error {
+            Some(why) => Err(TokenFault::Refused(why)),
+            None => Ok(reply),
+        }
+    }
+
+    fn ask_for(&self, wish: &Wish) -> Result<Minted, TokenFault> {
+        // What every cloudcore understands is asked for in the way that every one does.
+        let is_plain = *wish == Wish::plain(wish.ttl);
+        let request = Request {
+            ttl: Some(wish.ttl.as_secs()),
+            node: wish.nodes.as_ref().map(ToString::to_string),
+            uses: wish.uses,
+            description: Some(wish.description.clone()).filter(|text| !text.is_empty()),
+            ..Request::new(if is_plain { "gettoken" } else { "token-create" })
+        };
+        let reply = self.ask(&request)?;
+        let token = reply.token.ok_or(TokenFault::NoReason)?;
+        self.judge(&token, reply.id, reply.dial)
+    }
+
+    fn ask_for_list(&self) -> Result<Vec<TokenFacts>, TokenFault> {
+        let socket = self.host.root.at(CLOUD_SOCKET);
+        let mut lines = Client::ask(&socket, &Request::new("token-list"), PATIENCE)?;
+        let mut tokens = Vec::new();
+        while let Some(line) = lines.line::<TokenLine<TokenFacts>>()? {
+            match (line.token, line.error, line.message) {
+                (Some(token), ..) => tokens.push(token),
+                (None, Some(why), _) => return Err(TokenFault::Refused(why)),
+                (None, None, Some(_)) => return Ok(tokens),
+                (None, None, None) => break,
+            }
+        }
+        // A list without its end would be taken for the whole.
+        Err(ControlError::Io(std::io::ErrorKind::UnexpectedEof.into()).into())
+    }
+
+    fn create_from_files(&self, wish: &Wish) -> Result<Minted, TokenFault> {
+        let (store, pair) = self.files()?;
+        let key = TokenKey::new(pair.certificate(), pair.key());
+        let now = self.host.clock.now();
+        let made = tokens::create(&store, &key, pair.certificate(), now, wish);
+        let made = smol::block_on(made)?;
+        let id = made.record.id.to_string();
+        self.judge(&made.token, Some(id), self.dial())
+    }
+
+    fn files(&self) -> Result<(FileStore, KeyPair), TokenFault> {
+        let host = self.host;
+        // Opening the store would make its folders, on a machine that may have no cloud at all.
+        if !FileStore::has_ca(&host.files, &host.root)? {
+            return Err(TokenFault::NoCa);
+        }
+        let store = FileStore::open(&host.files, &host.root, Options::default())?;
+        let pair = smol::block_on(store.load_ca())?.ok_or(TokenFault::NoCa)?;
+        Ok((store, pair))
+    }
+
+    /// Whoever made it: what is handed out is whole and has not expired.
+    fn judge(
+        &self,
+        token: &str,
+        id: Option<String>,
+        dial: Option<Dial>,
+    ) -> Result<Minted, TokenFault> {
+        let token: JoinToken = token.parse().map_err(TokenFault::Malformed)?;
+        match token.expires() {
+            Some(expires) if expires > self.host.clock.now() => Ok(Minted {
+                token,
+                id,
+                expires,
+                dial,
+            }),
+            expires => Err(TokenFault::Expired(expires)),
+        }
+    }
+
+    /// Where devices will dial the cloud once it runs, by its configuration.
+    fn dial(&self) -> Option<Dial> {
+        let path = self.host.root.at(CONFIG);
+        let bytes = self.host.files.read_opt(&path, MAX_CONFIG).ok()?;
+        let text = String::from_utf8(bytes.unwrap_or_default()).ok()?;
+        let (config, _) = CloudConfig::load(&text, CONFIG).ok()?;
+        let host = config.hub.dialled();
+        Some(Dial {
+            host: host.unwrap_or_else(|| network::outward_address().to_string()),
+            hub_port: config.hub.websocket.port,
+            certificate_port: config.hub.https.port,
+        })
+    }
+}
+
+impl Report for Minted {
+    fn text(&self) -> String {
+        format!("{}\n", self.token.secret_string())
+    }
+}
+
+fn reveal<S: serde::Serializer>(token: &JoinToken, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&token.secret_string())
+}
+
+/// Where cloudcore looks for its configuration.
+const CONFIG: &str = "/etc/kubeedge/config/cloudcore.yaml";
+/// Bytes.
+const MAX_CONFIG: usize = 1 << 20;
+/// How long to wait for cloudcore's answer, or for a cloudcore that starts or stops.
+const PATIENCE: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

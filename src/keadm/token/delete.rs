@@ -1,0 +1,72 @@
+//! `token delete`: makes an end of a token at once.
+
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use super::{Cloud, TokenFault};
+use crate::keadm::out::{self, Format, Report};
+use crate::keadm::{Command, Group};
+use crate::store::TokenId;
+use crate::system::args::{self, Spec};
+use crate::system::exit;
+use crate::system::host::Host;
+
+pub static COMMAND: Command = Command {
+    name: "token delete",
+    group: Group::Cloud,
+    summary: "make an end of a token, by its id",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+/// which token
+#[derive(FromArgs, ArgsInfo)]
+struct Flags {
+    /// its id, as `token list` shows it
+    #[argh(positional)]
+    id: String,
+    /// text or json; default: text
+    #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
+    output: Format,
+}
+
+fn run(args: &[String], host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, args) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let output = given.flags.output;
+    let id = given.flags.id.parse::<TokenId>().map_err(TokenFault::from);
+    let deleted = id.and_then(|id| {
+        Cloud::of(host).delete(&id)?;
+        Ok(Deleted { deleted: id })
+    });
+    match deleted {
+        Ok(deleted) => {
+            out::show(&deleted, output);
+            exit::OK
+        }
+        Err(error) => out::fail(SPEC.name, &error, given.verbosity, output, error.code()),
+    }
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    deleted: TokenId,
+}
+
+impl Report for Deleted {
+    fn text(&self) -> String {
+        format!("token {} opens nothing any more\n", self.deleted)
+    }
+}
+
+static SPEC: Spec = Spec {
+    name: "kubeedge token delete",
+    about: "Makes an end of a token at once. Devices that have joined with it stay: it is their \
+            certificate that counts by then.",
+    examples: &["kubeedge token delete 3f9a01c2de"],
+    spellings: &[],
+    ignored: &[],
+};
