@@ -26,7 +26,7 @@ use crate::system::socket;
 
 /// The socket, bound; gone from the file system when dropped.
 pub struct AdminSocket {
-    listener: UnixListener,
+    listener: std::os::unix::net::UnixListener,
     files: Files,
     path: PathBuf,
 }
@@ -44,9 +44,14 @@ impl AdminSocket {
 
     /// Answers until cloudcore stops.
     pub async fn serve(self, cloud: Arc<Cloud>) {
+        let listener = self.listener.try_clone().and_then(UnixListener::try_from);
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => return warn!("no orders can be taken: {}", cause::of(&error)),
+        };
         let places = Arc::new(());
         loop {
-            let accepted = or(async { Some(self.listener.accept().await) }, async {
+            let accepted = or(async { Some(listener.accept().await) }, async {
                 cloud.stop.wait().await;
                 None
             });

@@ -43,6 +43,8 @@ pub struct EdgeHub {
     pub http_server: Endpoint,
     pub token: Option<Secret>,
     pub rotate_certificates: bool,
+    /// `sandbox`, a key of ours: edgecore gives up the rights that it does not need.
+    pub sandbox: bool,
     pub websocket: EdgeWebsocket,
     pub quic: EdgeQuic,
 }
@@ -155,6 +157,7 @@ impl EdgeHub {
             "modules.edgeHub.rotateCertificates",
             &mut self.rotate_certificates,
         )?;
+        reader.flag("modules.edgeHub.sandbox", &mut self.sandbox)?;
         self.token = token(reader)?;
         self.websocket.read(reader)?;
         reader.flag("modules.edgeHub.quic.enable", &mut self.quic.enable)?;
@@ -211,6 +214,7 @@ impl Default for EdgeHub {
             http_server: loopback(HTTPS_PORT),
             token: None,
             rotate_certificates: true,
+            sandbox: true,
             websocket: EdgeWebsocket {
                 enable: true,
                 server: loopback(10_000),

@@ -23,12 +23,27 @@ pub struct Sockets {
     orders: UnixListener,
 }
 
-impl Sockets {
+/// The same before there is an executor.
+pub struct Bound {
+    status: std::os::unix::net::UnixListener,
+    orders: std::os::unix::net::UnixListener,
+}
+
+impl Bound {
     /// Binds both. Only to be called by who holds edgecore's lock: a stale socket is removed.
-    pub fn bind(files: &Files, status: &Path, orders: &Path) -> Result<Self, FileError> {
-        Ok(Sockets {
+    pub fn new(files: &Files, status: &Path, orders: &Path) -> Result<Self, FileError> {
+        Ok(Bound {
             status: socket::listen(files, status, 0o666)?,
             orders: socket::listen(files, orders, 0o600)?,
+        })
+    }
+}
+
+impl Sockets {
+    pub fn new(bound: Bound) -> std::io::Result<Self> {
+        Ok(Sockets {
+            status: bound.status.try_into()?,
+            orders: bound.orders.try_into()?,
         })
     }
 

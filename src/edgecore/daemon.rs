@@ -8,10 +8,11 @@ use std::time::Duration;
 use smol::future::{or, pending};
 use smol::{LocalExecutor, Timer};
 
-use super::control::Sockets;
+use super::confinement;
+use super::control::{Bound, Sockets};
 use super::edge::{Edge, pause};
 use super::life::live;
-use super::parent::Parent;
+use super::parent::{self, Order, Parent};
 use super::settings::Settings;
 use super::state::State;
 use super::watchdog;
@@ -24,7 +25,7 @@ use crate::system::signals::{Request, Signals};
 
 /// Runs until SIGTERM or SIGINT, or until the parent is gone; returns the exit code. Only for who
 /// holds edgecore's lock, or whose parent does.
-pub fn run(host: &Host, config: &Path, parent: Option<Parent>) -> u8 {
+pub fn run(host: &Host, config: &Path, parent: Option<Parent>, sandbox: bool) -> u8 {
     let settings = match Settings::load(host, config) {
         Ok(settings) => settings,
         Err(error) => {
@@ -32,25 +33,40 @@ pub fn run(host: &Host, config: &Path, parent: Option<Parent>) -> u8 {
             return exit::CONFIG;
         }
     };
+    let (status, orders) = (host.root.at(EDGE_STATUS_SOCKET), host.root.at(EDGE_SOCKET));
+    let sockets = match Bound::new(&host.files, &status, &orders) {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            log::error!("{error}");
+            return exit::FAILURE;
+        }
+    };
+    let start = Start {
+        confinement: confinement::enter(host, &settings, parent.as_ref(), sandbox),
+        sockets,
+        settings,
+        parent,
+    };
     let executor = Rc::new(LocalExecutor::new());
-    smol::block_on(executor.run(serve(host, settings, &executor, parent)))
+    smol::block_on(executor.run(serve(host, start, &executor)))
 }
 
-async fn serve(
-    host: &Host,
+/// What a hub begins with.
+struct Start {
     settings: Settings,
-    executor: &Rc<LocalExecutor<'static>>,
+    sockets: Bound,
     parent: Option<Parent>,
-) -> u8 {
-    let sockets = Sockets::bind(
-        &host.files,
-        &host.root.at(EDGE_STATUS_SOCKET),
-        &host.root.at(EDGE_SOCKET),
-    );
-    let (sockets, mut signals) = match (sockets, Signals::new()) {
+    confinement: Vec<String>,
+}
+
+async fn serve(host: &Host, start: Start, executor: &Rc<LocalExecutor<'static>>) -> u8 {
+    let Start {
+        settings, parent, ..
+    } = start;
+    let (sockets, mut signals) = match (Sockets::new(start.sockets), Signals::new()) {
         (Ok(sockets), Ok(signals)) => (sockets, signals),
         (Err(error), _) => {
-            log::error!("{error}");
+            log::error!("cannot listen on the local sockets: {error}");
             return exit::FAILURE;
         }
         (_, Err(error)) => {
@@ -63,6 +79,7 @@ async fn serve(
         settings.node.as_str(),
         &settings.hub.to_string(),
         parent.as_ref().map(Parent::pid),
+        start.confinement,
     );
     notify::ready();
     log::info!(
@@ -95,7 +112,11 @@ async fn serve(
             orphaned.as_mut().await;
             Next::Stop
         };
-        let next = or(orders(&edge, &mut signals), or(work, orphaned)).await;
+        let next = or(
+            orders(&edge, &mut signals, parent.is_some()),
+            or(work, orphaned),
+        )
+        .await;
         match next {
             Next::Stop => {
                 state.enter(EdgeState::Stopping);
@@ -103,6 +124,11 @@ async fn serve(
                 farewell(&edge).await;
                 log::info!("edgecore stopped");
                 return exit::OK;
+            }
+            Next::Again => {
+                log::info!("the configuration asks for other folders or rights: starting again");
+                farewell(&edge).await;
+                return exit::TRY_AGAIN;
             }
             Next::Restart(changed) => {
                 log::info!("the configuration changed: connecting anew");
@@ -114,12 +140,14 @@ async fn serve(
 }
 
 enum Next {
+    /// As a new process, since this one has given up what it would need.
+    Again,
     Stop,
     Restart(Box<Settings>),
 }
 
 /// Waits for a signal or an order that changes the course of things.
-async fn orders(edge: &Edge, signals: &mut Signals) -> Next {
+async fn orders(edge: &Edge, signals: &mut Signals, supervised: bool) -> Next {
     loop {
         let signal = async { Some(signals.next().await) };
         let reload = async {
@@ -130,7 +158,10 @@ async fn orders(edge: &Edge, signals: &mut Signals) -> Next {
             Some(Request::Stop) => return Next::Stop,
             Some(Request::Reload) | None => {}
         }
+        // Somebody may have written it anew, for root alone. Whether this helped is seen now.
+        let _ = blocking::run(Kind::Disk, READABLE, || parent::ask(Order::LetRead)).await;
         match Settings::load(&edge.host, &edge.settings.config) {
+            Ok(new) if supervised && new.needs_other_rights(&edge.settings) => return Next::Again,
             Ok(settings) if settings != edge.settings => return Next::Restart(Box::new(settings)),
             Ok(_) => edge.hurry.raise(),
             // The running edge is better than none: it goes on with what it had.
@@ -162,5 +193,7 @@ async fn wait_for_randomness() {
     }
 }
 
+/// For the supervisor's answer.
+const READABLE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(3);
 const RANDOMNESS: Duration = Duration::from_secs(20);

@@ -1,6 +1,7 @@
 //! edgecore: the edge side. Enrols, holds the tunnel to the hub, and renews its certificate.
 
 mod backoff;
+mod confinement;
 mod control;
 mod daemon;
 mod edge;
@@ -27,7 +28,7 @@ use crate::config::edge::EdgeConfig;
 use crate::system::args::{self, KLOG, Spec};
 use crate::system::files::{FileError, Lock};
 use crate::system::host::Host;
-use crate::system::{console, exit, facts, log, network, processes};
+use crate::system::{console, exit, facts, log, network, processes, sandbox};
 use parent::{NoParent, Parent};
 use supervisor::HUB;
 
@@ -69,10 +70,11 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
     // A path that a person types is theirs; the default lies below the root prefix.
     let config = flags
         .config
+        .clone()
         .unwrap_or_else(|| host.root.at(settings::CONFIG));
     let code = match parent {
-        Some(parent) => daemon::run(host, &config, Some(parent)),
-        None => service(host, &config, arguments, flags.no_supervisor),
+        Some(parent) => daemon::run(host, &config, Some(parent), !flags.no_sandbox),
+        None => service(host, &config, arguments, &flags),
     };
     log::flush();
     code
@@ -80,19 +82,23 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
 
 /// What the init system sees: the supervisor, or the hub alone where that is wanted or where no
 /// second process can be had.
-fn service(host: &Host, config: &Path, arguments: &[String], alone: bool) -> u8 {
+fn service(host: &Host, config: &Path, arguments: &[String], flags: &Flags) -> u8 {
     let _lock = match lock(host) {
         Ok(lock) => lock,
         Err(code) => return code,
     };
-    if alone {
-        return daemon::run(host, config, None);
+    let alone = || daemon::run(host, config, None, !flags.no_sandbox);
+    if flags.no_supervisor {
+        return alone();
     }
-    match supervisor::run(arguments) {
+    if !flags.no_sandbox {
+        sandbox::limit_to_supervision();
+    }
+    match supervisor::run(host, config, arguments) {
         Ok(code) => code,
         Err(error) => {
             ::log::warn!("cannot start a second process ({error}): going on without a supervisor");
-            daemon::run(host, config, None)
+            alone()
         }
     }
 }
@@ -147,6 +153,9 @@ struct Flags {
     /// run as one process, which nobody starts again; for finding faults
     #[argh(switch)]
     no_supervisor: bool,
+    /// keep all rights, for finding faults
+    #[argh(switch)]
+    no_sandbox: bool,
     /// print the version, and end
     #[argh(switch)]
     version: bool,

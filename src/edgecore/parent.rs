@@ -1,14 +1,19 @@
 //! The hub's side of the connection to the supervisor, which is its parent process.
+//!
+//! The hub may have given up the rights that some of its work needs; for that it asks here.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getppid;
 use smol::Async;
-use smol::io::AsyncReadExt;
+use smol::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::system::notify;
 use crate::system::processes::Peer;
@@ -17,6 +22,7 @@ use crate::system::processes::Peer;
 pub struct Parent {
     stream: UnixStream,
     pid: u32,
+    answers: Sender<String>,
 }
 
 /// Why this is no process that a supervisor has started.
@@ -28,19 +34,69 @@ pub enum NoParent {
     Gone,
 }
 
+/// What only the supervisor may be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Erase the token everywhere, since the identity is safe.
+    EraseToken,
+    /// Let the hub's user read the configuration and the token, which somebody may have replaced.
+    LetRead,
+}
+
+impl Order {
+    pub const ALL: [Order; 2] = [Order::EraseToken, Order::LetRead];
+
+    /// The line that says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Order::EraseToken => "order erase-token",
+            Order::LetRead => "order let-read",
+        }
+    }
+}
+
+/// Has the supervisor do it, and waits for that; none when this process has no supervisor. The
+/// error is a sentence.
+pub fn ask(order: Order) -> Option<Result<(), String>> {
+    let desk = DESK.get()?;
+    // One at a time: answers have no other address.
+    let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
+    // An answer that came too late was not for this question.
+    while desk.answers.try_recv().is_ok() {}
+    let line = format!("{}\n", order.word());
+    if let Err(error) = desk.stream.write_all(line.as_bytes()) {
+        return Some(Err(format!("the supervisor can't be asked: {error}")));
+    }
+    Some(match desk.answers.recv_timeout(PATIENCE) {
+        Ok(answer) if answer == DONE => Ok(()),
+        Ok(answer) => Err(answer),
+        Err(_) => Err("the supervisor gives no answer: restart edgecore".to_owned()),
+    })
+}
+
+struct Desk {
+    stream: UnixStream,
+    answers: Receiver<String>,
+}
+
+static DESK: OnceLock<Mutex<Desk>> = OnceLock::new();
+
 impl Parent {
     /// To be called once, early, and before there is any thread.
     pub fn meet() -> Result<Parent, NoParent> {
         let stdin = io::stdin();
         let supervisor = Peer::of(&stdin).map_err(|_| NoParent::NoConnection)?;
-        let stream = stdin.as_fd().try_clone_to_owned();
-        let stream = UnixStream::from(stream.map_err(|_| NoParent::NoConnection)?);
-        let second = stream.try_clone();
-        let second = second.and_then(|second| second.set_nonblocking(true).map(|()| second));
-        notify::through(second.map_err(|_| NoParent::NoConnection)?);
+        let [stream, words, orders] = three(&stdin).map_err(|_| NoParent::NoConnection)?;
+        notify::through(words);
+        let (sender, receiver) = channel();
+        let _ = DESK.set(Mutex::new(Desk {
+            stream: orders,
+            answers: receiver,
+        }));
         let parent = Parent {
             stream,
             pid: supervisor.pid,
+            answers: sender,
         };
         parent.die_together()?;
         // The supervisor holds some back for itself.
@@ -69,15 +125,38 @@ impl Parent {
         self.pid
     }
 
-    /// Returns when the supervisor is gone.
+    /// Takes the supervisor's answers; returns when it is gone.
     pub async fn gone(&self) {
-        match self.stream.try_clone().and_then(Async::new) {
-            // Nothing is ever said here: any end of this read is the end.
-            Ok(mut stream) => drop(stream.read(&mut [0]).await),
+        let stream = match self.stream.try_clone().and_then(Async::new) {
+            Ok(stream) => stream,
             Err(error) => {
                 log::warn!("the end of the supervisor will not be noticed: {error}");
-                smol::future::pending().await
+                return smol::future::pending().await;
+            }
+        };
+        let mut lines = BufReader::with_capacity(MAX_ANSWER, stream);
+        loop {
+            let mut line = String::new();
+            let mut bounded = (&mut lines).take(MAX_ANSWER as u64);
+            match bounded.read_line(&mut line).await {
+                Ok(length) if length > 0 => drop(self.answers.send(line.trim_end().to_owned())),
+                _ => return,
             }
         }
     }
 }
+
+/// The same connection three times, which nothing may block on.
+fn three(stdin: &impl AsFd) -> io::Result<[UnixStream; 3]> {
+    let stream = UnixStream::from(stdin.as_fd().try_clone_to_owned()?);
+    stream.set_nonblocking(true)?;
+    Ok([stream.try_clone()?, stream.try_clone()?, stream])
+}
+
+/// The supervisor's answer when an order was carried out; any other is a sentence that says why
+/// it was not.
+pub const DONE: &str = "done";
+/// For the supervisor to write two files.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a line.
+const MAX_ANSWER: usize = 1024;

@@ -23,6 +23,8 @@ pub struct Settings {
     pub write_deadline: Duration,
     pub rotate: bool,
     pub place: Place,
+    /// Whether the hub gives up what it does not need.
+    pub sandbox: bool,
     pub config: PathBuf,
     pub bootstrap: PathBuf,
 }
@@ -86,9 +88,27 @@ impl Settings {
                 certificate: host.root.at(&hub.tls_cert_file),
                 ca: host.root.at(&hub.tls_ca_file),
             },
+            sandbox: hub.sandbox,
             config: path.to_owned(),
             bootstrap: host.root.at(BOOTSTRAP),
         })
+    }
+}
+
+impl Settings {
+    /// The folders that edgecore changes files in while it runs; the configuration and the token
+    /// lie elsewhere, and are its supervisor's to change.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let files = [&self.place.key, &self.place.certificate, &self.place.ca];
+        let folders = files.into_iter().filter_map(|file| file.parent());
+        let mut folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
+        folders.dedup();
+        folders
+    }
+
+    /// Whether a process that was confined for `former` can't work with these.
+    pub fn needs_other_rights(&self, former: &Settings) -> bool {
+        self.sandbox != former.sandbox || self.folders() != former.folders()
     }
 }
 

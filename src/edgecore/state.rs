@@ -25,13 +25,20 @@ struct Inner {
 }
 
 impl State {
-    pub fn new(clock: &Clock, node: &str, cloud: &str, supervisor: Option<u32>) -> Self {
+    pub fn new(
+        clock: &Clock,
+        node: &str,
+        cloud: &str,
+        supervisor: Option<u32>,
+        sandbox: Vec<String>,
+    ) -> Self {
         let own = std::process::id();
         let status = EdgeStatus {
             v: VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: supervisor.unwrap_or(own),
             hub_pid: supervisor.map(|_| own),
+            sandbox,
             node: node.to_owned(),
             cloud: cloud.to_owned(),
             state: EdgeState::Starting,

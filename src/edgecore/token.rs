@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::parent::{self, Order};
 use crate::config::{self, ConfigError};
 use crate::protocol::token::{JoinToken, TokenError};
 use crate::system::files::{FileError, Files};
@@ -20,12 +21,30 @@ pub struct TokenSource {
 pub enum SourceError {
     File(FileError),
     Config(ConfigError),
-    Token { path: PathBuf, fault: TokenError },
+    /// The supervisor, which had to do it, did not; a sentence.
+    Supervisor(String),
+    Token {
+        path: PathBuf,
+        fault: TokenError,
+    },
 }
 
 impl TokenSource {
     /// The token that waits, if any.
     pub fn find(&self) -> Result<Option<JoinToken>, SourceError> {
+        match self.look() {
+            // Somebody has put it there with rights for root alone.
+            Err(SourceError::File(error)) if error.is_denied() => {
+                match parent::ask(Order::LetRead) {
+                    Some(Ok(())) => self.look(),
+                    _ => Err(error.into()),
+                }
+            }
+            found => found,
+        }
+    }
+
+    fn look(&self) -> Result<Option<JoinToken>, SourceError> {
         if let Some(bytes) = self.files.read_opt(&self.bootstrap, MAX_TOKEN_FILE)?
             && !bytes.trim_ascii().is_empty()
         {
@@ -41,6 +60,13 @@ impl TokenSource {
 
     /// Erases the token everywhere. Only to be called when the identity is safely on disk.
     pub fn erase(&self) -> Result<(), SourceError> {
+        match parent::ask(Order::EraseToken) {
+            Some(done) => done.map_err(SourceError::Supervisor),
+            None => self.erase_here(),
+        }
+    }
+
+    fn erase_here(&self) -> Result<(), SourceError> {
         // A file that can't be changed does not keep the other from being removed.
         let removed = self.files.remove(&self.bootstrap);
         if let Some((text, _)) = self.configured()? {
@@ -91,6 +117,7 @@ impl fmt::Display for SourceError {
         match self {
             SourceError::File(e) => write!(f, "{e}"),
             SourceError::Config(e) => write!(f, "{e}"),
+            SourceError::Supervisor(sentence) => f.write_str(sentence),
             SourceError::Token { path, fault } => write!(f, "in {}: {fault}", path.display()),
         }
     }
@@ -101,6 +128,7 @@ impl std::error::Error for SourceError {
         match self {
             SourceError::File(e) => Some(e),
             SourceError::Config(e) => Some(e),
+            SourceError::Supervisor(_) => None,
             SourceError::Token { fault, .. } => Some(fault),
         }
     }

@@ -184,6 +184,9 @@ pub struct EdgeStatus {
     /// The supervised process that does the work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub_pid: Option<u32>,
+    /// What the working process has given up, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sandbox: Vec<String>,
     pub node: String,
     /// host:port of the hub that the edge belongs to.
     pub cloud: String,

@@ -16,6 +16,11 @@ pub fn raise_open_files() -> u64 {
 
 /// What may be counted on where the system does not tell.
 const USUAL: u64 = 1024;
+/// No image of the memory, keys and all, is ever written to a disk.
+pub fn no_core_dumps() {
+    // To lower a limit is always allowed.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+}
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ pub mod notify;
 pub mod pattern;
 pub mod processes;
 pub mod root;
+pub mod sandbox;
 #[cfg(test)]
 pub mod scratch;
 pub mod service;

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
-
-use smol::net::unix::UnixListener;
 
 use crate::system::files::{FileError, Files};
 
 /// Listens at `path`. Only for who holds the daemon's lock: what is left there by an earlier
-/// process is removed. Not durable, and not meant to be: sockets live below `/run`.
+/// process is removed. Not durable, and not meant to be: sockets live below `/run`. It does
+/// not block, and no thread is started yet.
 pub fn listen(files: &Files, path: &Path, mode: u32) -> Result<UnixListener, FileError> {
     let failed = |source| FileError::Io {
         action: "listen on",
@@ -21,6 +21,7 @@ pub fn listen(files: &Files, path: &Path, mode: u32) -> Result<UnixListener, Fil
     }
     files.remove(path)?;
     let listener = UnixListener::bind(path).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
     // A socket can't be opened, so its mode is set by path; the daemon's umask keeps it closed in
     // the moment before.
     #[allow(clippy::disallowed_methods)]

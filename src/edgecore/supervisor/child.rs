@@ -1,6 +1,6 @@
 //! The hub as a child process: how it is started, what it says, how it is ended.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -92,6 +92,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// Best effort: a hub that does not read has a deadline of its own.
+    pub fn say(&mut self, line: &str) {
+        let _ = self.stream.write_all(format!("{line}\n").as_bytes());
+    }
+
     /// The lines that have come to their end; none when the other side is gone.
     pub fn read(&mut self) -> Option<Vec<String>> {
         let mut chunk = [0; 512];
@@ -123,8 +128,6 @@ const MAX_LINE: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]

@@ -5,24 +5,28 @@
 
 mod child;
 mod events;
+mod keeper;
 
 use std::fmt;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use super::backoff::Backoff;
+use crate::system::host::Host;
 use crate::system::{exit, notify};
 pub use child::HUB;
 use child::{Hub, Program};
 use events::{Event, Events};
+use keeper::Keeper;
 
 /// Runs until it is told to stop, or the hub ends in a way that another start would not change;
 /// returns the exit code. The error says why there can be no second process here.
-pub fn run(arguments: &[String]) -> io::Result<u8> {
+pub fn run(host: &Host, config: &Path, arguments: &[String]) -> io::Result<u8> {
     let program = Program::find(arguments);
     // From here on no signal is lost; a process that goes on alone gets its own way back.
     let events = Events::new()?;
@@ -33,6 +37,10 @@ pub fn run(arguments: &[String]) -> io::Result<u8> {
         backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         was_ready: false,
         silence: SILENCE,
+        keeper: Keeper {
+            host: host.clone(),
+            config: config.to_owned(),
+        },
     };
     Ok(supervisor.run(hub))
 }
@@ -44,6 +52,7 @@ struct Supervisor {
     was_ready: bool,
     /// How long a hub may say nothing.
     silence: Duration,
+    keeper: Keeper,
 }
 
 /// How a hub came to its end.
@@ -102,10 +111,9 @@ impl Supervisor {
                 Event::Said(lines) => {
                     heard = Instant::now();
                     for line in lines {
-                        self.was_ready |= line == notify::READY;
-                        // An end that nobody asked for is no end of the service.
-                        if line != notify::STOPPING || asked.is_some() {
-                            notify::say(&line);
+                        match self.keeper.answer(&line) {
+                            Some(answer) => hub.line.say(&answer),
+                            None => self.pass_on(&line, asked.is_some()),
                         }
                     }
                 }
@@ -118,6 +126,15 @@ impl Supervisor {
                     return Ended::Silent;
                 }
             }
+        }
+    }
+
+    /// A word of the hub's for the init system.
+    fn pass_on(&mut self, line: &str, stopping: bool) {
+        self.was_ready |= line == notify::READY;
+        // An end that nobody asked for is no end of the service.
+        if line != notify::STOPPING || stopping {
+            notify::say(line);
         }
     }
 
@@ -196,6 +213,10 @@ mod tests {
             backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(50)),
             was_ready: false,
             silence,
+            keeper: Keeper {
+                host: Host::real(crate::system::root::Root::default()),
+                config: "/nonexistent".into(),
+            },
         };
         Some(supervisor.run(hub))
     }

@@ -57,6 +57,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         write_deadline: Duration::from_secs(15),
         rotate: true,
         place,
+        sandbox: false,
         config: at("/edgecore.yaml"),
         bootstrap: at("/bootstrap"),
     };
@@ -65,7 +66,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         files,
         clock: clock.clone(),
     };
-    let state = State::new(clock, node, "cloud", None);
+    let state = State::new(clock, node, "cloud", None, Vec::new());
     Rc::new(Edge::new(
         host,
         settings,

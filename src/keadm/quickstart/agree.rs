@@ -87,6 +87,7 @@ mod tests {
             version: "0".to_owned(),
             pid: 1,
             hub_pid: None,
+            sandbox: Vec::new(),
             node: "n".to_owned(),
             cloud: "127.0.0.1:1".to_owned(),
             state,

@@ -89,6 +89,7 @@ fn facts(status: EdgeStatus) -> Edgecore {
         version: status.version,
         pid: status.pid,
         hub_pid: status.hub_pid,
+        sandbox: status.sandbox,
         since: status.since,
         last_error: status.last_error.map(|problem| Problem {
             at: problem.at,

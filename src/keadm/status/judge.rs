@@ -166,6 +166,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             pid: 7,
             hub_pid: None,
+            sandbox: Vec::new(),
             node: "edge-1".to_owned(),
             cloud: "c:10000".to_owned(),
             state,

@@ -114,6 +114,8 @@ pub struct Edgecore {
     pub pid: u32,
     /// The process below it that does the work; none without a supervisor.
     pub hub_pid: Option<u32>,
+    /// What the process that works has given up.
+    pub sandbox: Vec<String>,
     pub state: String,
     pub since: Timestamp,
     pub last_error: Option<Problem>,
@@ -181,6 +183,7 @@ impl Status {
                     "edgecore",
                     format!("{state} since {since}, version {version}"),
                 ));
+                rows.push(("sandbox", edgecore.sandbox_words()));
                 rows.push((
                     "session",
                     edgecore.session.as_ref().map_or_else(
@@ -232,6 +235,15 @@ impl Status {
 
     fn ago(&self, then: Timestamp) -> String {
         format!("{then} ({} ago)", span(self.now.since(then)))
+    }
+}
+
+impl Edgecore {
+    fn sandbox_words(&self) -> String {
+        match self.sandbox.is_empty() {
+            true => "unknown".to_owned(),
+            false => self.sandbox.join(", "),
+        }
     }
 }
 

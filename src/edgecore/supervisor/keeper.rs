@@ -1,0 +1,48 @@
+//! What the supervisor does to files for a hub that has given up the right to.
+
+use std::path::PathBuf;
+
+use crate::edgecore::confinement::{self, USER};
+use crate::edgecore::parent::{DONE, Order};
+use crate::edgecore::settings::BOOTSTRAP;
+use crate::edgecore::token::TokenSource;
+use crate::system::host::Host;
+use crate::system::sandbox::User;
+
+/// Knows nothing from the hub but which of two things to do.
+pub struct Keeper {
+    pub host: Host,
+    /// edgecore.yaml, a real path.
+    pub config: PathBuf,
+}
+
+impl Keeper {
+    /// The answer to a line of the hub; none when it is no order.
+    pub fn answer(&self, line: &str) -> Option<String> {
+        let order = Order::ALL.into_iter().find(|order| order.word() == line)?;
+        let done = match order {
+            Order::EraseToken => self.erase().and_then(|()| self.let_read()),
+            Order::LetRead => self.let_read(),
+        };
+        let answer = done.map_or_else(|why| why.replace('\n', " "), |()| DONE.to_owned());
+        Some(answer)
+    }
+
+    fn erase(&self) -> Result<(), String> {
+        let tokens = TokenSource {
+            files: self.host.files.clone(),
+            bootstrap: self.host.root.at(BOOTSTRAP),
+            config: self.config.clone(),
+        };
+        tokens.erase().map_err(|error| error.to_string())
+    }
+
+    fn let_read(&self) -> Result<(), String> {
+        let Host { root, files, .. } = &self.host;
+        match User::find(files, root, USER) {
+            Some(user) => confinement::let_read(&self.host, &self.config, &user)
+                .map_err(|error| format!("cannot let {USER} read its files: {error}")),
+            None => Ok(()),
+        }
+    }
+}

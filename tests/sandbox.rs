@@ -1,0 +1,293 @@
+//! What the daemons have given up, seen from outside, and that everything works without it.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::path::Path;
+
+use common::cloud::Cloud;
+use common::device::{BOOTSTRAP, CERTIFICATE, CONFIG, Device, KEY};
+use common::figures;
+use kubeedge::protocol::control::{EdgeState, EdgeStatus};
+use kubeedge::system::processes;
+use nix::sys::signal::Signal;
+
+/// A line of `/proc/PID/status`, of every thread the same.
+fn field(pid: u32, name: &str) -> String {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let mut values: Vec<String> = tasks
+        .flatten()
+        // A thread may end while it is looked at.
+        .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
+        .map(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("{name}")).trim().to_owned()
+        })
+        .collect();
+    values.dedup();
+    assert_eq!(
+        values.len(),
+        1,
+        "{name} differs between threads: {values:?}"
+    );
+    values.remove(0)
+}
+
+/// How many properties were looked at.
+fn assert_confined(pid: u32, uid: u32) -> u64 {
+    let none = "0000000000000000";
+    let mut seen = 0;
+    for name in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(field(pid, name), none, "{name}");
+        seen += 1;
+    }
+    if processes::is_root() {
+        // Others can't reduce it, and have nothing that it could give them.
+        assert_eq!(field(pid, "CapBnd:"), none);
+        seen += 1;
+    }
+    assert_eq!(field(pid, "NoNewPrivs:"), "1");
+    assert_eq!(field(pid, "Seccomp:"), "2");
+    let ids = field(pid, "Uid:");
+    assert!(
+        ids.split_whitespace().all(|id| id == uid.to_string()),
+        "{ids}"
+    );
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits"));
+    if let Ok(limits) = limits {
+        let core = limits.lines().find(|line| line.starts_with("Max core"));
+        let core = core.expect("a limit").split_whitespace().nth(4);
+        assert_eq!(core, Some("0"));
+    }
+    seen + 4
+}
+
+fn hub(status: &EdgeStatus) -> u32 {
+    status.hub_pid.expect("there is a supervisor")
+}
+
+fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+#[test]
+fn the_hub_has_no_rights_and_does_all_its_work() {
+    let (cloud, device) = (Cloud::start(&[]), Device::new("poor"));
+    device.configure(&cloud, &cloud.token());
+    let edge = device.start();
+    let first = edge.connected();
+    let mut seen = assert_confined(hub(&first), own_uid());
+    for part in ["no capabilities", "no new privileges", "seccomp"] {
+        assert!(
+            first.sandbox.iter().any(|it| it == part),
+            "{:?}",
+            first.sandbox
+        );
+    }
+    assert!(
+        !device.read(CONFIG).contains(&cloud.token()),
+        "the token is still there"
+    );
+    let reply = edge.order("renew");
+    assert!(reply.error.is_none(), "{:?}", reply.error);
+    let serial = |status: &EdgeStatus| status.session.as_ref().map(|it| it.serial.clone());
+    edge.until("a session with the new certificate", |now| {
+        serial(now).is_some() && serial(now) != serial(&first)
+    });
+    // The supervisor can't get what it has given up either.
+    assert_eq!(field(edge.pid(), "NoNewPrivs:"), "1");
+    seen += 1;
+    edge.stop();
+    figures::tried(
+        "hardening-edge",
+        "rights, limits and identities of the confined hub that were looked at",
+        seen,
+    );
+}
+
+/// A device whose passwd has a user for edgecore. Only root can become it.
+fn device_with_user(node: &str) -> Option<Device> {
+    if !processes::is_root() {
+        eprintln!("not root: edgecore can't become another user here");
+        return None;
+    }
+    let device = Device::new(node);
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o755);
+    builder.create(device.path("/etc")).expect("a folder");
+    let line = format!("root:x:0:0::/root:/bin/sh\nedgecore:x:{UID}:{GID}::/:/sbin/nologin\n");
+    device.write("/etc/passwd", &line, 0o644);
+    Some(device)
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    let metadata = fs::symlink_metadata(path).expect("it is there");
+    (metadata.uid(), metadata.gid())
+}
+
+#[test]
+fn the_hub_becomes_its_own_user_where_there_is_one() {
+    let Some(device) = device_with_user("modest") else {
+        return;
+    };
+    let cloud = Cloud::start(&[]);
+    device.configure(&cloud, &cloud.token());
+    let edge = device.start();
+    let status = edge.connected();
+    let mut seen = assert_confined(hub(&status), UID);
+    assert!(
+        status.sandbox.iter().any(|it| it == "user edgecore"),
+        "{:?}",
+        status.sandbox
+    );
+    // The identity is the hub's, configuration and programs are not.
+    for path in [KEY, CERTIFICATE, "/etc/kubeedge/certs", "/etc/kubeedge/ca"] {
+        assert_eq!(owner(&device.path(path)), (UID, GID), "{path}");
+        seen += 1;
+    }
+    for path in [
+        CONFIG,
+        "/etc/kubeedge/config",
+        "/etc/kubeedge",
+        "/run/kubeedge",
+    ] {
+        assert_eq!(owner(&device.path(path)).0, 0, "{path}");
+        seen += 1;
+    }
+    // The supervisor erased the token, which the hub can't.
+    assert!(
+        !device.read(CONFIG).contains(&cloud.token()),
+        "the token is still there"
+    );
+    let reply = edge.order("renew");
+    assert!(reply.error.is_none(), "{:?}", reply.error);
+    let generation = |now: &EdgeStatus| now.session.as_ref().map_or(0, |it| it.generation);
+    let before = edge.until("the tunnel with the new certificate", |now| {
+        generation(now) > generation(&status)
+    });
+    // A configuration written anew by root, for root alone, is read all the same.
+    let text = device.read(CONFIG);
+    let text = text.replace("futureKey: [1, 2]", "heartbeat: 2");
+    device.write(CONFIG, &text, 0o600);
+    edge.signal(Signal::SIGHUP);
+    edge.until("a session with the new configuration", |now| {
+        generation(now) > generation(&before)
+    });
+    edge.stop();
+    figures::tried(
+        "hardening-own-user",
+        "properties of a hub with a user of its own",
+        seen,
+    );
+}
+
+#[test]
+fn a_token_put_there_for_root_alone_is_found_and_erased() {
+    let Some(device) = device_with_user("late-token") else {
+        return;
+    };
+    let cloud = Cloud::start(&[]);
+    device.configure(&cloud, "");
+    let edge = device.start();
+    edge.until("the state that waits for a token", |status| {
+        status.state == EdgeState::NeedsToken
+    });
+    device.write(BOOTSTRAP, &cloud.token(), 0o600);
+    let status = edge.connected();
+    assert_confined(hub(&status), UID);
+    assert!(!device.path(BOOTSTRAP).exists(), "the token is still there");
+    edge.stop();
+}
+
+#[test]
+fn users_come_and_go() {
+    let Some(device) = device_with_user("changing") else {
+        return;
+    };
+    let cloud = Cloud::start(&[]);
+    device.configure(&cloud, &cloud.token());
+    let edge = device.start();
+    edge.connected();
+    edge.stop();
+    // Without the user it is root again, without rights, and the files are root's.
+    fs::remove_file(device.path("/etc/passwd")).expect("it was there");
+    let edge = device.start();
+    let status = edge.connected();
+    assert_confined(hub(&status), 0);
+    assert_eq!(owner(&device.path(KEY)), (0, 0));
+    edge.stop();
+    // A key that was restored for somebody else is taken over.
+    chown(device.path(KEY), Some(4711), Some(4711)).expect("root may");
+    let edge = device.start();
+    edge.connected();
+    assert_eq!(owner(&device.path(KEY)), (0, 0));
+    edge.stop();
+}
+
+#[test]
+fn a_key_elsewhere_is_not_given_away() {
+    let Some(mut device) = device_with_user("foreign") else {
+        return;
+    };
+    let cloud = Cloud::start(&[]);
+    device
+        .hub_keys
+        .push("tlsPrivateKeyFile: /data/private/edge.key".to_owned());
+    device
+        .hub_keys
+        .push("tlsCertFile: /data/private/edge.crt".to_owned());
+    device.configure(&cloud, &cloud.token());
+    let edge = device.start();
+    let status = edge.connected();
+    assert_confined(hub(&status), 0);
+    assert_eq!(owner(&device.path("/data/private")), (0, 0));
+    assert!(edge.log().contains("the hub stays root"), "{}", edge.log());
+    edge.stop();
+}
+
+#[test]
+fn other_folders_are_had_by_a_new_process() {
+    let (cloud, device) = (Cloud::start(&[]), Device::new("moving"));
+    device.configure(&cloud, &cloud.token());
+    let edge = device.start();
+    let before = edge.connected();
+    let text = device.read(CONFIG);
+    let text = text.replace(
+        "futureKey: [1, 2]",
+        "tlsCaFile: /etc/kubeedge/elsewhere/ca.crt",
+    );
+    device.write(CONFIG, &text, 0o640);
+    edge.signal(Signal::SIGHUP);
+    let after = edge.until("a session of another hub", |now| {
+        now.hub_pid != before.hub_pid && now.session.is_some()
+    });
+    assert_eq!(after.pid, before.pid);
+    assert!(device.path("/etc/kubeedge/elsewhere/ca.crt").exists());
+    edge.stop();
+}
+
+#[test]
+fn it_can_be_switched_off() {
+    let (cloud, mut device) = (Cloud::start(&[]), Device::new("free"));
+    device.configure(&cloud, &cloud.token());
+    let edge = device.start_with_flags(&["--no-sandbox"]);
+    let status = edge.connected();
+    assert_eq!(status.sandbox, ["off"]);
+    for pid in [status.pid, hub(&status)] {
+        assert_eq!(
+            field(pid, "Seccomp:"),
+            field(std::process::id(), "Seccomp:")
+        );
+        assert_eq!(field(pid, "CapEff:"), field(std::process::id(), "CapEff:"));
+    }
+    edge.stop();
+    device.hub_keys.push("sandbox: false".to_owned());
+    device.configure(&cloud, "");
+    let edge = device.start();
+    assert_eq!(edge.connected().sandbox, ["off"]);
+    edge.stop();
+}
+
+const UID: u32 = 61_234;
+const GID: u32 = 61_235;
