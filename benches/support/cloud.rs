@@ -68,8 +68,7 @@ impl Cloud {
             .token
             .unwrap_or_else(|| panic!("no token: {:?}", reply.error));
         let token: JoinToken = token.parse().expect("a token of ours is readable");
-        let ca = self
-            .api()
+        let ca = api(self.ports.https)
             .fetch_ca(&token)
             .unwrap_or_else(|error| panic!("no CA: {error}"));
         (token, ca)
@@ -84,14 +83,15 @@ impl Cloud {
         let mut client = Client::ask(&self.folder.at(CLOUD_SOCKET), &request, PATIENCE).ok()?;
         client.line().ok()?
     }
+}
 
-    fn api(&self) -> CertificateApi {
-        CertificateApi {
-            endpoint: local(self.ports.https),
-            addresses: vec![([127, 0, 0, 1], self.ports.https).into()],
-            deadline: PATIENCE,
-            clock: Clock::system(),
-        }
+/// What serves certificates on this port of this machine.
+pub fn api(port: u16) -> CertificateApi {
+    CertificateApi {
+        endpoint: local(port),
+        addresses: vec![([127, 0, 0, 1], port).into()],
+        deadline: PATIENCE,
+        clock: Clock::system(),
     }
 }
 
