@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use log::warn;
 
+use super::holder::{self, ATTEMPTS, Hold};
 use super::tokens::{Claims, check_uses, wanted};
 use super::{Authority, BACKDATE, LegacyCertificates, Refusal};
 use crate::pki::PkiError;
@@ -11,7 +12,7 @@ use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::chain;
 use crate::pki::csr::Csr;
 use crate::pki::hash::Sha256Hash;
-use crate::store::{Claim, NodeRecord, Recorded};
+use crate::store::{Claim, NodeRecord, Recorded, StoreError};
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
@@ -91,40 +92,17 @@ impl Authority {
         if let Some(token) = &token {
             check_uses(token, &wanted)?;
         }
-        let claim = match request.by {
-            By::Token(_) if self.protect_names => Claim::Free(now),
-            By::Certificate(certificate) if late.is_some() => Claim::Of(certificate.spki_hash()),
-            _ => Claim::Any,
-        };
-        let taken = || match claim {
-            Claim::Of(_) => Refusal::LateKey,
-            _ => Refusal::NameTaken,
-        };
-        if claim != Claim::Any {
-            let held = self
-                .store
-                .node(request.node)
-                .await
-                .map_err(Refusal::Store)?;
-            if !claim.allows(held.as_ref(), &key_hash) {
-                return Err(taken());
-            }
-        }
+        let (held, revoked) = self.known(request.node).await?;
+        self.may_have(request, &key_hash, held.as_ref(), revoked, late)?;
         let certificate = self.sign(&csr, request.node, now)?;
-        let not_after = certificate.not_after();
-        let record = NodeRecord {
-            key_hash,
-            not_after,
-            serial: certificate.serial(),
-        };
         // The token's use is taken first, and given back when nothing comes of it: so there is
         // never one too many.
         let grant = match &token {
             Some(token) => Some(self.take_use(token, wanted).await?),
             None => None,
         };
-        let refusal = match self.store.record_node(request.node, record, claim).await {
-            Ok(Recorded::Stored(replaced)) => {
+        let refusal = match self.enter(request, &certificate, late).await {
+            Ok(replaced) => {
                 return Ok(Issued {
                     certificate,
                     key_hash,
@@ -132,8 +110,7 @@ impl Authority {
                     late,
                 });
             }
-            Ok(Recorded::Taken) => taken(),
-            Err(error) => Refusal::Store(error),
+            Err(refusal) => refusal,
         };
         if let Some(grant) = grant {
             self.give_back(grant).await;
@@ -141,9 +118,70 @@ impl Authority {
         Err(refusal)
     }
 
-    /// Whether `certificate` proves that its holder is `node`: by our CA, valid now, made for
-    /// clients, and of exactly this name.
-    pub fn authorize_certificate(
+    /// Writes down whose the certificate is, if it may be; gives what was known of the node before.
+    async fn enter(
+        &self,
+        request: &IssueRequest<'_>,
+        certificate: &Certificate,
+        late: Option<Duration>,
+    ) -> Result<Option<NodeRecord>, Refusal> {
+        let key_hash = certificate.spki_hash();
+        for _ in 0..ATTEMPTS {
+            let (held, revoked) = self.known(request.node).await?;
+            let previous = self.may_have(request, &key_hash, held.as_ref(), revoked, late)?;
+            let record = holder::record(certificate, previous, held.as_ref(), revoked);
+            let claim = Claim::Of(held);
+            match self.store.record_node(request.node, record, claim).await {
+                Ok(Recorded::Stored(replaced)) => return Ok(replaced),
+                // Something else was issued to this name meanwhile: judge again.
+                Ok(Recorded::Changed) => {}
+                Err(error) => return Err(Refusal::Store(error)),
+            }
+        }
+        Err(Refusal::Store(StoreError::Busy))
+    }
+
+    async fn known(
+        &self,
+        node: &NodeName,
+    ) -> Result<(Option<NodeRecord>, Option<Timestamp>), Refusal> {
+        let held = self.store.node(node).await.map_err(Refusal::Store)?;
+        let revoked = self.store.revoked(node).await.map_err(Refusal::Store)?;
+        Ok((held, revoked))
+    }
+
+    /// Whether the name may get this key now; if so, the key that counts beside it for a while.
+    fn may_have(
+        &self,
+        request: &IssueRequest<'_>,
+        key_hash: &Sha256Hash,
+        held: Option<&NodeRecord>,
+        revoked: Option<Timestamp>,
+        late: Option<Duration>,
+    ) -> Result<Option<Sha256Hash>, Refusal> {
+        match request.by {
+            By::Certificate(certificate) if certificate.subject().is_legacy_edge() => Ok(None),
+            By::Certificate(certificate) => {
+                match (holder::judge(held, revoked, certificate), late) {
+                    (Err(Refusal::Superseded) | Ok(Hold::First | Hold::Later), Some(_)) => {
+                        Err(Refusal::LateKey)
+                    }
+                    (judged, _) => judged.map(|_| Some(certificate.spki_hash())),
+                }
+            }
+            By::Token(_) => {
+                let other = holder::in_force(held, revoked)
+                    .filter(|held| !held.has(key_hash) && held.not_after > self.clock.now());
+                match other {
+                    Some(_) if self.protect_names => Err(Refusal::NameTaken),
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// Whether `certificate` is by our CA, valid now, made for clients, and of exactly this name.
+    pub(super) fn check_name(
         &self,
         certificate: &Certificate,
         node: &NodeName,
@@ -156,7 +194,7 @@ impl Authority {
         }
     }
 
-    /// As `authorize_certificate`, with the operator's exceptions: for certificates that have ended,
+    /// As `authenticate`, with the operator's exceptions: for certificates that have ended,
     /// which gives how long ago, and for legacy ones.
     async fn authorize_renewal(
         &self,
@@ -165,8 +203,8 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Option<Duration>, Refusal> {
         if !certificate.subject().is_legacy_edge() {
-            let refusal = match self.authorize_certificate(certificate, node, now) {
-                Ok(()) => return Ok(None),
+            let refusal = match self.authenticate(certificate, node).await {
+                Ok(_) => return Ok(None),
                 Err(refusal) => refusal,
             };
             let end = certificate.not_after();
@@ -177,10 +215,11 @@ impl Authority {
             }
             // In every other way it must be as good as one that is valid; and `issue` sees to it
             // that its key is still the node's.
-            self.authorize_certificate(certificate, node, end)?;
+            self.check_name(certificate, node, end)?;
             return Ok(Some(late));
         }
         self.check_chain(certificate, now)?;
+        self.hold_without_name(node).await?;
         let allowed = match self.legacy {
             LegacyCertificates::Refused => false,
             LegacyCertificates::Rotate => self

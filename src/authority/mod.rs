@@ -4,6 +4,7 @@ mod ca;
 #[cfg(test)]
 mod cuts;
 mod error;
+mod holder;
 mod issue;
 mod refusal;
 mod serving;
@@ -20,16 +21,16 @@ use std::time::Duration;
 
 pub use ca::{Imported, import_ca};
 pub use error::AuthorityError;
+pub use holder::{Hold, Revocation, Revoked, revocations, revoke};
 pub use issue::{By, IssueRequest, Issued};
 pub use refusal::Refusal;
 
 use crate::pki::certificate::Certificate;
 use crate::pki::issue::Issuer;
 use crate::pki::tls::ServingCell;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::system::clock::Clock;
 use crate::system::files::Files;
-use crate::system::names::NodeName;
 use crate::system::root::Root;
 use serving::Names;
 use tokens::TokenKey;
@@ -218,18 +219,6 @@ impl Authority {
     pub async fn add_names(&self, names: &[String]) -> Result<bool, AuthorityError> {
         self.names().add(names);
         self.refresh_serving().await
-    }
-
-    /// Whether `name` belongs to another key than that of the caller's certificate, whose
-    /// possession the TLS handshake has shown.
-    pub async fn is_taken(
-        &self,
-        name: &NodeName,
-        caller: Option<&Certificate>,
-    ) -> Result<bool, StoreError> {
-        let record = self.store.node(name).await?;
-        let key = caller.map(Certificate::spki_hash);
-        Ok(record.is_some_and(|record| key != Some(record.key_hash)))
     }
 
     pub(crate) fn token_key(&self) -> &TokenKey {

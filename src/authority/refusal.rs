@@ -5,6 +5,7 @@ use std::fmt;
 use super::tokens::TokenRefusal;
 use crate::pki::PkiError;
 use crate::store::StoreError;
+use crate::system::clock::Timestamp;
 
 /// Why no certificate is issued. The text is what the sender reads.
 #[derive(Debug)]
@@ -23,12 +24,16 @@ pub enum Refusal {
     NameTaken,
     /// There is no node name, or it is not the request's.
     NodeName,
+    /// The keys of the node were revoked at this moment.
+    Revoked(Timestamp),
     /// Signing failed, which is our fault.
     Signing(PkiError),
     /// The certificate could not be recorded, so nobody gets it.
     Store(StoreError),
     /// The request asks for a subject that no node has.
     Subject,
+    /// The name has another key now.
+    Superseded,
     Token(TokenRefusal),
     /// The usages that are asked for can't be read, or clientAuth is not among them.
     Usages,
@@ -44,7 +49,7 @@ impl Refusal {
             | Refusal::LateKey
             | Refusal::Legacy => 401,
             Refusal::Token(refusal) => refusal.status(),
-            Refusal::NodeName => 403,
+            Refusal::NodeName | Refusal::Revoked(_) | Refusal::Superseded => 403,
             Refusal::NameTaken => 409,
             Refusal::Signing(_) => 500,
             Refusal::Store(_) => 503,
@@ -61,9 +66,11 @@ impl Refusal {
             Refusal::Legacy => "legacy-certificate",
             Refusal::NameTaken => "name-taken",
             Refusal::NodeName => "node-name",
+            Refusal::Revoked(_) => "revoked",
             Refusal::Signing(_) => "signing",
             Refusal::Store(_) => "store",
             Refusal::Subject => "subject",
+            Refusal::Superseded => "superseded",
             Refusal::Token(refusal) => refusal.reason(),
             Refusal::Usages => "usages",
         }
@@ -91,6 +98,10 @@ impl fmt::Display for Refusal {
                  cloud",
             ),
             Refusal::NodeName => f.write_str("node name does not match the request"),
+            Refusal::Revoked(at) => write!(
+                f,
+                "the keys of this node were revoked at {at}: it needs a fresh token"
+            ),
             // The cause is for our log, not for whoever asks.
             Refusal::Signing(_) => f.write_str("the cloud can't sign now: see its log"),
             Refusal::Store(_) => f.write_str("the cloud can't record certificates now: try later"),
@@ -98,6 +109,9 @@ impl fmt::Display for Refusal {
                 "the certificate request's subject is not O=system:nodes, CN=system:node:NAME: \
                  make one that is",
             ),
+            Refusal::Superseded => {
+                f.write_str("another key holds the name of this node now: it needs a fresh token")
+            }
             Refusal::Token(refusal) => refusal.fmt(f),
             Refusal::Usages => {
                 f.write_str("ExtKeyUsages is not a list of numbers with 2 (clientAuth) in it")

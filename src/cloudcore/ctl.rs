@@ -13,14 +13,17 @@ use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
 
 use super::cloud::Cloud;
+use super::outbox::Ending;
 use super::registry::Row;
 use super::tokens;
+use crate::authority;
 use crate::protocol::control::{
-    CertificateFacts, CloudStatus, HubSession, MAX_LINE, Reply, Request, VERSION,
+    CertificateFacts, CloudStatus, HubSession, MAX_LINE, MAX_REVOKED, Reply, Request, RevokedNode,
+    VERSION,
 };
 use crate::system::cause;
 use crate::system::files::{FileError, Files};
-use crate::system::names::NodeName;
+use crate::system::names::{NameError, NodeName};
 use crate::system::processes::Peer;
 use crate::system::socket;
 
@@ -112,6 +115,8 @@ async fn answer(cloud: &Cloud, mut stream: UnixStream) -> io::Result<()> {
             }
             Ok(())
         }
+        "revocations" => answer_all(&mut stream, revocations(cloud).await).await,
+        "revoke" => answer_all(&mut stream, revoke(cloud, &request.names).await).await,
         "sessions" => {
             for session in sessions(cloud, &request.names) {
                 send(&mut stream, &session).await?;
@@ -141,6 +146,42 @@ async fn add_names(cloud: &Cloud, names: &[String]) -> Reply {
         Ok(false) => Reply::done("the serving certificate has these names already"),
         Err(error) => Reply::refused(error.to_string()),
     }
+}
+
+/// Revokes the keys of the nodes that are named, and ends their sessions.
+async fn revoke(cloud: &Cloud, names: &[String]) -> Result<Vec<RevokedNode>, String> {
+    if names.is_empty() || names.len() > MAX_REVOKED {
+        return Err(format!("name between one and {MAX_REVOKED} nodes"));
+    }
+    let nodes: Result<Vec<NodeName>, _> = names.iter().map(|name| name.parse()).collect();
+    let nodes = nodes.map_err(|error: NameError| error.to_string())?;
+    let (store, now) = (cloud.authority.store(), cloud.clock.now());
+    let revoked = authority::revoke(&**store, &nodes, now).await;
+    let revoked = revoked.map_err(|error| error.to_string())?;
+    let line = |revoked: authority::Revoked| {
+        let session_ended = cloud.registry.end(&revoked.node, Ending::Revoked);
+        if !revoked.already {
+            cloud.metrics.keys_revoked.add();
+            warn!("the keys of node {} are revoked", revoked.node);
+        }
+        RevokedNode {
+            known: revoked.known,
+            already: revoked.already,
+            session_ended,
+            ..RevokedNode::new(&revoked.node, revoked.at)
+        }
+    };
+    Ok(revoked.into_iter().map(line).collect())
+}
+
+async fn revocations(cloud: &Cloud) -> Result<Vec<RevokedNode>, String> {
+    let all = authority::revocations(&**cloud.authority.store()).await;
+    let all = all.map_err(|error| error.to_string())?;
+    let line = |revocation: authority::Revocation| RevokedNode {
+        enrolled_since: revocation.enrolled_since,
+        ..RevokedNode::new(&revocation.node, revocation.at)
+    };
+    Ok(all.into_iter().map(line).collect())
 }
 
 /// Of the nodes that are named, or of all.
@@ -204,6 +245,22 @@ async fn status(cloud: &Cloud) -> CloudStatus {
             .chain(serving.ip_addresses().iter().map(ToString::to_string))
             .collect(),
         stopping: cloud.stop.is_asked(),
+    }
+}
+
+/// A line for each, or one with an error.
+async fn answer_all(
+    stream: &mut UnixStream,
+    lines: Result<Vec<RevokedNode>, String>,
+) -> io::Result<()> {
+    match lines {
+        Ok(lines) => {
+            for line in lines {
+                send(stream, &line).await?;
+            }
+            Ok(())
+        }
+        Err(error) => send(stream, &Reply::refused(error)).await,
     }
 }
 

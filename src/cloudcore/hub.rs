@@ -14,12 +14,12 @@ use smol::net::TcpStream;
 use super::cloud::Cloud;
 use super::listener::Listener;
 use super::metrics::Port;
-use super::outbox::Outbox;
+use super::outbox::{Ending, Outbox};
 use super::places::Place;
 use super::registry::{Promise, Refused, Registered, SessionFacts};
 use super::session;
 use super::strikes::{Limit, RETRY_AFTER, Strike};
-use crate::authority::LegacyCertificates;
+use crate::authority::{self, LegacyCertificates};
 use crate::pki::certificate::Certificate;
 use crate::system::names::NodeName;
 use crate::system::network;
@@ -69,6 +69,7 @@ async fn connection(
             tunnel,
             registered,
             outbox,
+            certificate,
         }) => {
             let descriptor = place.into_descriptor();
             let (shared, generation) = (cloud.clone(), registered.generation);
@@ -76,6 +77,12 @@ async fn connection(
                 "session {generation} of node {} from {peer} begins",
                 registered.node
             );
+            cloud.spawn(settle(
+                cloud.clone(),
+                certificate,
+                registered.node.clone(),
+                outbox.clone(),
+            ));
             cloud.spawn(async move {
                 session::run(shared, tunnel, registered, outbox).await;
                 drop(descriptor);
@@ -89,6 +96,8 @@ async fn connection(
 struct NoTunnel {
     error: TunnelError,
     strike: Option<Strike>,
+    /// A label for counters where the error alone does not tell.
+    reason: Option<&'static str>,
 }
 
 impl From<TunnelError> for NoTunnel {
@@ -96,12 +105,18 @@ impl From<TunnelError> for NoTunnel {
         NoTunnel {
             error,
             strike: None,
+            reason: None,
         }
     }
 }
 
-fn no_tunnel(cloud: &Cloud, address: IpAddr, NoTunnel { error, strike }: NoTunnel) {
-    cloud.metrics.refused_tunnel(&error);
+fn no_tunnel(cloud: &Cloud, address: IpAddr, none: NoTunnel) {
+    let NoTunnel {
+        error,
+        strike,
+        reason,
+    } = none;
+    cloud.metrics.refused_tunnel(&error, reason);
     // Who looks whether the port is open has done nothing wrong, nor who comes when all is full.
     let logged = match error {
         TunnelError::Lost(_) => false,
@@ -134,10 +149,25 @@ async fn turn_away(acceptor: &TlsAcceptor, stream: TcpStream) {
     .await;
 }
 
+/// What was learned by the tunnel is written down, beside the session: a disk that is slow must not
+/// keep a device waiting. What was refused meanwhile ends the session.
+async fn settle(cloud: Arc<Cloud>, certificate: Certificate, node: NodeName, outbox: Outbox) {
+    if certificate.subject().is_legacy_edge() {
+        return;
+    }
+    match cloud.authority.settle(&certificate, &node).await {
+        Ok(()) => {}
+        Err(authority::Refusal::Revoked(_)) => outbox.end(Ending::Revoked),
+        Err(authority::Refusal::Superseded) => outbox.end(Ending::KeyReplaced),
+        Err(error) => warn!("which key node {node} uses is not written down: {error}"),
+    }
+}
+
 struct Opened {
     tunnel: Tunnel,
     registered: Registered,
     outbox: Outbox,
+    certificate: Certificate,
 }
 
 async fn open(
@@ -152,7 +182,7 @@ async fn open(
         _ => TunnelError::Lost(error),
     })?;
     let upgrade = Upgrade::read(Secured::from(secured)).await?;
-    let (promise, serial) = match admit(cloud, &upgrade) {
+    let (promise, certificate) = match admit(cloud, &upgrade).await {
         Ok(admitted) => admitted,
         Err(refusal) => return Err(refuse(cloud, peer.ip(), upgrade, refusal).await),
     };
@@ -163,7 +193,7 @@ async fn open(
     let facts = SessionFacts {
         since: cloud.clock.now(),
         peer,
-        serial,
+        serial: certificate.serial(),
     };
     // Only now, with the new tunnel up, an older session of the node ends.
     let registered = promise.begin(facts, outbox.clone());
@@ -171,6 +201,7 @@ async fn open(
         tunnel,
         registered,
         outbox,
+        certificate,
     })
 }
 
@@ -190,6 +221,7 @@ async fn refuse(cloud: &Cloud, address: IpAddr, upgrade: Upgrade, refusal: Refus
     NoTunnel {
         error: upgrade.refuse(status, said, retry_after).await,
         strike,
+        reason: refusal.reason.filter(|_| limit.is_none()),
     }
 }
 
@@ -198,23 +230,24 @@ struct Refusal {
     status: u16,
     said: String,
     retry_after: Option<u16>,
+    reason: Option<&'static str>,
 }
 
 /// Whether this tunnel may be: the certificate, which the handshake has verified, decides who it
 /// is, and everything else must agree with it.
-fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, String), Refusal> {
+async fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, Certificate), Refusal> {
     let refuse = |status, text: &str| {
         Err(Refusal {
             status,
             said: text.to_owned(),
             retry_after: None,
+            reason: None,
         })
     };
     let certificate = upgrade.peer_certificate().map(Certificate::from_der);
     let Some(Ok(certificate)) = certificate else {
         return refuse(403, "the client certificate can't be read");
     };
-    let serial = certificate.serial();
     let claimed = upgrade.head.node_id.as_deref().map(str::parse::<NodeName>);
     let Some(Ok(claimed)) = claimed else {
         return refuse(403, "the Node_id header is missing or no node name");
@@ -225,7 +258,7 @@ fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, String), Refusal>
         None => {
             subject.is_legacy_edge()
                 && cloud.authority.legacy() == LegacyCertificates::Full
-                && cloud.legacy.bind(&serial, &claimed)
+                && cloud.legacy.bind(&certificate.serial(), &claimed)
         }
     };
     if !known {
@@ -246,12 +279,28 @@ fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, String), Refusal>
             "the Connectionuse header is not msg, and only that is served",
         );
     }
+    let counts = match subject.node_name() {
+        Some(_) => {
+            let hold = cloud.authority.hold(&certificate, &claimed).await;
+            hold.map(drop)
+        }
+        None => cloud.authority.hold_without_name(&claimed).await,
+    };
+    if let Err(refusal) = counts {
+        return Err(Refusal {
+            status: refusal.status(),
+            said: format!("node {claimed}: {refusal}"),
+            retry_after: None,
+            reason: Some(refusal.reason()),
+        });
+    }
     match cloud.registry.promise(&claimed) {
-        Ok(promise) => Ok((promise, serial)),
+        Ok(promise) => Ok((promise, certificate)),
         Err(Refused::Full { limit }) => Err(Refusal {
             status: 503,
             said: format!("{limit} nodes are connected, which is the limit: raise nodeLimit"),
             retry_after: Some(RETRY_AFTER),
+            reason: None,
         }),
         // Another cloudcore may be there in a moment, and edges know how long to wait.
         Err(Refused::Stopping) => refuse(503, "the cloud stops: come again later"),

@@ -22,6 +22,7 @@ pub struct Metrics {
     /// Among them, those whose certificate had ended.
     pub renewed_late: Counter,
     pub keys_replaced: Counter,
+    pub keys_revoked: Counter,
     pub reports_taken: Counter,
     pub reports_refused: Counter,
     /// The end of the token that was made last, as Unix seconds.
@@ -128,8 +129,9 @@ impl Metrics {
         self.ended_sessions.add(reason);
     }
 
-    pub fn refused_tunnel(&self, error: &TunnelError) {
-        self.refused_tunnels.add(match error {
+    /// `reason` wins over what the error alone tells.
+    pub fn refused_tunnel(&self, error: &TunnelError, reason: Option<&'static str>) {
+        let label = reason.unwrap_or(match error {
             TunnelError::Tls(_) => "tls",
             TunnelError::Refused { status: 403, .. } => "forbidden",
             TunnelError::Refused { status: 429, .. } => "limited",
@@ -138,6 +140,7 @@ impl Metrics {
             TunnelError::TimedOut(_) => "timeout",
             _ => "lost",
         });
+        self.refused_tunnels.add(label);
     }
 
     pub fn report(&self, taken: bool) {

@@ -29,6 +29,8 @@ pub enum Ending {
     KeyReplaced,
     /// A newer connection of the same node took its place.
     Replaced,
+    /// The node's keys were revoked.
+    Revoked,
     /// cloudcore stops.
     Stopping,
     /// More waits to be sent than the outbox may hold.

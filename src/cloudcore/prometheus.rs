@@ -101,6 +101,11 @@ pub fn render(cloud: &Cloud) -> String {
         "Names that a token gave to another key.",
         &[("", metrics.keys_replaced.get())],
     );
+    page.counter(
+        "kubeedge_keys_revoked_total",
+        "Nodes whose keys were revoked.",
+        &[("", metrics.keys_revoked.get())],
+    );
     page.gauge(
         "kubeedge_token_valid_seconds",
         "Validity left of the join token that was made last; 0 when none was.",

@@ -66,6 +66,7 @@ impl End {
         match self {
             End::Asked(Ending::KeyReplaced) => "key-replaced",
             End::Asked(Ending::Replaced) => "replaced",
+            End::Asked(Ending::Revoked) => "revoked",
             End::Asked(Ending::Stopping) => "stopping",
             End::Asked(Ending::TooSlow) => "reads-slowly",
             End::Silent(_) => "silent",
@@ -79,6 +80,7 @@ impl End {
         match self {
             End::Asked(Ending::KeyReplaced) => "a token gave its name to another key".to_owned(),
             End::Asked(Ending::Replaced) => "a newer connection took its place".to_owned(),
+            End::Asked(Ending::Revoked) => "its keys were revoked".to_owned(),
             End::Asked(Ending::Stopping) => "cloudcore stops".to_owned(),
             End::Asked(Ending::TooSlow) => "it reads too slowly".to_owned(),
             End::Silent(time) => format!("nothing came from it for {} s", time.as_secs()),
@@ -95,6 +97,7 @@ impl End {
         Some(match self {
             End::Asked(Ending::KeyReplaced) => (1008, "another key holds this node name now"),
             End::Asked(Ending::Replaced) => (1000, "a newer connection took over"),
+            End::Asked(Ending::Revoked) => (1008, "the keys of this node were revoked"),
             End::Asked(Ending::Stopping) => (1001, "the cloud stops"),
             End::Asked(Ending::TooSlow) => (1013, "too much waits to be read"),
             End::Silent(_) => (1001, "nothing was heard"),

@@ -10,6 +10,7 @@ use smol::future::or;
 use super::backoff::Backoff;
 use super::edge::{Edge, Failure, pause};
 use super::identity::{Identity, IdentityError};
+use super::life::{tidy, token_comes};
 use super::session::Session;
 use crate::pki::tls;
 use crate::protocol::control::EdgeState;
@@ -23,6 +24,7 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
     let mut keeper = Keeper {
         edge,
         backoff: Backoff::tunnel(),
+        denied: Backoff::new(DENIED_FIRST, DENIED_CAP),
         hasty: false,
     };
     let mut session = None;
@@ -41,6 +43,8 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
 struct Keeper<'a> {
     edge: &'a Rc<Edge>,
     backoff: Backoff,
+    /// The same, while the hub refuses this very identity.
+    denied: Backoff,
     /// The session replaced another one at a hub that may kill both: then reconnect at once.
     hasty: bool,
 }
@@ -56,11 +60,16 @@ impl Keeper<'_> {
     async fn connect(&mut self) -> Result<Session, JoinToken> {
         loop {
             self.edge.renewed.clear();
+            let (denied, useless);
             let wanted = match self.open().await {
-                Ok(session) => return Ok(session),
+                Ok(session) => {
+                    self.denied.reset();
+                    return Ok(session);
+                }
                 Err(error) => {
                     let expired = self.expired();
-                    let useless = expired || error.is_denial();
+                    denied = error.is_denial();
+                    useless = expired || denied;
                     if let Some(token) = self.token(useless).await {
                         return Err(token);
                     }
@@ -69,11 +78,23 @@ impl Keeper<'_> {
                     } else {
                         self.edge.state.enter(EdgeState::Connecting);
                     }
-                    self.edge.state.problem(&error.sentence(expired), !expired);
+                    self.edge.state.problem(&error.sentence(expired), !useless);
                     error.retry_after()
                 }
             };
-            let waited = pause(self.backoff.next_asked(wanted));
+            let length = match denied {
+                true => self.denied.next_asked(wanted),
+                false => self.backoff.next_asked(wanted),
+            };
+            let waited = async {
+                let token = async {
+                    match useless {
+                        true => token_comes(self.edge).await,
+                        false => std::future::pending().await,
+                    }
+                };
+                or(pause(length), token).await;
+            };
             let asked = async {
                 self.edge.hurry.wait().await;
                 // Whoever asks may have put the cloud in order.
@@ -172,6 +193,9 @@ impl Keeper<'_> {
         let serial = identity.certificate.serial();
         let number = edge.state.connected(peer.to_string(), serial);
         log::info!("connected to {peer} as {} (session {number})", request.node);
+        edge.executor
+            .spawn(tidy(edge.clone(), identity.ca_hash()))
+            .detach();
         Ok(Session::start(edge, tunnel, replace_safe))
     }
 
@@ -281,6 +305,9 @@ impl NoTunnel {
 const CONNECT: Duration = Duration::from_secs(10);
 /// A session that lasted this long makes the next retry quick again.
 const STABLE: Duration = Duration::from_secs(30);
+/// Between attempts with an identity that the hub refuses: only a token helps, or somebody there.
+const DENIED_FIRST: Duration = Duration::from_millis(800);
+const DENIED_CAP: Duration = Duration::from_secs(300);
 /// What an older hub needs to forget the old session before it may see the new one.
 const SETTLE: Duration = Duration::from_millis(100);
 /// A replaced hub session that ends sooner than this was killed with its predecessor.

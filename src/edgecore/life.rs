@@ -13,6 +13,7 @@ use super::edge::{Edge, Failure, pause};
 use super::enroll::enroll;
 use super::identity::{Identity, IdentityError, Place};
 use super::{hub, rotate};
+use crate::pki::hash::Sha256Hash;
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::files::FileError;
@@ -48,8 +49,9 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
         match (loaded, token) {
             (Ok(identity), None) => return identity,
             (Ok(identity), Some(token)) if still_good(edge, &identity, &token) => {
-                // A power cut came between the identity's commit and the token's end.
-                erase(edge).await;
+                // A power cut came between the identity's commit and the token's end; or between the
+                // cloud's signing for this token and the commit, and then the cloud refuses the
+                // identity. The token is erased when a session shows which.
                 return identity;
             }
             // Asking again at once would give the same answer, and the device can do without.
@@ -166,12 +168,27 @@ async fn find(edge: &Rc<Edge>) -> Option<JoinToken> {
     }
 }
 
-async fn erase(edge: &Rc<Edge>) {
+/// Erases a token of the cloud that has just taken this identity: it has done its work.
+pub async fn tidy(edge: Rc<Edge>, ca: Sha256Hash) {
+    if find(&edge).await.is_none_or(|token| *token.ca_hash() != ca) {
+        return;
+    }
     let tokens = edge.tokens.clone();
     match edge.off_thread(move || tokens.erase()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => edge.state.problem(&error, true),
         Err(failure) => edge.state.problem(&failure, true),
+    }
+}
+
+/// Returns when another token than the one the cloud refused is there.
+pub async fn token_comes(edge: &Rc<Edge>) {
+    loop {
+        let found = find(edge).await;
+        if found.is_some() && found != *edge.refused.borrow() {
+            return;
+        }
+        Timer::after(LOOK).await;
     }
 }
 

@@ -62,6 +62,8 @@ pub static COMMANDS: &[&Command] = &[
     &token::LIST,
     #[cfg(feature = "cloud")]
     &token::DELETE,
+    #[cfg(feature = "cloud")]
+    &certs::revoke::COMMAND,
     #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,

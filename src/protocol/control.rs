@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::system::clock::Timestamp;
+use crate::system::names::NodeName;
 
 /// The version that this program writes; readers accept any.
 pub const VERSION: u32 = 1;
@@ -23,7 +24,7 @@ pub const EDGE_STATUS_SOCKET: &str = "/run/kubeedge/edgecore-status.sock";
 /// Orders to the edge, for root and the daemon's own user: `reload`, `renew`.
 pub const EDGE_SOCKET: &str = "/run/kubeedge/edgecore.sock";
 /// Orders to cloudcore, likewise: `gettoken`, `token-create`, `token-list`, `token-delete`,
-/// `status`, `sessions`, `add-san`.
+/// `status`, `sessions`, `add-san`, `revoke`, `revocations`.
 pub const CLOUD_SOCKET: &str = "/run/kubeedge/cloudcore.sock";
 
 /// A line longer than this is refused by both sides.
@@ -38,7 +39,7 @@ pub struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
     /// `add-san`: names and addresses for the serving certificate. `sessions`: the nodes that are
-    /// asked about, all when empty.
+    /// asked about, all when empty. `revoke`: the nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// `token-create`: the pattern of the nodes that may use it.
@@ -272,6 +273,45 @@ pub struct HubSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_gap_ms: Option<u64>,
 }
+
+/// One line of cloudcore's answer to `revoke` and `revocations`: a line for each node, then the end.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct RevokedNode {
+    pub v: u32,
+    pub node: String,
+    /// What was issued up to this moment is refused.
+    pub at: Timestamp,
+    /// `revoke`: a certificate of this name is known to this cloud.
+    #[serde(default)]
+    pub known: bool,
+    /// `revoke`: it was revoked before, and got no key since.
+    #[serde(default)]
+    pub already: bool,
+    /// `revoke`: its session was ended.
+    #[serde(default)]
+    pub session_ended: bool,
+    /// `revocations`: a token has given the name to a key since.
+    #[serde(default)]
+    pub enrolled_since: bool,
+}
+
+impl RevokedNode {
+    /// With nothing else said of it.
+    pub fn new(node: &NodeName, at: Timestamp) -> RevokedNode {
+        RevokedNode {
+            v: VERSION,
+            node: node.to_string(),
+            at,
+            known: false,
+            already: false,
+            session_ended: false,
+            enrolled_since: false,
+        }
+    }
+}
+
+/// Nodes that one `revoke` can name: they have to fit in a line.
+pub const MAX_REVOKED: usize = 200;
 
 /// Why a local socket gave no answer.
 #[derive(Debug)]

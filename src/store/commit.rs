@@ -54,7 +54,7 @@ impl Registry {
     ) -> Result<Recorded, StoreError> {
         let done = async {
             for _ in 0..ATTEMPTS {
-                if let Some(outcome) = self.attempt(name, record.clone(), claim).await {
+                if let Some(outcome) = self.attempt(name, record.clone(), claim.clone()).await {
                     return outcome;
                 }
             }
@@ -229,13 +229,11 @@ impl Drop for Flusher {
 
 fn apply(nodes: &mut Nodes, change: &Change) -> Result<Recorded, StoreError> {
     let old = nodes.get(&change.name).cloned();
-    if let Some(record) = &change.record {
-        if !change.claim.allows(old.as_ref(), &record.key_hash) {
-            return Ok(Recorded::Taken);
-        }
-        if old.is_none() && nodes.len() >= MAX_NODES {
-            return Err(StoreError::Full { limit: MAX_NODES });
-        }
+    if !change.claim.allows(old.as_ref()) {
+        return Ok(Recorded::Changed);
+    }
+    if change.record.is_some() && old.is_none() && nodes.len() >= MAX_NODES {
+        return Err(StoreError::Full { limit: MAX_NODES });
     }
     put(nodes, &change.name, change.record.clone());
     Ok(Recorded::Stored(old))

@@ -9,7 +9,6 @@ use smol::future::poll_once;
 
 use super::*;
 use crate::store::testing::{name, record};
-use crate::system::clock::Timestamp;
 use crate::system::files::{Files, Layer, Operation};
 use crate::system::scratch::Scratch;
 
@@ -124,30 +123,31 @@ fn a_full_disk_changes_nothing_and_heals_by_itself() {
 }
 
 #[test]
-fn a_held_name_is_given_to_its_key_or_after_its_end_only() {
+fn a_record_replaces_what_was_read_and_nothing_else() {
     let setup = Setup::new();
-    let claim = |key: &str, now: Timestamp| {
+    let claim = |key: &str, held: Option<&str>| {
         let (node, record) = (name("a"), record(key));
-        smol::block_on(setup.registry.change(&node, Some(record), Claim::Free(now))).unwrap()
+        let claim = Claim::Of(held.map(crate::store::testing::record));
+        smol::block_on(setup.registry.change(&node, Some(record), claim)).unwrap()
     };
-    let end = record("1").not_after;
-    let before = end.minus(Duration::from_secs(1));
-    assert_eq!(claim("1", before), Recorded::Stored(None));
-    assert_eq!(claim("2", before), Recorded::Taken);
-    assert_eq!(claim("1", before), Recorded::Stored(Some(record("1"))));
-    assert_eq!(claim("2", end), Recorded::Stored(Some(record("1"))));
+    assert_eq!(claim("1", Some("0")), Recorded::Changed);
+    assert_eq!(claim("1", None), Recorded::Stored(None));
+    assert_eq!(claim("2", None), Recorded::Changed);
+    assert_eq!(claim("2", Some("3")), Recorded::Changed);
+    assert_eq!(setup.reopened(), [(name("a"), record("1"))]);
+    assert_eq!(claim("2", Some("1")), Recorded::Stored(Some(record("1"))));
     assert_eq!(setup.reopened(), [(name("a"), record("2"))]);
 }
 
 #[test]
 fn of_many_that_claim_a_name_one_gets_it() {
     let setup = Setup::new();
-    let (node, now) = (name("a"), Timestamp::from_unix(0));
+    let node = name("a");
     let keys: Vec<_> = (0..50).map(|n| n.to_string()).collect();
     let claims = keys.iter().map(|k| {
         setup
             .registry
-            .change(&node, Some(record(k)), Claim::Free(now))
+            .change(&node, Some(record(k)), Claim::Of(None))
     });
     let outcomes = together(claims);
     let stored = outcomes

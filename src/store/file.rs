@@ -9,6 +9,7 @@ use log::warn;
 use super::commit::Registry;
 use super::journal::Journal;
 use super::keys::{KeyFolder, make_private};
+use super::revocations::Revocations;
 use super::tokens::TokenFolder;
 use super::{Answer, Claim, Corruption, KeyPair, NodeRecord, Recorded, Store, StoreError};
 use super::{Taken, TokenId, TokenRecord, TokenUse};
@@ -19,12 +20,13 @@ use crate::system::files::{FileError, Files};
 use crate::system::names::NodeName;
 use crate::system::root::Root;
 
-/// The CA and the serving pair lie in `/etc/kubeedge/cloudcore`, the rest in
-/// `/var/lib/kubeedge/cloudcore`; both are for their owner only.
+/// The CA, the serving pair and the revocations lie in `/etc/kubeedge/cloudcore`, so that a backup
+/// of the CA has them too; the rest in `/var/lib/kubeedge/cloudcore`. Both are for their owner only.
 pub struct FileStore {
     keys: KeyFolder,
     nodes: Registry,
     tokens: TokenFolder,
+    revocations: Arc<Revocations>,
     allow_volatile: bool,
 }
 
@@ -53,6 +55,7 @@ impl FileStore {
                 warn!("left-over files stay: {error}");
             }
         }
+        let revocations = Revocations::open(files, &root.at(KEYS).join("revocations"))?;
         let (journal, nodes) = Journal::open(files, &at("nodes.journal"))?;
         let allow_volatile = options.allow_volatile;
         let tokens = TokenFolder::open(files, &at("tokens"), &lock)?;
@@ -60,6 +63,7 @@ impl FileStore {
             keys,
             nodes: Registry::new(journal, nodes, lock),
             tokens,
+            revocations: Arc::new(revocations),
             allow_volatile,
         })
     }
@@ -165,6 +169,19 @@ impl Store for FileStore {
 
     fn remove_expired_tokens(&self, now: Timestamp) -> Answer<'_, usize> {
         Box::pin(self.tokens.remove_expired(now))
+    }
+
+    fn revoked<'a>(&'a self, name: &'a NodeName) -> Answer<'a, Option<Timestamp>> {
+        Box::pin(async { Ok(self.revocations.get(name)) })
+    }
+
+    fn revoke<'a>(&'a self, nodes: &'a [(NodeName, Timestamp)]) -> Answer<'a, ()> {
+        let (revocations, nodes) = (self.revocations.clone(), nodes.to_vec());
+        Box::pin(self.on_disk(move |_| revocations.add(&nodes)))
+    }
+
+    fn revocations(&self) -> Answer<'_, Vec<(NodeName, Timestamp)>> {
+        Box::pin(async { Ok(self.revocations.all()) })
     }
 }
 

@@ -136,6 +136,8 @@ pub fn line(name: &NodeName, record: Option<&NodeRecord>) -> Vec<u8> {
     let entry = Entry {
         node: name.clone(),
         key: record.map(|record| record.key_hash.to_string()),
+        previous: record.and_then(|record| record.previous.map(|key| key.to_string())),
+        since: record.map(|record| record.since.unix()),
         until: record.map(|record| record.not_after.unix()),
         serial: record.map(|record| record.serial.clone()),
     };
@@ -149,6 +151,11 @@ struct Entry {
     node: NodeName,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<String>,
+    /// Missing in lines of before there was one: any certificate counts as a later one then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,11 +214,14 @@ fn parse_line(line: &[u8]) -> Option<(NodeName, Option<NodeRecord>)> {
         return Some((entry.node, None));
     };
     let key_hash: Sha256Hash = key.parse().ok()?;
+    let previous = entry.previous.map(|key| key.parse()).transpose().ok()?;
     let not_after = Timestamp::from_unix(entry.until?);
     Some((
         entry.node,
         Some(NodeRecord {
             key_hash,
+            previous,
+            since: Timestamp::from_unix(entry.since.unwrap_or(0)),
             not_after,
             serial: entry.serial?,
         }),
@@ -290,6 +300,28 @@ mod tests {
             assert_eq!(open(&folder).1, nodes, "written after a cut at {cut}");
         }
         assert!(!folder.path().join("nodes.damaged-1").exists());
+    }
+
+    #[test]
+    fn a_line_of_before_there_was_a_moment_is_read() {
+        let json = format!(
+            r#"{{"node":"a","key":"{}","until":1826871000,"serial":"01"}}"#,
+            record("1").key_hash
+        );
+        let old = format!("{} {json}\n", checksum(json.as_bytes()));
+        let nodes = parse(old.as_bytes()).nodes;
+        let since = Timestamp::from_unix(0);
+        let expected = NodeRecord {
+            since,
+            ..record("1")
+        };
+        assert_eq!(nodes[&name("a")], expected);
+        let full = NodeRecord {
+            previous: Some(record("2").key_hash),
+            ..record("1")
+        };
+        let new = line(&name("a"), Some(&full));
+        assert_eq!(parse(&new).nodes[&name("a")], full);
     }
 
     #[test]

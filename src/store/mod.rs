@@ -5,6 +5,7 @@ pub mod journal;
 
 mod commit;
 mod keys;
+mod revocations;
 mod token;
 mod tokens;
 
@@ -46,7 +47,7 @@ pub trait Store: Send + Sync {
 
     fn node<'a>(&'a self, name: &'a NodeName) -> Answer<'a, Option<NodeRecord>>;
 
-    /// Stores `record` under `name` unless `claim` forbids it.
+    /// Stores `record` under `name` when `claim` fits what is stored.
     fn record_node<'a>(
         &'a self,
         name: &'a NodeName,
@@ -81,6 +82,15 @@ pub trait Store: Send + Sync {
 
     /// Forgets tokens that have expired by `now`, perhaps not all at once; how many.
     fn remove_expired_tokens(&self, now: Timestamp) -> Answer<'_, usize>;
+
+    /// When the keys of a node were revoked last.
+    fn revoked<'a>(&'a self, name: &'a NodeName) -> Answer<'a, Option<Timestamp>>;
+
+    /// Notes that the keys of these nodes are revoked, with the moment; all of them or none.
+    fn revoke<'a>(&'a self, nodes: &'a [(NodeName, Timestamp)]) -> Answer<'a, ()>;
+
+    /// All revocations, in the order of their names.
+    fn revocations(&self) -> Answer<'_, Vec<(NodeName, Timestamp)>>;
 }
 
 /// A certificate and the private key that belongs to it.
@@ -106,11 +116,17 @@ impl KeyPair {
     }
 }
 
-/// What is kept of a node: the key it proved last, and its last certificate.
+/// What is kept of a node: the keys it may use, and its last certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRecord {
     /// Of the public key, as SubjectPublicKeyInfo.
     pub key_hash: Sha256Hash,
+    /// The key before, until a tunnel has shown the present one: the answer to a renewal may not
+    /// have arrived, or a power cut may have come before the device had it on disk.
+    pub previous: Option<Sha256Hash>,
+    /// Certificates that begin up to this moment count with these keys only. One that begins later
+    /// is from a time that this store has lost, by a backup that was put back, say.
+    pub since: Timestamp,
     /// The end of its last certificate.
     pub not_after: Timestamp,
     /// The serial number of its last certificate, in hexadecimal.
@@ -118,23 +134,19 @@ pub struct NodeRecord {
 }
 
 /// What a new record may replace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// Whatever is there.
     Any,
-    /// A record of the same key, or one whose certificate has ended at this moment; else nothing.
-    Free(Timestamp),
-    /// The record of this key, and nothing else: one must be there.
-    Of(Sha256Hash),
+    /// Exactly this, which was read before; none: nothing may be there.
+    Of(Option<NodeRecord>),
 }
 
 impl Claim {
-    /// Whether `held` may be replaced by a record of the key `key_hash`.
-    pub fn allows(self, held: Option<&NodeRecord>, key_hash: &Sha256Hash) -> bool {
-        match (self, held) {
-            (Claim::Of(key), held) => held.is_some_and(|held| held.key_hash == key),
-            (Claim::Any, _) | (_, None) => true,
-            (Claim::Free(now), Some(held)) => held.key_hash == *key_hash || held.not_after <= now,
+    fn allows(&self, held: Option<&NodeRecord>) -> bool {
+        match self {
+            Claim::Any => true,
+            Claim::Of(expected) => expected.as_ref() == held,
         }
     }
 }
@@ -144,8 +156,8 @@ impl Claim {
 pub enum Recorded {
     /// It is stored; this is what it replaced.
     Stored(Option<NodeRecord>),
-    /// The name is held by another key, and the claim forbade replacing it.
-    Taken,
+    /// Something else is there than what was claimed: read it again.
+    Changed,
 }
 
 /// Why a store could not do as asked.
@@ -192,6 +204,8 @@ pub enum Corruption {
     Mismatch,
     /// It is not the number of a format.
     NoFormat,
+    /// This line is not a node's name and a time.
+    NoRevocation(usize),
     /// It does not hold a key and a certificate that can be read.
     Unreadable(Arc<PkiError>),
     /// It was written, and is gone.
@@ -249,6 +263,10 @@ impl fmt::Display for Corruption {
             Corruption::NoFormat => {
                 f.write_str("does not hold the number of a format: restore it from a backup")
             }
+            Corruption::NoRevocation(line) => write!(
+                f,
+                "has no name and time in line {line}: correct that line, or restore a backup"
+            ),
             Corruption::Unreadable(cause) => write!(f, "can't be read, restore a backup: {cause}"),
             Corruption::Vanished => {
                 f.write_str("was gone right after it was written: see who removes it")
@@ -293,6 +311,8 @@ pub mod testing {
     pub fn record(key: &str) -> NodeRecord {
         NodeRecord {
             key_hash: Sha256Hash::of(key.as_bytes()),
+            previous: None,
+            since: Timestamp::from_unix(1_795_335_000),
             not_after: Timestamp::from_unix(1_826_871_000),
             serial: format!("0{key}"),
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub struct Cloud {
     pub clock: Clock,
     pub time: ManualClock,
     pub ca: Identity,
+    made: AtomicU32,
     root: PathBuf,
     orders: Option<smol::channel::Sender<kubeedge::system::signals::Request>>,
     thread: Option<JoinHandle<()>>,
@@ -90,6 +92,7 @@ impl Cloud {
             clock,
             time,
             ca: (ca, key),
+            made: AtomicU32::new(0),
             root,
             orders: Some(orders),
             thread: Some(thread),
@@ -119,16 +122,29 @@ impl Cloud {
         std::iter::from_fn(|| client.line().unwrap()).collect()
     }
 
+    /// The lines of an answer of the admin socket.
+    pub fn ask(&self, op: &str, names: &[&str]) -> Vec<serde_json::Value> {
+        let socket = self.root.join(&CLOUD_SOCKET[1..]);
+        let request = Request {
+            names: names.iter().map(ToString::to_string).collect(),
+            ..Request::new(op)
+        };
+        let mut client = control::Client::ask(&socket, &request, PATIENCE).unwrap();
+        std::iter::from_fn(|| client.line().unwrap()).collect()
+    }
+
     /// Asks cloudcore to stop; it does so beside the test.
     pub fn stop(&mut self) {
         self.orders = None;
     }
 
-    /// A certificate of a node, valid from a day ago until in a day.
+    /// A certificate of a node, valid from a day ago until in a day. Each begins a second after the
+    /// one before, so that it counts though cloudcore did not issue it.
     pub fn identity(&self, node: &str) -> Identity {
         let day = Duration::from_secs(24 * 60 * 60);
+        let later = Duration::from_secs(self.made.fetch_add(1, Ordering::Relaxed).into());
         let now = self.clock.now();
-        self.identity_until(node, now.minus(day), now.plus(day))
+        self.identity_until(node, now.minus(day).plus(later), now.plus(day))
     }
 
     pub fn identity_until(&self, node: &str, from: Timestamp, until: Timestamp) -> Identity {

@@ -10,7 +10,7 @@ use kubeedge::protocol::message::{Message, Route};
 use kubeedge::system::clock::Timestamp;
 use rcgen::ExtendedKeyUsagePurpose;
 
-use crate::api::{bearer_of_case_01, enroll, recorded_at};
+use crate::api::{bearer_of_case_01, enroll, recorded_at, renew};
 use crate::support::{Client, Cloud, Identity, frame, vectors};
 
 #[test]
@@ -282,6 +282,88 @@ fn a_new_key_ends_the_old_session() {
     );
     assert_eq!(close_code(&mut client), Some(1008));
     assert!(cloud.metrics().contains("kubeedge_keys_replaced_total 1"));
+    // And it does not come back, though its certificate is good for a year.
+    let body = enroll(&cloud, &token, "edge-2", &key).body;
+    let certificate = kubeedge::pki::certificate::Certificate::from_der(&body).unwrap();
+    let identity = (certificate, key);
+    drop(open(&cloud, &identity, "edge-2"));
+    assert_eq!(
+        enroll(&cloud, &token, "edge-2", &PrivateKey::generate().unwrap()).status,
+        200
+    );
+    let (status, said) = refused(&cloud, &identity, "edge-2");
+    assert_eq!(status, 403);
+    assert!(said.contains("another key holds the name"), "{said}");
+    let metrics = cloud.metrics();
+    assert!(
+        metrics.contains("kubeedge_tunnels_refused_total{reason=\"superseded\"} 1"),
+        "{metrics}"
+    );
+}
+
+/// Revoked: the session ends, and neither hub nor renewal takes the node until a token does.
+#[test]
+fn a_revoked_node_is_out_at_once() {
+    let cloud = Cloud::start("ws-revoked", "", "", Timestamp::from_unix(1_795_334_957));
+    let token = bearer_of_case_01("");
+    let key = PrivateKey::generate().unwrap();
+    let body = enroll(&cloud, &token, "edge-1", &key).body;
+    let certificate = kubeedge::pki::certificate::Certificate::from_der(&body).unwrap();
+    let identity = (certificate, key);
+    let mut client = open(&cloud, &identity, "edge-1");
+    let other = cloud.identity("edge-2");
+    let mut other_client = open(&cloud, &other, "edge-2");
+
+    let answer = cloud.ask("revoke", &["edge-1", "nobody"]);
+    assert_eq!(answer.len(), 2);
+    assert_eq!(answer[0]["session_ended"], true);
+    assert_eq!(
+        (&answer[0]["known"], &answer[1]["known"]),
+        (&true.into(), &false.into())
+    );
+    let (opcode, payload) = client.frame().unwrap();
+    assert_eq!((opcode, &payload[..2]), (8, &1008u16.to_be_bytes()[..]));
+    assert!(String::from_utf8_lossy(&payload[2..]).contains("revoked"));
+    let (status, said) = refused(&cloud, &identity, "edge-1");
+    assert_eq!(status, 403);
+    assert!(
+        said.contains("were revoked at 2026-11-22T08:09:17Z"),
+        "{said}"
+    );
+    let renewal = renew(&cloud, &identity, "edge-1");
+    assert_eq!(renewal.status, 403, "{}", renewal.text());
+    assert!(renewal.text().contains("fresh token"));
+    assert!(is_alive(&mut other_client));
+    let metrics = cloud.metrics();
+    for line in [
+        "kubeedge_keys_revoked_total 2",
+        "kubeedge_tunnels_refused_total{reason=\"revoked\"} 1",
+        "kubeedge_certificates_refused_total{reason=\"revoked\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert_eq!(cloud.ask("revoke", &["edge-1"])[0]["already"], true);
+    assert!(cloud.ask("revoke", &["No Name"])[0]["error"].is_string());
+
+    let key = PrivateKey::generate().unwrap();
+    let body = enroll(&cloud, &token, "edge-1", &key).body;
+    let certificate = kubeedge::pki::certificate::Certificate::from_der(&body).unwrap();
+    drop(open(&cloud, &(certificate, key), "edge-1"));
+    assert_eq!(refused(&cloud, &identity, "edge-1").0, 403);
+    let listed = cloud.ask("revocations", &[]);
+    assert_eq!(listed.len(), 2);
+    assert_eq!(
+        (&listed[0]["node"], &listed[0]["enrolled_since"]),
+        (&"edge-1".into(), &true.into())
+    );
+}
+
+/// What the hub answers to an upgrade that it refuses.
+fn refused(cloud: &Cloud, identity: &Identity, node: &str) -> (u16, String) {
+    let mut client = cloud.hub(Some(identity)).unwrap();
+    client.send(&upgrade(node));
+    let answer = client.answer("GET").unwrap();
+    (answer.status, answer.text())
 }
 
 /// A legacy certificate names no node: it is let in only where the operator says so, and for one

@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cloud::Cloud;
+use super::site::Cloudcore;
 use super::{Folder, KUBEEDGE, LIMIT, put};
 
 pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
@@ -68,11 +69,20 @@ impl Device {
     }
 
     pub fn yaml(&self, cloud: &Cloud, token: &str) -> String {
+        self.yaml_for(&cloud.dialled(), cloud.https, cloud.hub, token)
+    }
+
+    /// The same for a cloud of our own.
+    pub fn configure_for(&self, cloud: &Cloudcore, token: &str) {
+        let yaml = self.yaml_for("127.0.0.1", cloud.https, cloud.hub, token);
+        self.write(CONFIG, &yaml, 0o640);
+    }
+
+    fn yaml_for(&self, address: &str, https: u16, hub: u16, token: &str) -> String {
         let more = |lines: &[String], indent: &str| -> String {
             let line = |line: &String| format!("{indent}{line}\n");
             lines.iter().map(line).collect()
         };
-        let (address, https, hub) = (cloud.dialled(), cloud.https, cloud.hub);
         format!(
             "# the gateway in the barn\n\
              apiVersion: edgecore.config.kubeedge.io/v1alpha2\n\

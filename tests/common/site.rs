@@ -188,40 +188,7 @@ pub struct Cloudcore {
 impl Cloudcore {
     pub fn start(options: &[&str]) -> Cloudcore {
         let folder = Folder::new();
-        let ports = folder.path().join("ports");
-        let mut command = Command::new(KUBEEDGE);
-        command
-            .args(["cloudcore", "--listen", "127.0.0.1", "--allow-volatile-ca"])
-            .args([
-                "--https-port",
-                "0",
-                "--hub-port",
-                "0",
-                "--metrics-port",
-                "0",
-            ])
-            .arg("--ports-file")
-            .arg(&ports)
-            .args(options)
-            .env("KUBEEDGE_ROOT", folder.path())
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("cloudcore starts");
-        let mut log = BufReader::new(child.stderr.take().expect("it was piped"));
-        let mut line = String::new();
-        while !line.contains("cloudcore serves") {
-            line.clear();
-            let length = log.read_line(&mut line).expect("its log can be read");
-            assert!(length > 0, "cloudcore ended at once");
-        }
-        // Somebody has to read on.
-        std::thread::spawn(move || log.lines().for_each(drop));
-        let ports = fs::read(&ports).expect("the ports are told once it serves");
-        let ports: Value = serde_json::from_slice(&ports).expect("JSON");
-        let port = |key: &str| ports[key].as_u64().expect("a port") as u16;
-        let (https, hub) = (port("https"), port("hub"));
+        let (child, https, hub) = launch(&folder, (0, 0), options);
         Cloudcore {
             folder,
             child,
@@ -230,17 +197,96 @@ impl Cloudcore {
         }
     }
 
-    /// A file with a fresh token.
-    pub fn token_file(&self) -> String {
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        let _ = kill(pid, Signal::SIGTERM);
+        self.child.wait().expect("cloudcore ends");
+    }
+
+    /// Cuts it off in the middle of whatever it does.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// On the same files and ports, after `stop` or `kill`.
+    pub fn start_again(&mut self, options: &[&str]) {
+        let (child, _, _) = launch(&self.folder, (self.https, self.hub), options);
+        self.child = child;
+    }
+
+    /// A command on this machine.
+    pub fn run(&self, words: &[&str]) -> Said {
         let mut command = Command::new(KUBEEDGE);
         command
-            .arg("gettoken")
-            .env("KUBEEDGE_ROOT", self.folder.path());
-        let said = Said::of(command.output()).ends(0);
-        let path = self.folder.path().join("token");
-        super::put(&path, said.out.trim(), 0o600);
+            .args(words)
+            .env("KUBEEDGE_ROOT", self.folder.path())
+            .stdin(Stdio::null());
+        Said::of(command.output())
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path.trim_start_matches('/'))
+    }
+
+    /// What it wrote so far, in every run.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    pub fn token(&self) -> String {
+        self.run(&["gettoken"]).ends(0).out.trim().to_owned()
+    }
+
+    /// A file with a fresh token.
+    pub fn token_file(&self) -> String {
+        let path = self.path("token");
+        super::put(&path, self.token(), 0o600);
         path.display().to_string()
     }
+}
+
+/// Starts a cloudcore and waits until it serves; 0 is any port.
+fn launch(folder: &Folder, ports: (u16, u16), options: &[&str]) -> (Child, u16, u16) {
+    let told = folder.path().join("ports");
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(folder.path().join("log"));
+    let mut log = log.expect("the log is made");
+    let mut command = Command::new(KUBEEDGE);
+    command
+        .args(["cloudcore", "--listen", "127.0.0.1", "--allow-volatile-ca"])
+        .args(["--https-port", &ports.0.to_string()])
+        .args(["--hub-port", &ports.1.to_string(), "--metrics-port", "0"])
+        .arg("--ports-file")
+        .arg(&told)
+        .args(options)
+        .env("KUBEEDGE_ROOT", folder.path())
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("cloudcore starts");
+    let mut said = BufReader::new(child.stderr.take().expect("it was piped"));
+    let mut line = String::new();
+    while !line.contains("cloudcore serves") {
+        line.clear();
+        let length = said.read_line(&mut line).expect("its log can be read");
+        let _ = log.write_all(line.as_bytes());
+        assert!(length > 0, "cloudcore ended at once");
+    }
+    // Somebody has to read on.
+    std::thread::spawn(move || {
+        for line in said.lines().map_while(Result::ok) {
+            let _ = writeln!(log, "{line}");
+        }
+    });
+    let ports = fs::read(&told).expect("the ports are told once it serves");
+    let ports: Value = serde_json::from_slice(&ports).expect("JSON");
+    let port = |key: &str| ports[key].as_u64().expect("a port") as u16;
+    (child, port("https"), port("hub"))
 }
 
 impl Drop for Cloudcore {

@@ -15,6 +15,7 @@ use super::{edge_below, identity, issue, run};
 use crate::edgecore::edge::{Edge, Failure};
 use crate::edgecore::enroll::enroll;
 use crate::edgecore::identity::{Identity, IdentityError, Place};
+use crate::edgecore::life::{obtain, tidy};
 use crate::edgecore::token::TokenSource;
 use crate::pki::certificate::Certificate;
 use crate::pki::csr::Csr;
@@ -98,6 +99,13 @@ impl Cloud {
 fn config(token: Option<&JoinToken>) -> String {
     let token = token.map(JoinToken::secret_string).unwrap_or_default();
     format!("modules:\n  edgeHub: # of the barn\n    token: \"{token}\"\n")
+}
+
+/// A start up to the moment at which the hub has taken the identity.
+fn begin(edge: &Rc<Edge>) -> Identity {
+    let identity = run(edge, obtain(edge));
+    run(edge, tidy(edge.clone(), identity.ca_hash()));
+    identity
 }
 
 /// What a start must have put in order: the identity is whole and its copies are its own; no token

@@ -3,6 +3,8 @@
 pub mod check;
 pub mod inspect;
 pub mod renew;
+#[cfg(feature = "cloud")]
+pub mod revoke;
 mod sides;
 
 #[cfg(test)]

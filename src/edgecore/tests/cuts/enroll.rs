@@ -1,7 +1,6 @@
 //! Enrolment and the end of the token, cut and disturbed everywhere.
 
 use super::*;
-use crate::edgecore::life::obtain;
 use crate::system::figures::tried;
 use crate::system::files::crash::{Recording, each_fault, is_clear};
 
@@ -33,7 +32,7 @@ fn cut(cloud: &Cloud, root: &Path) -> (Recording, usize) {
     let mut new = None;
     let recording = Recording::of(root, |recorder| {
         let edge = cloud.edge(recorder.files(), root);
-        new = Some(run(&edge, obtain(&edge)));
+        new = Some(begin(&edge));
         recorder.promise("enrolled");
     });
     let new = new.unwrap();
@@ -44,7 +43,7 @@ fn cut(cloud: &Cloud, root: &Path) -> (Recording, usize) {
         assert!(found.is_some() || !state.promised("enrolled"));
         let text = std::fs::read_to_string(&edge.settings.config).unwrap();
         assert!(text == before || text == config(None), "a mixture: {text}");
-        let identity = run(&edge, obtain(&edge));
+        let identity = begin(&edge);
         assert!(found.is_none_or(|found| is(&found, &identity)));
         in_order(&edge, &identity);
     });
@@ -75,7 +74,7 @@ fn a_token_may_lose_its_power_while_it_is_erased() {
         let folder = Scratch::new();
         put_token(&cloud, folder.path(), At::Bootstrap);
         let edge = cloud.edge(Files::real(), folder.path());
-        run(&edge, obtain(&edge));
+        begin(&edge);
         // As if the power had gone right behind the commit, while a join was writing it anew.
         put_token(&cloud, folder.path(), at);
         let half = folder.path().join(".bootstrap.tmp-0123456789abcdef");
@@ -121,7 +120,7 @@ fn an_enrolment_survives_every_fault_of_the_disk() {
             Ok(identity) => assert!(is(&found.unwrap(), &identity)),
             Err(sentence) => assert!(is_clear(&sentence, fault), "{fault}: {sentence}"),
         }
-        let identity = run(&edge, obtain(&edge));
+        let identity = begin(&edge);
         in_order(&edge, &identity);
     });
     tried(

@@ -1,7 +1,6 @@
 //! Renewal, cut and disturbed everywhere.
 
 use super::*;
-use crate::edgecore::life::obtain;
 use crate::edgecore::rotate::renew;
 use crate::system::figures::tried;
 use crate::system::files::crash::{Recording, each_fault, is_clear};
@@ -57,7 +56,7 @@ fn a_renewal_may_lose_its_power_at_any_moment() {
             let edge = cloud.edge(Files::real(), state.root());
             let found = nothing_is_lost(&edge, &[&old, &new]).unwrap();
             assert!(is(&found, &new) || !state.promised("renewed"));
-            let started = run(&edge, obtain(&edge));
+            let started = begin(&edge);
             assert!(is(&started, &found));
             in_order(&edge, &started);
             let newest = renewed(&edge).unwrap();
@@ -90,7 +89,7 @@ fn a_renewal_survives_every_fault_of_the_disk() {
                 Err(sentence) => assert!(is_clear(&sentence, fault), "{fault}: {sentence}"),
             }
             assert_eq!(found.ca.der(), old.ca.der());
-            run(&edge, obtain(&edge));
+            begin(&edge);
             let newest = renewed(&edge).unwrap();
             in_order(&edge, &newest);
         },
@@ -118,7 +117,7 @@ fn a_start_of_an_enrolled_device_writes_nothing() {
     let (folder, _) = enrolled(&cloud);
     let recording = Recording::of(folder.path(), |recorder| {
         let edge = cloud.edge(recorder.files(), folder.path());
-        run(&edge, obtain(&edge));
+        begin(&edge);
     });
     assert_eq!(recording.steps, []);
 }
