@@ -89,7 +89,8 @@ impl Cloud {
 pub fn api(port: u16) -> CertificateApi {
     CertificateApi {
         endpoint: local(port),
-        addresses: vec![([127, 0, 0, 1], port).into()],
+        way: kubeedge::system::way::Way::default(),
+        known: Vec::new(),
         deadline: PATIENCE,
         clock: Clock::system(),
     }

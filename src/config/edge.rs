@@ -12,6 +12,10 @@ use super::read::{MAX_INT, Reader, SECONDS};
 use super::yaml::Document;
 use super::{ConfigError, Secret, emit};
 
+pub mod network;
+
+pub use network::EdgeNetwork;
+
 /// The part of edgecore.yaml that is used. What else the file holds stays there: files are changed
 /// by [`super::edit`], never written anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct EdgeHub {
     pub sandbox: bool,
     pub websocket: EdgeWebsocket,
     pub quic: EdgeQuic,
+    /// The way to the cloud: keys of ours.
+    pub network: EdgeNetwork,
 }
 
 /// `modules.edgeHub.websocket`
@@ -159,6 +165,7 @@ impl EdgeHub {
         )?;
         reader.flag("modules.edgeHub.sandbox", &mut self.sandbox)?;
         self.token = token(reader)?;
+        self.network.read(reader)?;
         self.websocket.read(reader)?;
         reader.flag("modules.edgeHub.quic.enable", &mut self.quic.enable)?;
         reader.parsed("modules.edgeHub.quic.server", &mut self.quic.server)?;
@@ -226,6 +233,7 @@ impl Default for EdgeHub {
                 enable: false,
                 server: loopback(10_001),
             },
+            network: EdgeNetwork::default(),
         }
     }
 }

@@ -382,6 +382,12 @@ const RANGES: &[(&[&str], i64, i64)] = &[
 const EDGE_OPTIONAL: &str = r#"
 featureGates: {"*": false}
 modules:
+  edgeHub:
+    bindAddress: ""
+    bindInterface: ""
+    noProxy: [""]
+    proxy: ""
+    proxyCredentialsFile: ""
   edged:
     bandwidthManager: false
     customInterfaceName: ""

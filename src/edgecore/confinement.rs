@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::parent::Parent;
 use super::settings::{BOOTSTRAP, Settings};
+use crate::config::edge::network::CREDENTIALS;
 use crate::system::host::Host;
 use crate::system::processes;
 use crate::system::sandbox::{self, Confinement, Plan, User};
@@ -97,7 +98,7 @@ fn own_user(host: &Host, settings: &Settings) -> Option<User> {
 /// Lets the user read what root has written for it.
 pub fn let_read(host: &Host, config: &Path, user: &User) -> io::Result<()> {
     let top = host.root.at(TOP);
-    for file in [config, &host.root.at(BOOTSTRAP)] {
+    for file in [config, &host.root.at(BOOTSTRAP), &host.root.at(CREDENTIALS)] {
         sandbox::let_read(&top, file, user)?;
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! The running edgecore: one executor thread, the sockets, the signals, and the edge's life.
 
-use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::control::{Bound, Sockets};
 use super::edge::{Edge, pause};
 use super::life::live;
 use super::parent::{self, Order, Parent};
-use super::settings::Settings;
+use super::settings::{Settings, Source};
 use super::state::State;
 use super::watchdog;
 use crate::protocol::control::{EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState};
@@ -25,8 +24,8 @@ use crate::system::signals::{Request, Signals};
 
 /// Runs until SIGTERM or SIGINT, or until the parent is gone; returns the exit code. Only for who
 /// holds edgecore's lock, or whose parent does.
-pub fn run(host: &Host, config: &Path, parent: Option<Parent>, sandbox: bool) -> u8 {
-    let settings = match Settings::load(host, config) {
+pub fn run(host: &Host, source: &Source, parent: Option<Parent>, sandbox: bool) -> u8 {
+    let settings = match Settings::load(host, source) {
         Ok(settings) => settings,
         Err(error) => {
             log::error!("{error}");
@@ -48,7 +47,7 @@ pub fn run(host: &Host, config: &Path, parent: Option<Parent>, sandbox: bool) ->
         parent,
     };
     let executor = Rc::new(LocalExecutor::new());
-    smol::block_on(executor.run(serve(host, start, &executor)))
+    smol::block_on(executor.run(serve(host, start, source, &executor)))
 }
 
 /// What a hub begins with.
@@ -59,7 +58,12 @@ struct Start {
     confinement: Vec<String>,
 }
 
-async fn serve(host: &Host, start: Start, executor: &Rc<LocalExecutor<'static>>) -> u8 {
+async fn serve(
+    host: &Host,
+    start: Start,
+    source: &Source,
+    executor: &Rc<LocalExecutor<'static>>,
+) -> u8 {
     let Start {
         settings, parent, ..
     } = start;
@@ -113,7 +117,7 @@ async fn serve(host: &Host, start: Start, executor: &Rc<LocalExecutor<'static>>)
             Next::Stop
         };
         let next = or(
-            orders(&edge, &mut signals, parent.is_some()),
+            orders(&edge, &mut signals, source, parent.is_some()),
             or(work, orphaned),
         )
         .await;
@@ -147,7 +151,7 @@ enum Next {
 }
 
 /// Waits for a signal or an order that changes the course of things.
-async fn orders(edge: &Edge, signals: &mut Signals, supervised: bool) -> Next {
+async fn orders(edge: &Edge, signals: &mut Signals, source: &Source, supervised: bool) -> Next {
     loop {
         let signal = async { Some(signals.next().await) };
         let reload = async {
@@ -160,7 +164,7 @@ async fn orders(edge: &Edge, signals: &mut Signals, supervised: bool) -> Next {
         }
         // Somebody may have written it anew, for root alone. Whether this helped is seen now.
         let _ = blocking::run(Kind::Disk, READABLE, || parent::ask(Order::LetRead)).await;
-        match Settings::load(&edge.host, &edge.settings.config) {
+        match Settings::load(&edge.host, source) {
             Ok(new) if supervised && new.needs_other_rights(&edge.settings) => return Next::Again,
             Ok(settings) if settings != edge.settings => return Next::Restart(Box::new(settings)),
             Ok(_) => edge.hurry.raise(),

@@ -19,7 +19,8 @@ use crate::protocol::token::JoinToken;
 use crate::system::blocking::{self, Blocked, Kind};
 use crate::system::host::Host;
 use crate::system::names::Endpoint;
-use crate::system::network::{self, NetError};
+use crate::system::network::NetError;
+use crate::system::way::{Peer, Reached};
 
 /// Where the answer to an order goes: the new serial, or why there is none.
 pub type Asked = Sender<Result<String, String>>;
@@ -124,24 +125,16 @@ impl Edge {
         self.renewed.raise();
     }
 
-    /// Addresses of an endpoint. When names fail, the address that last held a session serves.
-    pub async fn resolve(&self, endpoint: &Endpoint) -> Result<Vec<SocketAddr>, NetError> {
-        let found = network::resolve(&endpoint.host, endpoint.port, DNS_DEADLINE).await;
-        let known = self.last_good.borrow();
-        match found {
-            Err(error) if !known.is_empty() => {
-                log::info!("{error}; trying the address that last worked");
-                Ok(known
-                    .iter()
-                    .map(|a| SocketAddr::new(a.ip(), endpoint.port))
-                    .collect())
-            }
-            other => other,
-        }
+    /// A connection to an endpoint. When names fail, the address that last held a session serves.
+    pub async fn reach(&self, endpoint: &Endpoint) -> Result<Reached, NetError> {
+        let known = self.last_good.borrow().clone();
+        self.settings.way.connect(endpoint, &known).await
     }
 
-    pub fn remember(&self, address: SocketAddr) {
-        *self.last_good.borrow_mut() = vec![address];
+    pub fn remember(&self, peer: &Peer) {
+        if let Peer::Direct(address) = peer {
+            *self.last_good.borrow_mut() = vec![*address];
+        }
     }
 
     /// Runs one request to the certificate API on a helper thread.
@@ -149,16 +142,14 @@ impl Edge {
         &self,
         request: impl FnOnce(&CertificateApi) -> Result<T, EnrollError> + Send + 'static,
     ) -> Result<T, Failure> {
-        let endpoint = self.settings.api.clone();
-        let addresses = self.resolve(&endpoint).await?;
-        let clock = self.host.clock.clone();
         let api = CertificateApi {
-            endpoint,
-            addresses,
+            endpoint: self.settings.api.clone(),
+            way: self.settings.way.clone(),
+            known: self.last_good.borrow().clone(),
             deadline: API_DEADLINE,
-            clock,
+            clock: self.host.clock.clone(),
         };
-        let patience = API_DEADLINE + Duration::from_secs(5);
+        let patience = API_DEADLINE + CONNECTING;
         blocking::run(Kind::Https, patience, move || request(&api))
             .await
             .map_err(Failure::Blocked)?
@@ -252,6 +243,7 @@ impl std::error::Error for Failure {
     }
 }
 
-const DNS_DEADLINE: Duration = Duration::from_secs(5);
+/// What looking up, connecting and a proxy may take, and a little more.
+const CONNECTING: Duration = Duration::from_secs(35);
 const API_DEADLINE: Duration = Duration::from_secs(30);
 const DISK_DEADLINE: Duration = Duration::from_secs(60);

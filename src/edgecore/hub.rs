@@ -1,6 +1,5 @@
 //! Keeps a tunnel to the hub: connects, reconnects, and moves over to a renewed identity.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::session::Session;
 use crate::pki::tls;
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
-use crate::system::network;
+use crate::system::way::{Peer, Reached};
 use crate::tunnel::websocket::{TunnelRequest, secure, upgrade};
 use crate::tunnel::{Connected, Secured, TunnelError};
 
@@ -177,7 +176,7 @@ impl Keeper<'_> {
     async fn finish(
         &mut self,
         identity: Identity,
-        (secured, peer): (Secured, SocketAddr),
+        (secured, peer): (Secured, Peer),
     ) -> Result<Session, NoTunnel> {
         let edge = self.edge;
         let request = TunnelRequest {
@@ -189,7 +188,7 @@ impl Keeper<'_> {
             tunnel,
             replace_safe,
         } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
-        edge.remember(peer);
+        edge.remember(&peer);
         let serial = identity.certificate.serial();
         let number = edge.state.connected(peer.to_string(), serial);
         log::info!("connected to {peer} as {} (session {number})", request.node);
@@ -200,7 +199,7 @@ impl Keeper<'_> {
     }
 
     /// From nothing to TLS with the present identity.
-    async fn secured(&self) -> Result<(Identity, (Secured, SocketAddr)), NoTunnel> {
+    async fn secured(&self) -> Result<(Identity, (Secured, Peer)), NoTunnel> {
         let edge = self.edge;
         let hub = &edge.settings.hub;
         let identity = edge.identity.borrow().clone();
@@ -211,9 +210,7 @@ impl Keeper<'_> {
             Some(own),
             &edge.host.clock,
         )?;
-        let addresses = edge.resolve(hub).await?;
-        let stream = network::connect(&addresses, CONNECT).await?;
-        let peer = stream.peer_addr().map_err(TunnelError::Lost)?;
+        let Reached { stream, peer } = edge.reach(hub).await?;
         let secured = deadline(edge, "the TLS handshake", secure(stream, config, hub)).await?;
         Ok((identity, (secured, peer)))
     }
@@ -301,8 +298,6 @@ impl NoTunnel {
     }
 }
 
-/// For opening a TCP connection to any of the hub's addresses.
-const CONNECT: Duration = Duration::from_secs(10);
 /// A session that lasted this long makes the next retry quick again.
 const STABLE: Duration = Duration::from_secs(30);
 /// Between attempts with an identity that the hub refuses: only a token helps, or somebody there.

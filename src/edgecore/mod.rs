@@ -20,7 +20,8 @@ mod tests;
 mod token;
 mod watchdog;
 
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -28,8 +29,10 @@ use crate::config::edge::EdgeConfig;
 use crate::system::args::{self, KLOG, Spec};
 use crate::system::files::{FileError, Lock};
 use crate::system::host::Host;
+use crate::system::uplink::{Interface, Uplink};
 use crate::system::{console, exit, facts, log, network, processes, sandbox};
 use parent::{NoParent, Parent};
+use settings::Source;
 use supervisor::HUB;
 
 /// Runs edgecore until it is told to stop; returns the exit code.
@@ -72,9 +75,16 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
         .config
         .clone()
         .unwrap_or_else(|| host.root.at(settings::CONFIG));
+    let source = Source {
+        config,
+        uplink: Uplink {
+            address: flags.bind_address,
+            interface: flags.bind_interface.clone(),
+        },
+    };
     let code = match parent {
-        Some(parent) => daemon::run(host, &config, Some(parent), !flags.no_sandbox),
-        None => service(host, &config, arguments, &flags),
+        Some(parent) => daemon::run(host, &source, Some(parent), !flags.no_sandbox),
+        None => service(host, &source, arguments, &flags),
     };
     log::flush();
     code
@@ -82,19 +92,19 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
 
 /// What the init system sees: the supervisor, or the hub alone where that is wanted or where no
 /// second process can be had.
-fn service(host: &Host, config: &Path, arguments: &[String], flags: &Flags) -> u8 {
+fn service(host: &Host, source: &Source, arguments: &[String], flags: &Flags) -> u8 {
     let _lock = match lock(host) {
         Ok(lock) => lock,
         Err(code) => return code,
     };
-    let alone = || daemon::run(host, config, None, !flags.no_sandbox);
+    let alone = || daemon::run(host, source, None, !flags.no_sandbox);
     if flags.no_supervisor {
         return alone();
     }
     if !flags.no_sandbox {
         sandbox::limit_to_supervision();
     }
-    match supervisor::run(host, config, arguments) {
+    match supervisor::run(host, &source.config, arguments) {
         Ok(code) => code,
         Err(error) => {
             ::log::warn!("cannot start a second process ({error}): going on without a supervisor");
@@ -147,6 +157,12 @@ struct Flags {
     /// print a short configuration file that works as it is, and end
     #[argh(switch)]
     minconfig: bool,
+    /// address of this device to connect from, instead of the file's
+    #[argh(option, arg_name = "address")]
+    bind_address: Option<IpAddr>,
+    /// interface to connect from, such as wg0, instead of the file's
+    #[argh(option, arg_name = "name")]
+    bind_interface: Option<Interface>,
     /// error, warn, info or debug (default info)
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,

@@ -6,17 +6,22 @@ use std::time::Duration;
 
 use super::identity::Place;
 use crate::config::edge::EdgeConfig;
+use crate::config::edge::network::WayError;
 use crate::config::{self, ConfigError};
 use crate::system::facts;
 use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::names::{Endpoint, NameError, NodeName};
+use crate::system::uplink::Uplink;
+use crate::system::way::Way;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub node: NodeName,
     pub hub: Endpoint,
     pub api: Endpoint,
+    /// Where connections start, and through which proxy they go.
+    pub way: Way,
     pub project: String,
     pub heartbeat: Duration,
     pub handshake_deadline: Duration,
@@ -29,6 +34,15 @@ pub struct Settings {
     pub bootstrap: PathBuf,
 }
 
+/// Where settings are from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The real path of the configuration.
+    pub config: PathBuf,
+    /// What the command line says, which wins over the file.
+    pub uplink: Uplink,
+}
+
 /// Why edgecore can't work with its configuration.
 #[derive(Debug)]
 pub enum SettingsError {
@@ -38,6 +52,8 @@ pub enum SettingsError {
     HubOff(PathBuf),
     /// The file asks for a tunnel that is not spoken here.
     Quic(PathBuf),
+    /// Which way to go to the cloud can't be told.
+    Way(WayError),
     /// Neither the file nor the host gives a name that a node can have.
     NoName(NameError),
 }
@@ -47,15 +63,20 @@ pub const BOOTSTRAP: &str = "/etc/kubeedge/bootstrap-edgecore.conf";
 pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
 
 impl Settings {
-    /// Reads the configuration file at `path` (a real path); a missing file is an error.
-    pub fn load(host: &Host, path: &Path) -> Result<Self, SettingsError> {
+    /// Reads the configuration file; a missing one is an error.
+    pub fn load(host: &Host, source: &Source) -> Result<Self, SettingsError> {
+        let Source {
+            config: path,
+            uplink,
+        } = source;
         let bytes = host
             .files
             .read(path, config::MAX_FILE)
             .map_err(SettingsError::File)?;
         let text = String::from_utf8_lossy(&bytes);
         let name = path.display().to_string();
-        let (config, warnings) = EdgeConfig::load(&text, &name).map_err(SettingsError::Config)?;
+        let (mut config, warnings) =
+            EdgeConfig::load(&text, &name).map_err(SettingsError::Config)?;
         for warning in warnings {
             log::warn!("{warning}");
         }
@@ -65,6 +86,9 @@ impl Settings {
         if config.hub.quic.enable {
             return Err(SettingsError::Quic(path.to_owned()));
         }
+        let own = &mut config.hub.network.uplink;
+        own.address = uplink.address.or(own.address);
+        own.interface = uplink.interface.clone().or(own.interface.take());
         Self::from_config(host, config, path)
     }
 
@@ -78,6 +102,10 @@ impl Settings {
             node,
             hub: hub.websocket.server,
             api: hub.http_server,
+            way: hub
+                .network
+                .way(host, |name| std::env::var(name).ok())
+                .map_err(SettingsError::Way)?,
             project: hub.project_id,
             heartbeat: hub.heartbeat,
             handshake_deadline: hub.websocket.handshake_timeout,
@@ -129,6 +157,7 @@ impl fmt::Display for SettingsError {
                  set modules.edgeHub.websocket.enable to true and quic.enable to false",
                 path.display()
             ),
+            SettingsError::Way(e) => write!(f, "{e}"),
             SettingsError::NoName(e) => {
                 write!(
                     f,
@@ -149,6 +178,7 @@ impl std::error::Error for SettingsError {
         match self {
             SettingsError::File(e) => Some(e),
             SettingsError::Config(e) => Some(e),
+            SettingsError::Way(e) => Some(e),
             SettingsError::NoName(e) => Some(e),
             SettingsError::HubOff(_) | SettingsError::Quic(_) => None,
         }

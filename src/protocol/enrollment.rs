@@ -1,26 +1,30 @@
 //! The certificate API as an edge uses it: blocking HTTPS, bounded in size and time.
 //!
-//! Call it through `system::blocking`. Connections are made to addresses that the caller resolved,
-//! are never reused, follow no redirect and use no proxy.
+//! Call it through `system::blocking`. Every request has a connection of its own, made on the way that
+//! the caller gives, and follows no redirect.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use ureq::Agent;
 use ureq::http::{Response, StatusCode};
-use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::unversioned::transport::Connector;
 
-use self::transport::{Fixed, PinnedTls};
+use self::transport::{Nowhere, Pinned};
 use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::tls;
 use crate::protocol::token::JoinToken;
+use crate::system::cause;
 use crate::system::clock::Clock;
 use crate::system::names::{Endpoint, NodeName};
+use crate::system::network::NetError;
+use crate::system::way::{Reached, Way};
 
 mod transport;
 
@@ -36,8 +40,10 @@ pub const USAGES_HEADER: &str = "ExtKeyUsages";
 pub struct CertificateApi {
     /// What the edge dials, and what the server's certificate must be valid for.
     pub endpoint: Endpoint,
-    pub addresses: Vec<SocketAddr>,
-    /// For each whole request.
+    pub way: Way,
+    /// Where it was before, for when its name can't be looked up.
+    pub known: Vec<SocketAddr>,
+    /// For each request, once there is a connection.
     pub deadline: Duration,
     pub clock: Clock,
 }
@@ -54,7 +60,12 @@ pub enum NodeCheck {
 /// Why the certificate API gave nothing usable.
 #[derive(Debug)]
 pub enum EnrollError {
-    /// No connection, no answer in time, a broken answer: worth trying again.
+    /// No connection.
+    NoWay {
+        endpoint: Endpoint,
+        source: NetError,
+    },
+    /// No answer in time, a broken answer: worth trying again.
     Unreachable { endpoint: Endpoint, cause: String },
     /// TLS failed: the sentence names the cause and what to do.
     Tls { endpoint: Endpoint, cause: String },
@@ -88,7 +99,9 @@ impl EnrollError {
     /// Whether waiting may help without anybody doing anything.
     pub fn retryable(&self) -> bool {
         match self {
-            EnrollError::Unreachable { .. } | EnrollError::Unusable { .. } => true,
+            EnrollError::NoWay { .. }
+            | EnrollError::Unreachable { .. }
+            | EnrollError::Unusable { .. } => true,
             EnrollError::Status { status, .. } => *status >= 500 || *status == 429,
             EnrollError::Tls { .. } => true,
             EnrollError::CaMismatch { .. }
@@ -234,7 +247,9 @@ impl CertificateApi {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Reply, EnrollError> {
-        let connector = Connector::chain(TcpConnector::default(), PinnedTls(tls));
+        let name = tls::server_name(&self.endpoint.host).map_err(|e| self.no_tls(e))?;
+        let socket = self.connect()?;
+        let connector = Pinned::new(tls, name, socket, Instant::now() + self.deadline);
         self.exchange(connector, path, headers, body)
     }
 
@@ -255,7 +270,7 @@ impl CertificateApi {
             .max_idle_connections(0)
             .timeout_global(Some(self.deadline))
             .build();
-        let agent = Agent::with_parts(config, connector, Fixed(self.addresses.clone()));
+        let agent = Agent::with_parts(config, connector, Nowhere);
         let mut request = agent.get(format!("https://{}{path}", self.endpoint));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -281,6 +296,21 @@ impl CertificateApi {
             })
         });
         answer.map_err(|e| self.failed(e))
+    }
+
+    fn connect(&self) -> Result<TcpStream, EnrollError> {
+        let reached = smol::block_on(self.way.connect(&self.endpoint, &self.known));
+        let Reached { stream, .. } = reached.map_err(|source| EnrollError::NoWay {
+            endpoint: self.endpoint.clone(),
+            source,
+        })?;
+        let lost = |error: io::Error| self.failed(error.into());
+        let shared = Arc::<smol::Async<TcpStream>>::from(stream);
+        // Nobody shares it: it was made here.
+        let alone = Arc::try_unwrap(shared).map_err(|_| lost(io::ErrorKind::Other.into()))?;
+        let socket = alone.into_inner().map_err(lost)?;
+        socket.set_nonblocking(false).map_err(lost)?;
+        Ok(socket)
     }
 
     fn success(&self, answer: Reply) -> Result<Vec<u8>, EnrollError> {
@@ -323,16 +353,23 @@ impl CertificateApi {
             let cause = tls::explain(fault, &endpoint.to_string());
             return EnrollError::Tls { endpoint, cause };
         }
-        EnrollError::Unreachable {
-            endpoint,
-            cause: error.to_string(),
-        }
+        let cause = match &error {
+            ureq::Error::Io(io) if io.kind() == io::ErrorKind::TimedOut => {
+                format!("nothing within {} s", self.deadline.as_secs())
+            }
+            ureq::Error::Io(io) => cause::of(io),
+            other => other.to_string(),
+        };
+        EnrollError::Unreachable { endpoint, cause }
     }
 }
 
 impl fmt::Display for EnrollError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            EnrollError::NoWay { endpoint, source } => {
+                write!(f, "no way to the certificate API at {endpoint}: {source}")
+            }
             EnrollError::Unreachable { endpoint, cause } => write!(
                 f,
                 "the certificate API at {endpoint} does not answer ({cause}): \
@@ -386,7 +423,14 @@ impl fmt::Display for EnrollError {
     }
 }
 
-impl std::error::Error for EnrollError {}
+impl std::error::Error for EnrollError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            EnrollError::NoWay { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
 
 /// The beginning of a body, as one line that is safe to print.
 fn printable(body: &[u8]) -> String {

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod blocking;
 pub mod build;
+pub mod bypass;
 pub mod cause;
 pub mod clock;
 pub mod console;
@@ -21,6 +22,7 @@ pub mod network;
 pub mod notify;
 pub mod pattern;
 pub mod processes;
+pub mod proxy;
 pub mod root;
 pub mod sandbox;
 #[cfg(test)]
@@ -29,3 +31,5 @@ pub mod service;
 pub mod signals;
 pub mod socket;
 pub mod threads;
+pub mod uplink;
+pub mod way;

@@ -15,7 +15,9 @@ use smol::net::TcpStream;
 
 use crate::system::blocking::{self, Blocked, Kind};
 use crate::system::cause;
-use crate::system::names::Host;
+use crate::system::names::{Endpoint, Host};
+use crate::system::proxy::ProxyFault;
+use crate::system::uplink::Uplink;
 
 /// The addresses of all interfaces that are up, loopback included, in order.
 ///
@@ -78,7 +80,11 @@ pub async fn resolve(
 ///
 /// IPv6 and IPv4 take turns; the next one is tried as soon as one has failed, and at the latest
 /// after 250 ms, while the earlier attempts go on.
-pub async fn connect(addresses: &[SocketAddr], deadline: Duration) -> Result<TcpStream, NetError> {
+pub async fn connect(
+    addresses: &[SocketAddr],
+    from: &Uplink,
+    deadline: Duration,
+) -> Result<TcpStream, NetError> {
     let late = async {
         Timer::after(deadline).await;
         let first = addresses.first().copied();
@@ -87,7 +93,15 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Duration) -> Result<Tcp
             after: deadline,
         })
     };
-    let stream = smol::future::or(race(interleaved(addresses)), late).await?;
+    let mut usable = interleaved(addresses);
+    usable.retain(|address| from.may_reach(address));
+    if let (true, Some(address)) = (usable.is_empty(), addresses.first()) {
+        return Err(NetError::OtherFamily {
+            from: from.to_string(),
+            address: *address,
+        });
+    }
+    let stream = smol::future::or(race(usable, from), late).await?;
     tune(&stream);
     Ok(stream)
 }
@@ -126,6 +140,28 @@ pub enum NetError {
         source: Blocked,
     },
     NoAddress,
+    /// The connection ended as soon as it was there.
+    Gone(io::Error),
+    /// The address or the interface that connections start from can't be used now.
+    Uplink {
+        from: String,
+        source: io::Error,
+    },
+    /// What connections start from is IPv4, and the other side IPv6, or the other way round.
+    OtherFamily {
+        from: String,
+        address: SocketAddr,
+    },
+    /// The proxy can't be reached.
+    NoProxy {
+        proxy: Endpoint,
+        source: Box<NetError>,
+    },
+    /// The proxy opens no way.
+    Proxy {
+        proxy: Endpoint,
+        fault: Box<ProxyFault>,
+    },
 }
 
 impl NetError {
@@ -180,6 +216,28 @@ impl fmt::Display for NetError {
             NetError::NoAddress | NetError::ConnectTimedOut { first: None, .. } => {
                 f.write_str("there is no address to connect to: give one")
             }
+            NetError::Gone(source) => {
+                write!(
+                    f,
+                    "the connection ended at once: {}: try again",
+                    cause::of(source)
+                )
+            }
+            NetError::Uplink { from, source } => write!(
+                f,
+                "cannot connect from {from}: {}: check that it is up, or change bindAddress and \
+                 bindInterface",
+                cause::of(source)
+            ),
+            NetError::OtherFamily { from, address } => write!(
+                f,
+                "there is no way from {from} to {address}: one is IPv4 and the other IPv6; use two of \
+                 a kind"
+            ),
+            NetError::NoProxy { proxy, source } => {
+                write!(f, "no way to the proxy at {proxy}: {source}")
+            }
+            NetError::Proxy { proxy, fault } => write!(f, "the proxy at {proxy} {fault}"),
         }
     }
 }
@@ -189,20 +247,28 @@ impl std::error::Error for NetError {
         match self {
             NetError::Connect { source, .. } | NetError::Lookup { source, .. } => Some(source),
             NetError::LookupBlocked { source, .. } => Some(source),
-            NetError::ConnectTimedOut { .. } | NetError::NoAddress => None,
+            NetError::Gone(source) | NetError::Uplink { source, .. } => Some(source),
+            NetError::NoProxy { source, .. } => Some(source),
+            NetError::Proxy { fault, .. } => match &**fault {
+                ProxyFault::Cut(source) => Some(source),
+                _ => None,
+            },
+            NetError::ConnectTimedOut { .. }
+            | NetError::NoAddress
+            | NetError::OtherFamily { .. } => None,
         }
     }
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<TcpStream, NetError>> + Send>>;
+type Attempt<'a> = Pin<Box<dyn Future<Output = Result<TcpStream, NetError>> + Send + 'a>>;
 
-async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, NetError> {
+async fn race(addresses: Vec<SocketAddr>, from: &Uplink) -> Result<TcpStream, NetError> {
     let mut waiting = addresses.into_iter().peekable();
-    let mut attempts: Vec<Attempt> = Vec::new();
+    let mut attempts: Vec<Attempt<'_>> = Vec::new();
     let mut last = NetError::NoAddress;
     loop {
         if let Some(address) = waiting.next() {
-            attempts.push(Box::pin(attempt(address)));
+            attempts.push(Box::pin(from.connect(address)));
         }
         if attempts.is_empty() {
             return Err(last);
@@ -222,13 +288,8 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, NetError> {
     }
 }
 
-async fn attempt(address: SocketAddr) -> Result<TcpStream, NetError> {
-    let connected = TcpStream::connect(address).await;
-    connected.map_err(|source| NetError::Connect { address, source })
-}
-
 /// The result of whichever is done first, which is taken off the list.
-async fn first_done(attempts: &mut Vec<Attempt>) -> Result<TcpStream, NetError> {
+async fn first_done(attempts: &mut Vec<Attempt<'_>>) -> Result<TcpStream, NetError> {
     poll_fn(|context| {
         for index in 0..attempts.len() {
             if let Poll::Ready(result) = attempts[index].as_mut().poll(context) {
@@ -331,16 +392,20 @@ mod tests {
             listener.local_addr().unwrap()
         };
         smol::block_on(async {
-            let stream = connect(&[closed, open], LONG).await.unwrap();
+            let any = &Uplink::default();
+            let stream = connect(&[closed, open], any, LONG).await.unwrap();
             assert_eq!(stream.peer_addr().unwrap(), open);
             assert!(stream.nodelay().unwrap());
             let timeout = getsockopt(&stream.as_fd(), sockopt::TcpUserTimeout).unwrap();
             assert_eq!(timeout, USER_TIMEOUT);
 
-            let error = connect(&[closed], LONG).await.unwrap_err().to_string();
+            let error = connect(&[closed], any, LONG).await.unwrap_err().to_string();
             assert!(error.contains("connection refused"), "{error}");
-            assert!(matches!(connect(&[], LONG).await, Err(NetError::NoAddress)));
-            let error = connect(&[open], Duration::ZERO).await.map(drop);
+            assert!(matches!(
+                connect(&[], any, LONG).await,
+                Err(NetError::NoAddress)
+            ));
+            let error = connect(&[open], any, Duration::ZERO).await.map(drop);
             assert!(matches!(
                 error,
                 Ok(()) | Err(NetError::ConnectTimedOut { .. })

@@ -44,7 +44,8 @@ pub fn head(data: &[u8]) {
 pub fn answer(data: &[u8]) {
     let api = CertificateApi {
         endpoint: "192.0.2.1:10002".parse().expect("an endpoint"),
-        addresses: vec!["192.0.2.1:10002".parse().expect("an address")],
+        way: kubeedge::system::way::Way::default(),
+        known: Vec::new(),
         deadline: Duration::from_secs(5),
         clock: Clock::system(),
     };

@@ -28,6 +28,7 @@ use crate::system::host::Host;
 use crate::system::names::NodeName;
 use crate::system::root::Root;
 use crate::system::scratch::Scratch;
+use crate::system::way::Way;
 
 /// An edge whose cloud is at `127.0.0.1:port`, both the certificate API and the hub.
 fn edge(folder: &Scratch, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
@@ -51,6 +52,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         node: node.parse().unwrap(),
         hub: endpoint.clone(),
         api: endpoint,
+        way: Way::default(),
         project: "e632aba927ea4ac2b575ec1603d56f10".to_owned(),
         heartbeat: Duration::from_secs(15),
         handshake_deadline: Duration::from_secs(30),
@@ -106,20 +108,4 @@ fn issue(
     let issuer = Issuer::new(ca.0.clone(), key).unwrap();
     let until = from.plus(Duration::from_secs(365 * 86_400));
     issuer.client(spki, subject, from, until).unwrap()
-}
-
-#[test]
-fn the_last_good_address_serves_when_names_fail() {
-    let folder = Scratch::new();
-    let (clock, _) = Clock::manual(Timestamp::from_unix(1_800_000_000));
-    let edge = edge(&folder, "n", 1, &clock);
-    let unknown = "nobody.invalid:10002".parse().unwrap();
-    assert!(run(&edge, edge.resolve(&unknown)).unwrap_err().is_lookup());
-    edge.remember("192.0.2.7:10000".parse().unwrap());
-    let found = run(&edge, edge.resolve(&unknown)).unwrap();
-    assert_eq!(found, ["192.0.2.7:10002".parse().unwrap()]);
-    // A name that is found counts more than what was remembered.
-    let known = "127.0.0.1:10002".parse().unwrap();
-    let found = run(&edge, edge.resolve(&known)).unwrap();
-    assert_eq!(found, ["127.0.0.1:10002".parse().unwrap()]);
 }

@@ -12,6 +12,7 @@ use crate::edgecore::edge::Failure;
 use crate::edgecore::enroll::{accept, enroll, new_key};
 use crate::edgecore::identity::Identity;
 use crate::edgecore::rotate::renew;
+use crate::edgecore::settings::{Settings, Source};
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::csr::Csr;
 use crate::pki::key::PrivateKey;
@@ -19,6 +20,7 @@ use crate::protocol::enrollment::{CERTIFICATE_PATH, EnrollError};
 use crate::protocol::token::JoinToken;
 use crate::system::clock::Clock;
 use crate::system::scratch::Scratch;
+use crate::system::uplink::Uplink;
 
 /// A join and what belongs to it: folder of the CA, node, first recording of the connection.
 const JOINS: &[(&str, &str, &str)] = &[
@@ -323,8 +325,11 @@ fn the_file_that_a_recorded_edge_began_with_is_read_and_only_its_token_erased() 
     files
         .replace(&edge.settings.config, text.as_bytes(), 0o640)
         .unwrap();
-    let settings =
-        crate::edgecore::settings::Settings::load(&edge.host, &edge.settings.config).unwrap();
+    let source = Source {
+        config: edge.settings.config.clone(),
+        uplink: Uplink::default(),
+    };
+    let settings = Settings::load(&edge.host, &source).unwrap();
     assert_eq!(settings.node.as_str(), "edge-mini");
     assert_eq!(settings.api.to_string(), "127.0.0.1:20002");
     assert_eq!(settings.hub.to_string(), "127.0.0.1:20000");

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::error::JoinError;
+use super::network::{self, Keep};
 use super::wish::Wish;
-use crate::config::edge::EdgeConfig;
+use crate::config::edge::{EdgeConfig, EdgeNetwork};
 use crate::config::{self, ConfigError, MAX_FILE, Segment, edit, set};
 use crate::keadm::device::{CONFIG, Device, DeviceError};
 use crate::keadm::version::KUBEEDGE;
@@ -15,6 +16,7 @@ use crate::system::facts;
 use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::names::{Endpoint, NodeName};
+use crate::system::way::Way;
 
 /// The file, before and after, and what it says.
 pub struct Draft {
@@ -27,6 +29,12 @@ pub struct Draft {
     pub hub_before: Option<Endpoint>,
     pub device: Device,
     pub api: Endpoint,
+    /// The way to the cloud, as it will be.
+    pub way: Way,
+    network: EdgeNetwork,
+    keep: Keep,
+    /// Whether the way is another one than before.
+    pub is_new_way: bool,
     /// Old files may hold a token.
     pub token: Option<JoinToken>,
 }
@@ -46,6 +54,7 @@ impl Draft {
         let before = before.map_err(|_| useless(NOT_TEXT))?;
         let before = before.filter(|text| !text.trim().is_empty());
         let (mut node_before, mut hub_before) = (None, None);
+        let mut network_before = EdgeNetwork::default();
         let merged = match &before {
             Some(text) => {
                 // What is wrong already must be named by its own line.
@@ -53,12 +62,18 @@ impl Draft {
                 let merged = merge(text, wish, &config)?;
                 node_before = config.node_name;
                 hub_before = Some(config.hub.websocket.server);
+                network_before = config.hub.network;
                 Ok(merged)
             }
             None => fresh(wish),
         };
-        let text = merged.and_then(|text| Ok(set::apply(&text, &wish.set, set::Kind::Edge)?));
-        let text = text.map_err(|error| named(error, &name))?;
+        let finished = merged.and_then(|text| {
+            let mut file = Editor(text);
+            let endpoints = [wish.hub.clone(), wish.api.clone()];
+            let keep = network::settle(&mut file, wish, &network_before, &endpoints)?;
+            Ok((set::apply(&file.0, &wish.set, set::Kind::Edge)?, keep))
+        });
+        let (text, keep) = finished.map_err(|error| named(error, &name))?;
         let (config, _) = EdgeConfig::load(&text, &name)?;
         if !config.hub.enable {
             return Err(useless(HUB_OFF));
@@ -71,6 +86,11 @@ impl Draft {
             token: token.and_then(|token| token.expose().parse().ok()),
             device: Device::of(host, &config)?,
             api: config.hub.http_server,
+            way: keep.way(&config.hub.network, host)?,
+            is_new_way: network_before != config.hub.network
+                || keep.is_change(&config.hub.network, host),
+            network: config.hub.network,
+            keep,
             path,
             text,
             before,
@@ -86,6 +106,13 @@ impl Draft {
 
     pub fn is_new(&self) -> bool {
         self.before.is_none()
+    }
+
+    /// Puts user and password of the proxy where only edgecore finds them; gives the file that was
+    /// changed.
+    pub fn write_credentials(&self, host: &Host) -> Result<Option<PathBuf>, FileError> {
+        let is_changed = self.keep.carry_out(&self.network, host)?;
+        Ok(is_changed.then(|| host.root.at(&self.network.credentials_file)))
     }
 
     pub fn write(&self, host: &Host) -> Result<(), FileError> {
@@ -140,10 +167,10 @@ fn merge(text: &str, wish: &Wish, before: &EdgeConfig) -> Result<String, JoinErr
 }
 
 /// The text while it is changed, key by key.
-struct Editor(String);
+pub(super) struct Editor(String);
 
 impl Editor {
-    fn put(&mut self, key: &str, value: impl Into<Value>) -> Result<(), ConfigError> {
+    pub(super) fn put(&mut self, key: &str, value: impl Into<Value>) -> Result<(), ConfigError> {
         self.0 = edit::set(&self.0, &config::path(key), &value.into())?;
         Ok(())
     }

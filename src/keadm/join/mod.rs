@@ -4,6 +4,7 @@ mod draft;
 mod error;
 mod install;
 mod launch;
+mod network;
 mod preflight;
 mod present;
 mod progress;
@@ -66,6 +67,15 @@ struct Flags {
     /// a key of edgecore.yaml, such as modules.edgeHub.heartbeat=30
     #[argh(option, arg_name = "key=value")]
     set: Vec<String>,
+    /// HTTP proxy to the cloud, or none; default: HTTPS_PROXY; others can see what stands here
+    #[argh(option, arg_name = "url", default = "String::new()")]
+    proxy: String,
+    /// address of this device to connect from
+    #[argh(option, arg_name = "address", default = "String::new()")]
+    bind_address: String,
+    /// interface to connect from, such as wg0
+    #[argh(option, arg_name = "name", default = "String::new()")]
+    bind_interface: String,
     /// socket of the container runtime, for the configuration only
     #[argh(option, short = 'p', arg_name = "url", default = "String::new()")]
     remote_runtime_endpoint: String,
@@ -198,7 +208,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
     };
     tell(installation.carry_out(host, wish.force)?);
     tell(configure(host, &draft, &present, token)?);
-    let renew = installation.replaces() || draft.is_change() || token.is_some();
+    let renew = installation.replaces() || draft.is_change() || draft.is_new_way || token.is_some();
     let launched = launch(host, wish.init, &present, renew)?;
     tell(launched.done.clone());
     let status = wait::for_session(host, &launched, wish.timeout, progress)?;
@@ -280,6 +290,9 @@ fn configure(
         "/var/log/kubeedge",
     ] {
         host.files.make_dir(&host.root.at(folder), 0o755)?;
+    }
+    if let Some(path) = draft.write_credentials(host)? {
+        done.push(format!("changed {}", path.display()));
     }
     if draft.is_change() {
         draft.write(host)?;

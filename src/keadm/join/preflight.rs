@@ -22,7 +22,7 @@ use crate::system::clock::Timestamp;
 use crate::system::facts;
 use crate::system::host::Host;
 use crate::system::names::Endpoint;
-use crate::system::network;
+use crate::system::way::Way;
 
 /// By what the cloud's CA is known.
 pub enum Trust<'a> {
@@ -91,19 +91,18 @@ pub fn cloud(
     trust: &Trust<'_>,
 ) -> Result<Vec<String>, JoinError> {
     let (api, hub) = (&draft.api, &draft.device.hub);
-    let reached = smol::block_on(reach("the certificate API", api))?;
-    let tunnel = smol::block_on(reach("the hub", hub))?;
     let api = CertificateApi {
         endpoint: api.clone(),
-        addresses: vec![reached.peer_addr().map_err(|source| connect(api, source))?],
+        way: draft.way.clone(),
+        known: Vec::new(),
         deadline: ANSWER,
         clock: host.clock.clone(),
     };
-    drop(reached);
     let ca = match trust {
         Trust::Token(token) => api.fetch_ca(token)?,
         Trust::Identity(identity) => identity.ca.clone(),
     };
+    let tunnel = smol::block_on(reach("the hub", hub, &draft.way))?;
     check_clock(
         host.clock.now(),
         ca.not_before(),
@@ -161,16 +160,14 @@ fn name(
     }
 }
 
-async fn reach(what: &'static str, endpoint: &Endpoint) -> Result<TcpStream, JoinError> {
-    let connected = async {
-        let found = network::resolve(&endpoint.host, endpoint.port, LOOKUP).await?;
-        network::connect(&found, CONNECT).await
-    };
-    connected.await.map_err(|source| JoinError::Unreachable {
+async fn reach(what: &'static str, endpoint: &Endpoint, way: &Way) -> Result<TcpStream, JoinError> {
+    let reached = way.connect(endpoint, &[]).await;
+    let reached = reached.map_err(|source| JoinError::Unreachable {
         what,
         endpoint: endpoint.clone(),
         source,
-    })
+    })?;
+    Ok(reached.stream)
 }
 
 /// Judges the hub's certificate. No certificate is shown: that the hub then refuses is as it
@@ -209,13 +206,6 @@ async fn shake_hands(
     }
 }
 
-fn connect(endpoint: &Endpoint, source: std::io::Error) -> JoinError {
-    JoinError::Api(crate::protocol::enrollment::EnrollError::Unreachable {
-        endpoint: endpoint.clone(),
-        cause: source.to_string(),
-    })
-}
-
 /// What join writes to besides the places that the configuration names.
 const FOLDERS: &[&str] = &[
     "/etc/kubeedge",
@@ -227,8 +217,6 @@ const FOLDERS: &[&str] = &[
 const STATE_SPACE: u64 = 256 * 1024;
 /// 2026-01-01: no clock that goes right shows an earlier time.
 const EARLIEST: Timestamp = Timestamp::from_unix(1_767_225_600);
-const LOOKUP: Duration = Duration::from_secs(5);
-const CONNECT: Duration = Duration::from_secs(10);
 /// For each question to the cloud.
 const ANSWER: Duration = Duration::from_secs(15);
 

@@ -78,7 +78,8 @@ impl Present {
         self.connected().is_some_and(|status| {
             let ca = status.certificate.as_ref().map(|facts| &facts.ca_hash);
             let token = wish.token.as_ref().map(|token| token.ca_hash().to_string());
-            status.node == draft.device.node.as_str()
+            !draft.is_new_way
+                && status.node == draft.device.node.as_str()
                 && status.cloud == draft.device.hub.to_string()
                 && token.is_none_or(|pinned| ca == Some(&pinned))
         })

@@ -13,7 +13,9 @@ use crate::config::set::{self, Assignment};
 use crate::protocol::token::JoinToken;
 use crate::system::host::Host;
 use crate::system::names::{Endpoint, NodeName};
+use crate::system::proxy::Proxy;
 use crate::system::service::Choice;
+use crate::system::uplink::Uplink;
 
 pub struct Wish {
     pub hub: Endpoint,
@@ -25,12 +27,21 @@ pub struct Wish {
     pub cgroup_driver: Option<String>,
     pub runtime: Option<String>,
     pub set: Vec<Assignment>,
+    pub proxy: Option<ProxyWish>,
+    /// Where connections start.
+    pub uplink: Uplink,
     pub init: Choice,
     pub timeout: Duration,
     pub force: bool,
     pub dry_run: bool,
     pub pre_run: Option<PathBuf>,
     pub post_run: Option<PathBuf>,
+}
+
+/// What `--proxy` says.
+pub enum ProxyWish {
+    None,
+    Use(Proxy),
 }
 
 impl Wish {
@@ -61,6 +72,18 @@ impl Wish {
             cgroup_driver: driver.map(str::to_owned),
             runtime: given(&flags.remote_runtime_endpoint).map(str::to_owned),
             set: wanted,
+            proxy: match given(&flags.proxy) {
+                None => None,
+                Some("none") => Some(ProxyWish::None),
+                Some(url) => {
+                    let proxy = url.parse().map_err(|fault| refuse("--proxy", fault))?;
+                    Some(ProxyWish::Use(proxy))
+                }
+            },
+            uplink: Uplink {
+                address: parsed("--bind-address", &flags.bind_address)?,
+                interface: parsed("--bind-interface", &flags.bind_interface)?,
+            },
             init: flags.init,
             timeout: match given(&flags.timeout) {
                 Some(text) => duration::parse(text).map_err(|fault| refuse("--timeout", fault))?,

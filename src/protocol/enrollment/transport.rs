@@ -1,9 +1,11 @@
-//! How ureq reaches the certificate API: given addresses, given TLS settings.
+//! How ureq speaks to the certificate API: on a given connection, with given TLS settings, until a
+//! given moment.
 
 use std::fmt;
-use std::io::{Read, Write};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -12,14 +14,14 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
 };
 
-/// Resolves every name to the addresses that the caller found within its own deadline.
+/// Names are never looked up here: the connection is there already.
 #[derive(Debug)]
-pub struct Fixed(pub Vec<SocketAddr>);
+pub struct Nowhere;
 
-impl Resolver for Fixed {
+impl Resolver for Nowhere {
     fn resolve(
         &self,
         _uri: &Uri,
@@ -27,39 +29,46 @@ impl Resolver for Fixed {
         _timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
         let mut found = self.empty();
-        // ureq keeps at most 16 addresses of a name.
-        for address in self.0.iter().take(16) {
-            found.push(*address);
-        }
-        if found.is_empty() {
-            Err(Error::HostNotFound)
-        } else {
-            Ok(found)
+        // ureq wants one; nobody connects to it.
+        found.push(([0, 0, 0, 0], 0).into());
+        Ok(found)
+    }
+}
+
+/// One connection, wrapped in TLS with the house's own settings, and so with the house's own clock.
+pub struct Pinned {
+    tls: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    socket: Mutex<Option<Timed>>,
+}
+
+impl Pinned {
+    pub fn new(
+        tls: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        socket: TcpStream,
+        until: Instant,
+    ) -> Pinned {
+        Pinned {
+            tls,
+            name,
+            socket: Mutex::new(Some(Timed { socket, until })),
         }
     }
 }
 
-/// Wraps the connection in TLS with the house's own settings, and so with the house's own clock.
-pub struct PinnedTls(pub Arc<ClientConfig>);
-
-impl<In: Transport> Connector<In> for PinnedTls {
+impl Connector<()> for Pinned {
     type Out = TlsTransport;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
-        chained: Option<In>,
+        _chained: Option<()>,
     ) -> Result<Option<TlsTransport>, Error> {
-        let transport = chained.ok_or(Error::ConnectionFailed)?;
-        let host = details.uri.host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(host)
-            .map_err(|_| Error::Tls("the host is neither a name nor an address"))?
-            .to_owned();
-        let mut conn = ClientConnection::new(self.0.clone(), name)
-            .map_err(|e| Error::Io(std::io::Error::other(e)))?;
-        let mut sock = TransportAdapter::new(transport.boxed(), details.current_time.clone());
-        sock.set_timeout(details.timeout);
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sock = socket.take().ok_or(Error::ConnectionFailed)?;
+        let mut conn = ClientConnection::new(self.tls.clone(), self.name.clone())
+            .map_err(|e| Error::Io(io::Error::other(e)))?;
         conn.complete_io(&mut sock)?;
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
@@ -72,15 +81,62 @@ impl<In: Transport> Connector<In> for PinnedTls {
     }
 }
 
-impl fmt::Debug for PinnedTls {
+impl fmt::Debug for Pinned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PinnedTls")
+        f.write_str("Pinned")
+    }
+}
+
+/// A socket on which nothing takes longer than until a given moment, however little comes at a time.
+struct Timed {
+    socket: TcpStream,
+    until: Instant,
+}
+
+impl Timed {
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        match left.is_zero() {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(left),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.socket.set_read_timeout(Some(self.left()?))?;
+            match self.socket.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read.map_err(timed_out),
+            }
+        }
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.left()?))?;
+        self.socket.write(bytes).map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// A socket's own limit of time shows as "would block".
+fn timed_out(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
     }
 }
 
 pub struct TlsTransport {
     buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
+    stream: StreamOwned<ClientConnection, Timed>,
 }
 
 impl Transport for TlsTransport {
@@ -88,15 +144,13 @@ impl Transport for TlsTransport {
         &mut self.buffers
     }
 
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.stream.get_mut().set_timeout(timeout);
+    fn transmit_output(&mut self, amount: usize, _timeout: NextTimeout) -> Result<(), Error> {
         let output = &self.buffers.output()[..amount];
         self.stream.write_all(output)?;
         Ok(())
     }
 
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.stream.get_mut().set_timeout(timeout);
+    fn await_input(&mut self, _timeout: NextTimeout) -> Result<bool, Error> {
         let input = self.buffers.input_append_buf();
         let amount = self.stream.read(input)?;
         self.buffers.input_appended(amount);
@@ -104,7 +158,8 @@ impl Transport for TlsTransport {
     }
 
     fn is_open(&mut self) -> bool {
-        self.stream.get_mut().get_mut().is_open()
+        // Each connection serves one request.
+        false
     }
 
     fn is_tls(&self) -> bool {

@@ -1,0 +1,173 @@
+//! `modules.edgeHub`: keys of ours for the way to the cloud.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::super::ConfigError;
+use super::super::read::Reader;
+use crate::system::bypass::Bypass;
+use crate::system::files::{FileError, Files};
+use crate::system::host::Host;
+use crate::system::proxy::{Credentials, Proxy};
+use crate::system::uplink::{Interface, Uplink};
+use crate::system::way::Way;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeNetwork {
+    pub proxy: ProxyChoice,
+    /// `noProxy`: what is dialled without the proxy.
+    pub no_proxy: Bypass,
+    /// `proxyCredentialsFile`: `user:password`, for nobody else to read.
+    pub credentials_file: PathBuf,
+    /// `bindAddress` and `bindInterface`
+    pub uplink: Uplink,
+}
+
+/// `modules.edgeHub.proxy`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// The key is missing or empty: `HTTPS_PROXY` and `NO_PROXY` say.
+    Environment,
+    /// `none`
+    None,
+    Proxy(Proxy),
+}
+
+impl EdgeNetwork {
+    pub(super) fn read(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
+        let key = "modules.edgeHub.proxy";
+        let mut text = String::new();
+        reader.text(key, &mut text)?;
+        self.proxy = match text.trim() {
+            "" => ProxyChoice::Environment,
+            "none" => ProxyChoice::None,
+            url => {
+                let proxy: Proxy = url.parse().map_err(|e| reader.error(key, format!("{e}")))?;
+                if proxy.credentials.is_some() {
+                    return Err(reader.error(key, PASSWORD));
+                }
+                ProxyChoice::Proxy(proxy)
+            }
+        };
+        let mut entries: Vec<String> = Vec::new();
+        reader.read(
+            "modules.edgeHub.noProxy",
+            "a list of texts, or a text with commas",
+            &mut entries,
+            |value| match value {
+                Value::String(text) => Some(text.split(',').map(str::to_owned).collect()),
+                Value::Array(items) => items
+                    .iter()
+                    .map(|item| item.as_str().map(str::to_owned))
+                    .collect(),
+                _ => None,
+            },
+        )?;
+        self.no_proxy = Bypass::of(entries.iter().map(String::as_str));
+        let key = "modules.edgeHub.proxyCredentialsFile";
+        reader.file_path(key, &mut self.credentials_file)?;
+        let key = "modules.edgeHub.bindAddress";
+        reader.read(
+            key,
+            "an IP address",
+            &mut self.uplink.address,
+            |value| match value.as_str()? {
+                "" => Some(None),
+                text => text.parse::<IpAddr>().ok().map(Some),
+            },
+        )?;
+        let key = "modules.edgeHub.bindInterface";
+        let expected = "the name of an interface, such as eth0";
+        reader.read(
+            key,
+            expected,
+            &mut self.uplink.interface,
+            |value| match value.as_str()? {
+                "" => Some(None),
+                text => text.parse::<Interface>().ok().map(Some),
+            },
+        )
+    }
+
+    /// The way that this configuration and this environment describe.
+    pub fn way(
+        &self,
+        host: &Host,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Way, WayError> {
+        let proxy = match &self.proxy {
+            ProxyChoice::None => None,
+            ProxyChoice::Environment => {
+                Proxy::from_environment(environment).map_err(WayError::Environment)?
+            }
+            ProxyChoice::Proxy(proxy) => {
+                let mut proxy = proxy.clone();
+                proxy.bypass = self.no_proxy.clone();
+                let path = host.root.at(&self.credentials_file);
+                proxy.credentials = credentials(&host.files, &path).map_err(WayError::File)?;
+                Some(proxy)
+            }
+        };
+        Ok(Way {
+            uplink: self.uplink.clone(),
+            proxy,
+        })
+    }
+}
+
+/// A file that is not there holds no credentials.
+fn credentials(files: &Files, path: &Path) -> Result<Option<Credentials>, FileError> {
+    let Some(bytes) = files.read_opt(path, MAX_CREDENTIALS)? else {
+        return Ok(None);
+    };
+    if files.mode(path).is_ok_and(|mode| mode & 0o007 != 0) {
+        let path = path.display();
+        log::warn!("{path} holds a password that others can read: chmod 600 {path}");
+    }
+    Ok(Credentials::from_text(&String::from_utf8_lossy(&bytes)))
+}
+
+impl Default for EdgeNetwork {
+    fn default() -> EdgeNetwork {
+        EdgeNetwork {
+            proxy: ProxyChoice::Environment,
+            no_proxy: Bypass::default(),
+            credentials_file: CREDENTIALS.into(),
+            uplink: Uplink::default(),
+        }
+    }
+}
+
+/// Why it can't be told which way to go.
+#[derive(Debug)]
+pub enum WayError {
+    Environment(crate::system::proxy::ProxyNameError),
+    File(FileError),
+}
+
+impl std::fmt::Display for WayError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            WayError::Environment(error) => write!(f, "HTTPS_PROXY: {error}"),
+            WayError::File(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WayError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            WayError::Environment(error) => Some(error),
+            WayError::File(error) => Some(error),
+        }
+    }
+}
+
+/// Where `user:password` of the proxy is kept.
+pub const CREDENTIALS: &str = "/etc/kubeedge/proxy-credentials";
+/// Bytes.
+const MAX_CREDENTIALS: usize = 4 * 1024;
+const PASSWORD: &str = "holds a password, which others may read here: put USER:PASSWORD into \
+    /etc/kubeedge/proxy-credentials with mode 0600, and only http://HOST:PORT here";
