@@ -8,8 +8,11 @@ use std::path::Path;
 
 use common::cloud::Cloud;
 use common::device::{BOOTSTRAP, CERTIFICATE, CONFIG, Device, KEY};
-use common::figures;
-use kubeedge::protocol::control::{EdgeState, EdgeStatus};
+use common::site::{Cloudcore, Site};
+use common::{LIMIT, figures};
+use kubeedge::protocol::control::{
+    self, CLOUD_SOCKET, CloudStatus, EdgeState, EdgeStatus, Request,
+};
 use kubeedge::system::processes;
 use nix::sys::signal::Signal;
 
@@ -265,6 +268,88 @@ fn other_folders_are_had_by_a_new_process() {
     assert_eq!(after.pid, before.pid);
     assert!(device.path("/etc/kubeedge/elsewhere/ca.crt").exists());
     edge.stop();
+}
+
+fn cloud_status(cloud: &Cloudcore) -> CloudStatus {
+    let socket = cloud.path(CLOUD_SOCKET);
+    control::call(&socket, &Request::new("status"), LIMIT).expect("cloudcore answers")
+}
+
+/// A device joins, and renews its certificate.
+fn serves(cloud: &Cloudcore, node: &str) {
+    let site = Site::new();
+    let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
+    let token = cloud.token_file();
+    let words = [
+        "join",
+        "-e",
+        &hub,
+        "-s",
+        &api,
+        "--token-file",
+        &token,
+        "-i",
+        node,
+    ];
+    site.run(&words).ends(0);
+    site.run(&["certs", "renew"]).ends(0);
+    site.connected();
+}
+
+#[test]
+fn cloudcore_has_no_rights_and_serves() {
+    let mut cloud = Cloudcore::start(&[]);
+    let seen = assert_confined(cloud.pid(), own_uid());
+    let sandbox = cloud_status(&cloud).sandbox;
+    assert!(sandbox.iter().any(|it| it == "seccomp"), "{sandbox:?}");
+    serves(&cloud, "served");
+    assert_confined(cloud.pid(), own_uid());
+    cloud.stop();
+    let free = Cloudcore::start(&["--no-sandbox"]);
+    assert_eq!(cloud_status(&free).sandbox, ["off"]);
+    assert_eq!(
+        field(free.pid(), "CapEff:"),
+        field(std::process::id(), "CapEff:")
+    );
+    figures::tried(
+        "hardening-cloud",
+        "rights, limits and identities of the confined cloudcore that were looked at",
+        seen,
+    );
+}
+
+#[test]
+fn cloudcore_becomes_its_own_user_where_there_is_one() {
+    if !processes::is_root() {
+        eprintln!("not root: cloudcore can't become another user here");
+        return;
+    }
+    let mut cloud = Cloudcore::start(&[]);
+    assert_confined(cloud.pid(), 0);
+    cloud.stop();
+    // What root has made is taken over.
+    let line = format!("cloudcore:x:{UID}:{GID}::/:/sbin/nologin\n");
+    let passwd = cloud.path("etc/passwd");
+    fs::write(&passwd, line).expect("a file");
+    cloud.start_again(&[]);
+    assert_confined(cloud.pid(), UID);
+    let key = "etc/kubeedge/cloudcore/ca.key";
+    for path in ["etc/kubeedge/cloudcore", key, "var/lib/kubeedge/cloudcore"] {
+        assert_eq!(owner(&cloud.path(path)), (UID, GID), "{path}");
+    }
+    assert_eq!(owner(&cloud.path("etc/kubeedge")).0, 0);
+    serves(&cloud, "modest");
+    // A token made while it does not run is made by root.
+    cloud.stop();
+    cloud.token();
+    cloud.start_again(&[]);
+    serves(&cloud, "modest-again");
+    cloud.stop();
+    fs::remove_file(&passwd).expect("it was there");
+    cloud.start_again(&[]);
+    assert_confined(cloud.pid(), 0);
+    assert_eq!(owner(&cloud.path(key)), (0, 0));
+    serves(&cloud, "root-again");
 }
 
 #[test]

@@ -46,9 +46,18 @@ pub struct Cloud {
     /// Held by each connection that is told to come again later.
     pub turned_away: Arc<()>,
     pub legacy: LegacyNames,
+    /// What the process has given up, in words.
+    pub confinement: Vec<String>,
     pub stop: Stop,
     /// Weak, because the tasks in it hold the cloud.
     executor: Weak<Executor<'static>>,
+}
+
+/// What the system lets this process do.
+pub struct Standing {
+    pub open_files: u64,
+    /// What it has given up, in words.
+    pub confinement: Vec<String>,
 }
 
 impl Cloud {
@@ -57,7 +66,10 @@ impl Cloud {
         clock: &Clock,
         authority: Authority,
         settings: Settings,
-        open_files: u64,
+        Standing {
+            open_files,
+            confinement,
+        }: Standing,
         stop: Stop,
     ) -> Arc<Cloud> {
         let descriptors = Descriptors::new(open_files);
@@ -70,6 +82,7 @@ impl Cloud {
             authority,
             clock: clock.clone(),
             started: clock.now(),
+            confinement,
             registry: Registry::new(descriptors.room_for_tunnels(settings.node_limit)),
             metrics: Metrics::default(),
             budget: Budget::new(settings.partial_budget),

@@ -244,6 +244,7 @@ async fn status(cloud: &Cloud) -> CloudStatus {
         serving_names: names
             .chain(serving.ip_addresses().iter().map(ToString::to_string))
             .collect(),
+        sandbox: cloud.confinement.clone(),
         stopping: cloud.stop.is_asked(),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
@@ -12,18 +12,16 @@ use smol::channel::Receiver;
 use smol::future::or;
 use smol::{Executor, Timer};
 
-use super::cloud::{Cloud, Stop, Stopper};
-use super::ctl::AdminSocket;
-use super::listener::{BindError, Listener};
+use super::cloud::{Cloud, Standing, Stop, Stopper};
+use super::listener::{BindError, Bound, Listener};
 use super::outbox::Ending;
+use super::prepare::{self, Prepared};
 use super::settings::Settings;
 use super::{door, hub, prometheus};
-use crate::authority::{Authority, AuthorityError};
+use crate::authority::AuthorityError;
 use crate::pki::PkiError;
 use crate::pki::tls::{self, ClientAuth};
-use crate::protocol::control::{CLOUD_SOCKET, VERSION};
 use crate::store::StoreError;
-use crate::store::file::FileStore;
 use crate::system::blocking;
 use crate::system::exit;
 use crate::system::files::FileError;
@@ -40,23 +38,58 @@ pub fn run(
 ) -> Result<(), DaemonError> {
     let open_files = limits::raise_open_files();
     blocking::set_limit(BLOCKING_THREADS);
+    let prepared = Prepared::new(host, &settings)?;
+    let confinement = match (&orders, settings.sandbox) {
+        (Orders::Signals, true) => prepare::confine(host),
+        (Orders::Signals, false) => {
+            warn!("the sandbox is switched off: cloudcore keeps all its rights");
+            vec!["off".to_owned()]
+        }
+        (Orders::Channel(_), _) => Vec::new(),
+    };
     let executor = Arc::new(Executor::new());
-    let serve = serve(&executor, host, settings, open_files, orders, started);
+    let serve = async {
+        let inbox = Inbox::new(orders).map_err(DaemonError::Signals)?;
+        let standing = Standing {
+            open_files,
+            confinement,
+        };
+        serve(
+            &executor, host, settings, prepared, standing, inbox, started,
+        )
+        .await
+    };
     threads::run(&executor, "cloudcore", threads::parallelism(), serve)
 }
 
 /// Who tells a running cloudcore what to do.
 pub enum Orders {
-    /// Somebody in the same process; closing the channel is a request to stop.
+    /// Somebody in the same process, which is not confined; closing the channel is a request to
+    /// stop.
+    Channel(Receiver<Request>),
+    /// The init system: the process is cloudcore's own, and gives up what it does not need.
+    Signals,
+}
+
+/// Where orders arrive.
+enum Inbox {
     Channel(Receiver<Request>),
     Signals(Signals),
 }
 
-impl Orders {
+impl Inbox {
+    /// Signals start a thread, so not before the process is confined.
+    fn new(orders: Orders) -> io::Result<Inbox> {
+        Ok(match orders {
+            Orders::Channel(channel) => Inbox::Channel(channel),
+            Orders::Signals => Inbox::Signals(Signals::new()?),
+        })
+    }
+
     async fn next(&mut self) -> Request {
         match self {
-            Orders::Channel(channel) => channel.recv().await.unwrap_or(Request::Stop),
-            Orders::Signals(signals) => signals.next().await,
+            Inbox::Channel(channel) => channel.recv().await.unwrap_or(Request::Stop),
+            Inbox::Signals(signals) => signals.next().await,
         }
     }
 }
@@ -78,6 +111,8 @@ pub enum DaemonError {
     Bind(BindError),
     File(FileError),
     Pki(PkiError),
+    /// Signals can't be caught, and a daemon that can't be stopped is none.
+    Signals(io::Error),
     Store(StoreError),
 }
 
@@ -92,7 +127,7 @@ impl DaemonError {
             DaemonError::Authority(error) if error.is_retryable() => exit::TRY_AGAIN,
             DaemonError::Store(error) if error.is_retryable() => exit::TRY_AGAIN,
             DaemonError::Authority(_) | DaemonError::Store(_) => exit::CONFIG,
-            DaemonError::File(_) | DaemonError::Pki(_) => exit::FAILURE,
+            DaemonError::File(_) | DaemonError::Pki(_) | DaemonError::Signals(_) => exit::FAILURE,
         }
     }
 }
@@ -101,14 +136,14 @@ async fn serve(
     executor: &Arc<Executor<'static>>,
     host: &Host,
     mut settings: Settings,
-    open_files: u64,
-    orders: Orders,
+    prepared: Prepared,
+    standing: Standing,
+    orders: Inbox,
     started: impl FnOnce(&Ports),
 ) -> Result<(), DaemonError> {
-    let store = Arc::new(open_store(host, &settings).await?);
-    let options = settings.authority.clone();
-    let opened = Authority::open(store, &host.files, &host.root, &host.clock, options).await;
-    let authority = opened.map_err(DaemonError::Authority)?;
+    let Prepared {
+        authority, ports, ..
+    } = prepared;
     let ca = authority.ca().clone();
     let acceptor = |clients| {
         let config = tls::server(&authority.serving(), clients, &host.clock);
@@ -117,33 +152,17 @@ async fn serve(
     let anyone = acceptor(ClientAuth::Optional)?;
     let edges = acceptor(ClientAuth::Required(vec![ca]))?;
 
-    let bind = |what, address| Listener::bind(what, address).map_err(DaemonError::Bind);
-    let https = bind("certificates", settings.https)?;
-    let hub = settings
-        .hub
-        .map(|address| bind("tunnels", address))
-        .transpose()?;
-    let monitor = settings.metrics.and_then(|address| {
-        let bound = Listener::bind("metrics", address);
-        bound
-            .inspect_err(|error| warn!("nobody can read metrics: {error}"))
-            .ok()
-    });
-    let admin = AdminSocket::bind(&host.files, &host.root.at(CLOUD_SOCKET));
-    let admin = admin.map_err(DaemonError::File)?;
-    let ports = Ports {
-        v: VERSION,
-        pid: std::process::id(),
-        https: https.address().port(),
-        hub: hub.as_ref().map(|hub| hub.address().port()),
-        metrics: monitor.as_ref().map(|monitor| monitor.address().port()),
-    };
-    let ports_file = settings.ports_file.clone();
+    let listen = |bound: Bound| bound.listen().map_err(DaemonError::Bind);
+    let https = listen(prepared.https)?;
+    let hub = prepared.hub.map(listen).transpose()?;
+    let monitor = prepared.monitor.map(listen).transpose()?;
+    let admin = prepared.admin;
     settings.https = https.address();
     settings.hub = hub.as_ref().map(Listener::address);
 
+    let open_files = standing.open_files;
     let (stop, stopper) = Stop::new();
-    let cloud = Cloud::new(executor, &host.clock, authority, settings, open_files, stop);
+    let cloud = Cloud::new(executor, &host.clock, authority, settings, standing, stop);
     tell_room(&cloud, open_files);
     cloud.spawn(door::serve(cloud.clone(), https, anyone));
     if let Some(hub) = hub {
@@ -156,38 +175,13 @@ async fn serve(
     cloud.spawn(keep_fresh(cloud.clone()));
     cloud.spawn(show_life(cloud.clone()));
 
-    let served = match &ports_file {
-        Some(path) => {
-            let text = serde_json::to_string(&ports).unwrap_or_default() + "\n";
-            host.files
-                .replace(path, text.as_bytes(), 0o644)
-                .map_err(DaemonError::File)
-        }
-        None => Ok(()),
-    };
-    if served.is_ok() {
-        info!("cloudcore serves: {}", ports.sentence());
-        notify::ready();
-        started(&ports);
-        follow(&cloud, orders).await;
-    }
+    info!("cloudcore serves: {}", ports.sentence());
+    notify::ready();
+    started(&ports);
+    follow(&cloud, orders).await;
     notify::stopping();
     drain(cloud, stopper).await;
-    served
-}
-
-/// A `gettoken` that runs at this moment holds the lock for some milliseconds; another cloudcore
-/// holds it for good.
-async fn open_store(host: &Host, settings: &Settings) -> Result<FileStore, DaemonError> {
-    let patience = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match FileStore::open(&host.files, &host.root, settings.store) {
-            Err(StoreError::Locked { .. }) if Instant::now() < patience => {
-                Timer::after(LOCK_STEP).await;
-            }
-            opened => return opened.map_err(DaemonError::Store),
-        }
-    }
+    Ok(())
 }
 
 /// What the limit on open files allows.
@@ -208,7 +202,7 @@ fn tell_room(cloud: &Cloud, open_files: u64) {
 }
 
 /// Does what is asked until that is to stop.
-async fn follow(cloud: &Cloud, mut orders: Orders) {
+async fn follow(cloud: &Cloud, mut orders: Inbox) {
     while orders.next().await == Request::Reload {
         info!("asked to reload: addresses and the serving certificate are looked at");
         refresh(cloud).await;
@@ -311,6 +305,11 @@ impl fmt::Display for DaemonError {
             DaemonError::Bind(error) => error.fmt(f),
             DaemonError::File(error) => error.fmt(f),
             DaemonError::Pki(error) => error.fmt(f),
+            DaemonError::Signals(error) => write!(
+                f,
+                "signals can't be caught: {error}: start it from another program to see whether \
+                 that is the cause"
+            ),
             DaemonError::Store(error) => error.fmt(f),
         }
     }
@@ -323,6 +322,7 @@ impl std::error::Error for DaemonError {
             DaemonError::Bind(error) => error,
             DaemonError::File(error) => error,
             DaemonError::Pki(error) => error,
+            DaemonError::Signals(error) => error,
             DaemonError::Store(error) => error,
         })
     }
@@ -331,8 +331,6 @@ impl std::error::Error for DaemonError {
 /// Disk and name lookups; most requests share one write.
 const BLOCKING_THREADS: usize = 8;
 
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-const LOCK_STEP: Duration = Duration::from_millis(50);
 const FRESHNESS: Duration = Duration::from_secs(60);
 
 /// Over which the sessions are closed.

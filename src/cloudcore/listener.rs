@@ -29,10 +29,16 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-impl Listener {
+/// One that has its address, and serves nobody yet.
+pub struct Bound {
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
     /// Listens on `address`. `0.0.0.0` and `[::]` both mean all addresses of both families, where
     /// the system has IPv6.
-    pub fn bind(what: &'static str, address: SocketAddr) -> Result<Listener, BindError> {
+    pub fn new(what: &'static str, address: SocketAddr) -> Result<Bound, BindError> {
         let bound = if address.ip().is_unspecified() {
             let all_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
             bind_both(address.port()).or_else(|error| match error.kind() {
@@ -44,10 +50,7 @@ impl Listener {
         };
         let listener = bound.and_then(|socket| {
             let address = socket.local_addr()?;
-            Ok(Listener {
-                socket: TcpListener::try_from(socket)?,
-                address,
-            })
+            Ok(Bound { socket, address })
         });
         listener.map_err(|source| BindError {
             what,
@@ -57,6 +60,26 @@ impl Listener {
     }
 
     /// Where it really listens, when port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// To be called within an executor, whose threads come with it.
+    pub fn listen(self) -> Result<Listener, BindError> {
+        let Bound { socket, address } = self;
+        let failed = |source| BindError {
+            what: "its peers",
+            address,
+            source,
+        };
+        Ok(Listener {
+            socket: TcpListener::try_from(socket).map_err(failed)?,
+            address,
+        })
+    }
+}
+
+impl Listener {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -149,10 +172,12 @@ mod tests {
 
     #[test]
     fn one_socket_takes_both_families() {
-        let listener = Listener::bind("a test", ([0, 0, 0, 0], 0).into()).unwrap();
-        let port = listener.address().port();
+        let bound = Bound::new("a test", ([0, 0, 0, 0], 0).into()).unwrap();
+        let address = bound.address();
+        let port = address.port();
+        let listener = bound.listen().unwrap();
         let mut locals = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
-        if listener.address().is_ipv6() {
+        if address.is_ipv6() {
             locals.push(Ipv6Addr::LOCALHOST.into());
         }
         for local in locals {
@@ -165,8 +190,8 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_said_plainly() {
-        let first = Listener::bind("a test", ([127, 0, 0, 1], 0).into()).unwrap();
-        let error = Listener::bind("the hub", first.address())
+        let first = Bound::new("a test", ([127, 0, 0, 1], 0).into()).unwrap();
+        let error = Bound::new("the hub", first.address())
             .err()
             .unwrap()
             .to_string();

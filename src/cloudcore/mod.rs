@@ -15,6 +15,7 @@ mod operator;
 mod outbox;
 mod pages;
 mod places;
+mod prepare;
 mod prometheus;
 mod rate;
 mod registry;
@@ -36,7 +37,6 @@ use crate::config::cloud::CloudConfig;
 use crate::config::duration;
 use crate::system::args::{self, KLOG, Spec};
 use crate::system::host::Host;
-use crate::system::signals::Signals;
 use crate::system::{console, exit, log, network, processes};
 
 /// Runs cloudcore until it is told to stop, or one of its commands; returns the exit code.
@@ -94,12 +94,9 @@ fn run_daemon(arguments: &[String], host: &Host) -> u8 {
     processes::leave_session();
     // Modes are always given; this is for what a library might create.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    let code = match Signals::new() {
-        Ok(signals) => match serve(host, settings, Orders::Signals(signals), |_| {}) {
-            Ok(()) => exit::OK,
-            Err(error) => fail(&error, error.exit_code()),
-        },
-        Err(error) => fail(&error, exit::FAILURE),
+    let code = match serve(host, settings, Orders::Signals, |_| {}) {
+        Ok(()) => exit::OK,
+        Err(error) => fail(&error, error.exit_code()),
     };
     log::flush();
     code
@@ -157,6 +154,9 @@ struct Flags {
     /// make a CA even where it is gone after the next boot
     #[argh(switch)]
     allow_volatile_ca: bool,
+    /// keep all rights, for finding faults
+    #[argh(switch)]
+    no_sandbox: bool,
     /// error, warn, info, debug or trace; default: what -v or KUBEEDGE_LOG say
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,
@@ -186,6 +186,7 @@ impl Flags {
             renew_after_expiry: grace,
             allow_volatile_ca: self.allow_volatile_ca,
             ports_file: self.ports_file.clone(),
+            no_sandbox: self.no_sandbox,
         })
     }
 }

@@ -32,6 +32,8 @@ pub struct Settings {
     pub dialled: Option<String>,
     /// Where to write the ports that are really used.
     pub ports_file: Option<PathBuf>,
+    /// Whether a process of its own gives up what it does not need.
+    pub sandbox: bool,
 }
 
 /// What the command line changes.
@@ -46,6 +48,7 @@ pub struct Overrides {
     pub renew_after_expiry: Option<Duration>,
     pub allow_volatile_ca: bool,
     pub ports_file: Option<PathBuf>,
+    pub no_sandbox: bool,
 }
 
 /// Why there are no settings.
@@ -129,6 +132,7 @@ impl Settings {
                 allow_volatile: overrides.allow_volatile_ca,
             },
             ports_file: overrides.ports_file.clone(),
+            sandbox: hub.sandbox && !overrides.no_sandbox,
         }
     }
 }

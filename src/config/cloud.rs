@@ -46,6 +46,8 @@ pub struct CloudHub {
     pub legacy_certificates: LegacyCertificates,
     /// `protectNames`, a key of ours: a token does not give a name to a second key.
     pub protect_names: bool,
+    /// `sandbox`, a key of ours: cloudcore gives up the rights that it does not need.
+    pub sandbox: bool,
     /// `renewAfterExpiry`, a key of ours: how long after its end a certificate may be renewed.
     pub renew_after_expiry: Option<Duration>,
     /// `partialMessageBudget`, a key of ours: bytes held for messages that have come in part.
@@ -188,6 +190,7 @@ impl CloudHub {
             },
         )?;
         reader.flag("modules.cloudHub.protectNames", &mut self.protect_names)?;
+        reader.flag("modules.cloudHub.sandbox", &mut self.sandbox)?;
         reader.read(
             "modules.cloudHub.renewAfterExpiry",
             "a duration like 30d or 12h, or 0 for never",
@@ -250,6 +253,7 @@ impl Default for CloudHub {
             authorization: false,
             legacy_certificates: LegacyCertificates::Refused,
             protect_names: false,
+            sandbox: true,
             renew_after_expiry: None,
             partial_message_budget: 64 << 20,
             max_message_size: 8 << 20,
@@ -320,6 +324,7 @@ mod tests {
             "partialMessageBudget",
             "protectNames",
             "renewAfterExpiry",
+            "sandbox",
         ] {
             let key = path(&format!("modules.cloudHub.{key}"));
             assert!(edit::get(&ours, &key).expect("good").is_some());

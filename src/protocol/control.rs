@@ -254,6 +254,9 @@ pub struct CloudStatus {
     pub serving: CertificateFacts,
     /// DNS names and addresses that the serving certificate is valid for.
     pub serving_names: Vec<String>,
+    /// What the process has given up, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sandbox: Vec<String>,
     pub stopping: bool,
 }
 

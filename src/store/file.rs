@@ -216,6 +216,8 @@ fn check_lasting(folder: &Path, allow_volatile: bool) -> Result<(), StoreError> 
 
 const KEYS: &str = "/etc/kubeedge/cloudcore";
 const STATE: &str = "/var/lib/kubeedge/cloudcore";
+/// All that a store changes while it is open.
+pub const FOLDERS: [&str; 2] = [KEYS, STATE];
 
 const CA: &str = "ca";
 const SERVING: &str = "serving";

@@ -4,6 +4,7 @@
 //! server that does not answer can't hold up anything else. Threads start when they are needed and
 //! end when they are idle.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +32,23 @@ pub async fn run<T: Send + 'static>(
     deadline: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Blocked> {
+    if HERE.get() {
+        return Ok(work());
+    }
     POOL.run(kind, deadline, work).await
+}
+
+/// Within `work`, blocking work is done by the thread that asks for it, without a deadline. For a
+/// start that may have no threads yet.
+pub fn on_this_thread<T>(work: impl FnOnce() -> T) -> T {
+    HERE.set(true);
+    let done = work();
+    HERE.set(false);
+    done
+}
+
+thread_local! {
+    static HERE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How many threads there may be in all; at least 2. The default suits a small device.

@@ -1,0 +1,127 @@
+//! What cloudcore does before it gives up its rights and starts its threads: ports, store, CA.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::ctl::AdminSocket;
+use super::daemon::{DaemonError, Ports};
+use super::listener::Bound;
+use super::settings::Settings;
+use crate::authority::Authority;
+use crate::protocol::control::{CLOUD_SOCKET, VERSION};
+use crate::store::StoreError;
+use crate::store::file::{self, FileStore};
+use crate::system::blocking;
+use crate::system::host::Host;
+use crate::system::processes;
+use crate::system::sandbox::{self, Plan, User};
+
+/// Everything that needs rights, done.
+pub struct Prepared {
+    pub https: Bound,
+    pub hub: Option<Bound>,
+    pub monitor: Option<Bound>,
+    pub admin: AdminSocket,
+    pub authority: Authority,
+    pub ports: Ports,
+}
+
+impl Prepared {
+    /// Starts no thread: what a thread may do would stay with it.
+    pub fn new(host: &Host, settings: &Settings) -> Result<Prepared, DaemonError> {
+        let store = Arc::new(open_store(host, settings)?);
+        let options = settings.authority.clone();
+        let opened = Authority::open(store, &host.files, &host.root, &host.clock, options);
+        let opened = blocking::on_this_thread(|| smol::future::block_on(opened));
+        let authority = opened.map_err(DaemonError::Authority)?;
+        let bind = |what, address| Bound::new(what, address).map_err(DaemonError::Bind);
+        let https = bind("certificates", settings.https)?;
+        let hub = settings.hub.map(|address| bind("tunnels", address));
+        let hub = hub.transpose()?;
+        let monitor = settings.metrics.and_then(|address| {
+            let bound = Bound::new("metrics", address);
+            bound
+                .inspect_err(|error| log::warn!("nobody can read metrics: {error}"))
+                .ok()
+        });
+        let admin = AdminSocket::bind(&host.files, &host.root.at(CLOUD_SOCKET));
+        let ports = Ports {
+            v: VERSION,
+            pid: std::process::id(),
+            https: https.address().port(),
+            hub: hub.as_ref().map(|hub| hub.address().port()),
+            metrics: monitor.as_ref().map(|monitor| monitor.address().port()),
+        };
+        let prepared = Prepared {
+            https,
+            hub,
+            monitor,
+            admin: admin.map_err(DaemonError::File)?,
+            authority,
+            ports,
+        };
+        if let Some(path) = &settings.ports_file {
+            let text = serde_json::to_string(&prepared.ports).unwrap_or_default() + "\n";
+            let written = host.files.replace(path, text.as_bytes(), 0o644);
+            written.map_err(DaemonError::File)?;
+        }
+        Ok(prepared)
+    }
+}
+
+/// A `gettoken` that runs at this moment holds the lock for some milliseconds; another cloudcore
+/// holds it for good.
+fn open_store(host: &Host, settings: &Settings) -> Result<FileStore, DaemonError> {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match FileStore::open(&host.files, &host.root, settings.store) {
+            // There is no event for the end of another process's lock.
+            Err(StoreError::Locked { .. }) if Instant::now() < patience => sleep(LOCK_STEP),
+            opened => return opened.map_err(DaemonError::Store),
+        }
+    }
+}
+
+/// Gives up what a prepared cloudcore does not need; returns what holds from now on.
+pub fn confine(host: &Host) -> Vec<String> {
+    let folders: Vec<PathBuf> = file::FOLDERS
+        .iter()
+        .map(|path| host.root.at(path))
+        .collect();
+    let user = own_user(host, &folders);
+    let socket = host.root.at(CLOUD_SOCKET);
+    let mut plan = Plan {
+        user,
+        reads: sandbox::system_reads(),
+        writes: folders,
+    };
+    plan.reads
+        .extend(["/etc", "/run"].map(|path| host.root.at(path)));
+    // Removed at the end.
+    plan.writes.extend(socket.parent().map(Path::to_owned));
+    let done = sandbox::confine(&plan);
+    done.log();
+    done.active
+}
+
+/// The user to become. Its folders are for nobody else, so they are given to it whole.
+fn own_user(host: &Host, folders: &[PathBuf]) -> Option<User> {
+    if !processes::is_root() {
+        return None;
+    }
+    let user = User::find(&host.files, &host.root, USER);
+    let mut given = folders.iter();
+    match given.try_for_each(|folder| sandbox::give_folder(folder, user.as_ref())) {
+        Ok(()) => user,
+        Err(error) => {
+            log::warn!("files can't change their owner ({error}): cloudcore stays root");
+            None
+        }
+    }
+}
+
+const USER: &str = "cloudcore";
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_STEP: Duration = Duration::from_millis(50);
