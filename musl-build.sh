@@ -10,7 +10,8 @@ PROBE_SECONDS=60
 usage() {
   cat <<'END'
 Builds kubeedge as one static executable per target and writes dist/kubeedge-<version>-<target>,
-dist/SHA256SUMS and a table of sizes. What it needs, it installs first.
+dist/SHA256SUMS, the parts list kubeedge-<version>.cdx.json (CycloneDX) with kubeedge-<version>.crates.txt, and a
+table of sizes. What it needs, it installs first.
 
 usage: ./musl-build.sh [TARGET...]            build (x86_64 aarch64 armv7 armv6 unless told otherwise)
        ./musl-build.sh --setup [TARGET...]    only install and prepare what a build needs
@@ -75,6 +76,7 @@ build() {
     check "$name" "$file" || return 1
     install -m 755 "$file" "$top/dist/kubeedge-$version-$name"
   done
+  list_parts "$version" "$@"
   (cd "$top/dist" && sha256sum kubeedge-* >SHA256SUMS)
 
   printf '\n%-10s %12s %12s\n' target bytes 'gzip -9'
@@ -82,6 +84,17 @@ build() {
     file=$top/dist/kubeedge-$version-$name
     printf '%-10s %12d %12d\n' "$name" "$(stat -c %s "$file")" "$(gzip -9c "$file" | wc -c)"
   done
+}
+
+list_parts() { # VERSION TARGET...: what the executables are made of
+  local parts=$top/dist/kubeedge-$1 triples=() name
+  shift
+  for name; do triples+=("$(value "$name" rust)"); done
+  (
+    eval "$(environment "$@")"
+    "$top/cross/sbom.py" "${triples[@]}" >"$parts.cdx.json"
+    "$top/cross/sbom.py" --crates "${triples[@]}" >"$parts.crates.txt"
+  ) || die "the parts can't be listed: see the messages above"
 }
 
 check_named() { # FILE...: the target is the last part of the file's name

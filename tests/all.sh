@@ -21,6 +21,7 @@ stage_lint() {
   done
   step shellcheck lint_scripts
   step banned-crates no_banned_crates
+  step supply-chain tests/supply_chain.py
 }
 
 stage_unit() {

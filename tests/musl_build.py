@@ -55,6 +55,8 @@ FILE_CASES = {
     "kubeedge-0.1.0-pdp11": (b"", "unknown target pdp11"),
 }
 
+MADE = ["SHA256SUMS", "kubeedge-0.1.0-armv7", "kubeedge-0.1.0.cdx.json", "kubeedge-0.1.0.crates.txt"]
+
 # tools of the system that the script may use as they are
 REAL_TOOLS = """awk basename bash cat chmod cp cut dirname env flock grep gzip head id install ln mkdir mktemp mv
     python3 readlink realpath rm sed sh sha256sum sort stat touch wc""".split()
@@ -125,6 +127,8 @@ class Place:
         write_executable(f"{self.home}/zig-0.17.1/ziglang/zig", "#!/bin/sh\n")
         shutil.copy(f"{TOP}/musl-build.sh", self.top)
         shutil.copytree(f"{TOP}/cross", f"{self.top}/cross")
+        # The real one asks cargo about crates: see tests/supply_chain.py.
+        write_executable(f"{self.top}/cross/sbom.py", RECORD)
         shutil.copy(f"{TOP}/Cargo.toml", self.top)
         self.result = elf_samples.RIGHT["armv7"]
 
@@ -176,6 +180,7 @@ def rust_with_sources(place):
         logged=[
             "-Zbuild-std=std,panic_abort",
             "cargo build --release --locked",
+            "sbom.py armv7-unknown-linux-musleabihf\n",
             "bootstrap=1 time64=1",
             "bootstrap= time64=1",
             f"--sysroot={place.home}/std/armv7-",
@@ -183,7 +188,7 @@ def rust_with_sources(place):
             *flags,
         ],
         not_logged=["rustup", "apt-get"],
-        made=["SHA256SUMS", "kubeedge-0.1.0-armv7"],
+        made=MADE,
     )
     place.run("armv7-unknown-linux-musleabihf")
     place.expect(0, logged=["cargo build --release --locked"], not_logged=["-Zbuild-std"])
@@ -207,7 +212,7 @@ def debian_when_rustup_fails(place):
             f"from {debian}/usr/bin/cargo bootstrap= time64=1 rustc={debian}/bin/rustc",
         ],
         not_logged=[f"from {place.bin}/cargo"],
-        made=["SHA256SUMS", "kubeedge-0.1.0-armv7"],
+        made=MADE,
     )
     place.run("--setup", "armv7")
     place.expect(0, not_logged=["rustup", "apt-get", "-Zbuild-std"])
