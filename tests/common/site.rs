@@ -188,7 +188,23 @@ pub struct Cloudcore {
 impl Cloudcore {
     pub fn start(options: &[&str]) -> Cloudcore {
         let folder = Folder::new();
-        let (child, https, hub) = launch(&folder, (0, 0), options);
+        let native = Command::new(KUBEEDGE);
+        let (child, https, hub) = launch(native, &folder, (0, 0), options);
+        Cloudcore {
+            folder,
+            child,
+            https,
+            hub,
+        }
+    }
+
+    /// By another command than the executable itself, which is given the words.
+    pub fn start_as(command: impl FnOnce(&[&str]) -> Command) -> Cloudcore {
+        let folder = Folder::new();
+        let told = folder.path().join("ports");
+        let words = words((0, 0), told.to_str().expect("UTF-8"));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (child, https, hub) = serve(command(&words), &folder);
         Cloudcore {
             folder,
             child,
@@ -216,7 +232,12 @@ impl Cloudcore {
 
     /// On the same files and ports, after `stop` or `kill`.
     pub fn start_again(&mut self, options: &[&str]) {
-        let (child, _, _) = launch(&self.folder, (self.https, self.hub), options);
+        let (child, _, _) = launch(
+            Command::new(KUBEEDGE),
+            &self.folder,
+            (self.https, self.hub),
+            options,
+        );
         self.child = child;
     }
 
@@ -252,21 +273,47 @@ impl Cloudcore {
 }
 
 /// Starts a cloudcore and waits until it serves; 0 is any port.
-fn launch(folder: &Folder, ports: (u16, u16), options: &[&str]) -> (Child, u16, u16) {
+/// What a cloudcore of a test is told.
+fn words(ports: (u16, u16), told: &str) -> Vec<String> {
+    let (https, hub) = (ports.0.to_string(), ports.1.to_string());
+    let words = [
+        "cloudcore",
+        "--listen",
+        "127.0.0.1",
+        "--allow-volatile-ca",
+        "--https-port",
+        &https,
+        "--hub-port",
+        &hub,
+        "--metrics-port",
+        "0",
+        "--ports-file",
+        told,
+    ];
+    words.map(str::to_owned).to_vec()
+}
+
+fn launch(
+    mut command: Command,
+    folder: &Folder,
+    ports: (u16, u16),
+    options: &[&str],
+) -> (Child, u16, u16) {
+    let told = folder.path().join("ports");
+    let words = words(ports, told.to_str().expect("UTF-8"));
+    command.args(words).args(options);
+    serve(command, folder)
+}
+
+/// Starts it, and returns when it serves.
+fn serve(mut command: Command, folder: &Folder) -> (Child, u16, u16) {
     let told = folder.path().join("ports");
     let log = fs::File::options()
         .create(true)
         .append(true)
         .open(folder.path().join("log"));
     let mut log = log.expect("the log is made");
-    let mut command = Command::new(KUBEEDGE);
     command
-        .args(["cloudcore", "--listen", "127.0.0.1", "--allow-volatile-ca"])
-        .args(["--https-port", &ports.0.to_string()])
-        .args(["--hub-port", &ports.1.to_string(), "--metrics-port", "0"])
-        .arg("--ports-file")
-        .arg(&told)
-        .args(options)
         .env("KUBEEDGE_ROOT", folder.path())
         .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
