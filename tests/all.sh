@@ -1,11 +1,11 @@
 #!/bin/bash
-# Runs every test, or the stages named: tests/all.sh [lint] [unit] [fuzz] [peers] [build] [qemu]
+# Runs every test, or the stages named: tests/all.sh [lint] [unit] [fuzz] [peers] [build] [old] [qemu]
 # Ends with one line per stage and `N passed, N failed`; exit 1 when any failed. tests/setup.sh installs what it needs.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # A new stage is a function stage_NAME of steps, and its name here.
-STAGES=(lint unit fuzz peers build qemu)
+STAGES=(lint unit fuzz peers build old qemu)
 STEP_SECONDS=1200
 # Crates that must never come in, whatever pulls them (deny.toml says why).
 BANNED='aws-lc-rs|aws-lc-sys|native-tls|openssl|openssl-sys|regex'
@@ -40,6 +40,14 @@ stage_build() {
   step musl-build-refuses tests/musl_build.py
   step musl-build ./musl-build.sh
   step sizes benches/sizes.sh --built
+}
+
+# The static executable, as shipped, on old and bare systems; cargo's own is tested there by the stage unit.
+stage_old() {
+  local version file
+  version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+  file=$PWD/dist/kubeedge-$version-$(uname -m)
+  step old-systems env KUBEEDGE_OLD_BIN="$file" cargo test --locked --test old_systems
 }
 
 stage_qemu() {

@@ -62,6 +62,24 @@ fn files_are_short() {
     assert!(main.expect("src/main.rs").lines().count() <= 60);
 }
 
+/// Every test that a page names, as `path/file.rs::name`, is one; and so is every file.
+#[test]
+fn tests_that_the_manual_names_exist() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for entry in fs::read_dir(top.join("docs")).expect("the manual") {
+        let page = entry.expect("an entry").path();
+        let text = fs::read_to_string(&page).expect("a page");
+        for (file, test) in text::tests_named(&text) {
+            let source = fs::read_to_string(top.join(file)).unwrap_or_default();
+            let there = source.contains(&format!("fn {test}("));
+            assert!(there, "{}: there is no {file}::{test}", page.display());
+            named += 1;
+        }
+    }
+    assert!(named > 20, "only {named} tests are named");
+}
+
 /// What is called in one place only, and which that is.
 const CALLS: &[(&str, &[&str])] = &[
     ("std::fs::write", &["src/system/files/"]),

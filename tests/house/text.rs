@@ -102,3 +102,15 @@ fn what_is_no_code_goes() {
     assert_eq!(words, ["a", "e", "'j", "k", "r#n", "b", "p"]);
     assert_eq!(code_only("a\n/* b\n c */\nd").lines().count(), 4);
 }
+
+/// What a page says of tests: `tests/file.rs::name` or `src/file.rs::name`, in backquotes.
+pub fn tests_named(page: &str) -> Vec<(&str, &str)> {
+    let words = page.split('`').skip(1).step_by(2);
+    words
+        .filter(|word| word.starts_with("tests/") || word.starts_with("src/"))
+        .filter_map(|word| {
+            let end = word.find(".rs::")? + ".rs".len();
+            Some((&word[..end], &word[end + "::".len()..]))
+        })
+        .collect()
+}
