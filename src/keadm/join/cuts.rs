@@ -57,7 +57,9 @@ pub fn attempt(
 /// A process that another thread starts has our open files until it is the program it shall be:
 /// the lock is then held, and the executable busy.
 pub fn is_held_by_a_fork(error: &LockError) -> bool {
-    matches!(error, LockError::Busy(Some(pid)) if *pid == std::process::id())
+    let own = Some(std::process::id());
+    // After a fault the note in it may be missing.
+    matches!(error, LockError::Busy(pid) if pid.is_none() || *pid == own)
 }
 
 /// Joins after a power cut, under a name that its cloud does not know from another state.
