@@ -296,4 +296,18 @@ mod tests {
         );
         assert!(take(&["k", "--root"]).is_err());
     }
+
+    /// No test of its own: those of whole commands start this very program as the one it tests.
+    #[test]
+    fn acts_as_it_is_told() {
+        let Some(words) = std::env::var_os("KUBEEDGE_TEST_ACTS") else {
+            return;
+        };
+        let words = words.into_string().unwrap();
+        let code = run(["kubeedge"]
+            .into_iter()
+            .chain(words.split(' '))
+            .map(OsString::from));
+        std::process::exit(code.into());
+    }
 }

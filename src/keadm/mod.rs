@@ -22,6 +22,8 @@ mod reset;
 mod running;
 mod span;
 mod status;
+#[cfg(test)]
+mod testing;
 #[cfg(feature = "cloud")]
 mod token;
 mod version;

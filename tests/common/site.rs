@@ -117,7 +117,8 @@ impl Site {
         told
     }
 
-    fn edgecore(&self) -> Option<Pid> {
+    /// The process that runs as its edgecore.
+    pub fn edgecore(&self) -> Option<Pid> {
         let note = fs::read_to_string(self.path("/run/kubeedge/edgecore.lock")).ok()?;
         let pid: i32 = note.trim().parse().ok()?;
         // The number may be another's by now.

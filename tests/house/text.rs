@@ -37,7 +37,13 @@ pub fn without_tests(code: &str) -> String {
 
 /// Whether a file holds nothing but tests or what they need.
 pub fn is_test_file(path: &str) -> bool {
-    let helpers = ["/tests/", "/scratch.rs", "/files/crash"];
+    let helpers = [
+        "/tests/",
+        "/scratch.rs",
+        "/testing.rs",
+        "/cuts.rs",
+        "/files/crash",
+    ];
     path.ends_with("/tests.rs") || helpers.iter().any(|part| path.contains(part))
 }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use super::error::JoinError;
 use crate::keadm::links::{self, Link};
 use crate::system::host::Host;
-use crate::system::processes;
 
 /// What is to be copied where.
 pub struct Installation {
@@ -22,8 +21,8 @@ pub struct Installation {
 
 impl Installation {
     /// Compares; changes nothing.
-    pub fn plan(host: &Host) -> Result<Installation, JoinError> {
-        let source = processes::own_executable().map_err(JoinError::Executable)?;
+    pub fn plan(host: &Host, program: &Path) -> Result<Installation, JoinError> {
+        let source = program.to_owned();
         let target = host.root.at(EXECUTABLE);
         let size = fs::metadata(&source).map_err(JoinError::Executable)?.len();
         // Whatever can't be read there has to be replaced.
@@ -64,6 +63,8 @@ impl Installation {
         if !force && fs::symlink_metadata(&edgecore).is_ok_and(|found| !found.is_symlink()) {
             return Err(JoinError::Foreign { path: edgecore });
         }
+        // A copy that a power cut broke off takes as much room as a whole one.
+        host.files.sweep(&folder)?;
         if !self.is_there {
             host.files.make_dir(&folder, 0o755)?;
             host.files.copy(&self.source, &self.target, 0o755)?;

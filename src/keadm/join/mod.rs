@@ -1,5 +1,7 @@
 //! `join`: makes this device a node of a cloud, and returns when its session with the hub is up.
 
+#[cfg(test)]
+pub mod cuts;
 mod draft;
 mod error;
 mod install;
@@ -166,7 +168,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
     present.check_belonging(&draft, wish)?;
     present.check_strangers(host)?;
     let token = token(host, wish, &draft, &present)?;
-    let installation = Installation::plan(host)?;
+    let installation = Installation::plan(host, &wish.program)?;
     let mut notes = preflight::device(host, &draft, &installation)?;
     progress.tell("this device: folders, space and clock are fine");
     let trust = trust(token, wish, &present).ok_or(JoinError::NoToken)?;
@@ -290,6 +292,12 @@ fn configure(
         "/var/log/kubeedge",
     ] {
         host.files.make_dir(&host.root.at(folder), 0o755)?;
+    }
+    // What an earlier attempt left half written may be a token.
+    for path in [&draft.path, &present.bootstrap] {
+        if let Some(folder) = path.parent() {
+            host.files.sweep(folder)?;
+        }
     }
     if let Some(path) = draft.write_credentials(host)? {
         done.push(format!("changed {}", path.display()));

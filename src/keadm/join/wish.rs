@@ -13,11 +13,14 @@ use crate::config::set::{self, Assignment};
 use crate::protocol::token::JoinToken;
 use crate::system::host::Host;
 use crate::system::names::{Endpoint, NodeName};
+use crate::system::processes;
 use crate::system::proxy::Proxy;
 use crate::system::service::Choice;
 use crate::system::uplink::Uplink;
 
 pub struct Wish {
+    /// What is installed: this very file.
+    pub program: PathBuf,
     pub hub: Endpoint,
     pub api: Endpoint,
     pub token: Option<JoinToken>,
@@ -64,6 +67,7 @@ impl Wish {
             wanted.extend(set::parse_items(text)?);
         }
         Ok(Wish {
+            program: processes::own_executable().map_err(JoinError::Executable)?,
             api: Endpoint::new(hub.host.clone(), port),
             hub,
             token: token(host, flags)?,

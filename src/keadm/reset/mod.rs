@@ -1,5 +1,7 @@
 //! `reset edge`: takes everything away that a join has made, as far as it can.
 
+#[cfg(test)]
+mod cuts;
 mod report;
 mod stop;
 mod sweep;

@@ -71,8 +71,16 @@ impl<'a> Sweep<'a> {
             .keep
             .iter()
             .any(|kept| kept.starts_with(path) && kept.exists());
-        if !holds_kept && self.files.remove_tree(path).is_ok() {
-            return true;
+        if !holds_kept {
+            match self.files.remove_tree(path) {
+                Ok(_) => return true,
+                // It is gone, but a power cut could bring it back.
+                Err(error) if fs::symlink_metadata(path).is_err() => {
+                    self.left.push(error.to_string());
+                    return false;
+                }
+                Err(_) => {}
+            }
         }
         self.clear_folder(path, device, depth)
     }

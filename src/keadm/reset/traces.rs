@@ -36,12 +36,13 @@ impl Traces {
         }
         own.retain(there);
         let edge_files = EDGE_FILES.iter().map(at).any(|path| there(&path));
+        let run = Some(at(&RUN)).filter(there);
         // Folders alone may be a cloud's.
         let is_edge = edge_files
             || status.is_some()
             || running::process(host).is_some()
             || !running::edgecores(host).is_empty()
-            || (of_cloud.is_empty() && own.iter().any(|path| !is_empty_folder(path)));
+            || (of_cloud.is_empty() && own.iter().chain(&run).any(|path| !is_empty_folder(path)));
         let folder = host.root.at(PROGRAMS);
         let names = ["kubeedge"]
             .into_iter()

@@ -44,7 +44,7 @@ use std::sync::{Arc, Mutex};
 use super::{Files, Layer, Operation};
 use disk::{Disk, Tree};
 
-pub use faults::{Fault, each_fault, is_clear};
+pub use faults::{Fault, each_fault, faults_in_turn, is_clear};
 pub use states::State;
 
 /// Sees what a flow does below one folder.
@@ -115,6 +115,11 @@ impl Recording {
         names.sort();
         names
     }
+}
+
+/// Makes an empty folder the same as another.
+pub fn duplicate(from: &Path, to: &Path) {
+    Tree::read(from).lay_out(to);
 }
 
 impl Recorder {

@@ -3,9 +3,12 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::error::FileError;
 use super::layer::Disk;
+use crate::system::processes;
 
 /// Held until dropped. The file stays: removing it would let two processes hold "the" lock.
 #[derive(Debug)]
@@ -17,15 +20,23 @@ pub(super) fn take(disk: &Disk, path: &Path) -> Result<Lock, FileError> {
     let mut file = disk
         .open_or_create(path)
         .map_err(FileError::at("lock", path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(FileError::Locked {
-                path: path.to_owned(),
-                holder: holder(&mut file),
-            });
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder(&mut file);
+                // Whoever was killed while it started a process has left the lock to that one, for
+                // as long as it takes to become another program.
+                let is_gone = holder.is_none_or(|pid| !processes::alive(pid));
+                if !is_gone || Instant::now() >= until {
+                    let path = path.to_owned();
+                    return Err(FileError::Locked { path, holder });
+                }
+                sleep(POLL);
+            }
+            Err(TryLockError::Error(error)) => return Err(FileError::at("lock", path)(error)),
         }
-        Err(TryLockError::Error(error)) => return Err(FileError::at("lock", path)(error)),
     }
     let note = format!("{}\n", std::process::id());
     // The number is for messages only, so it is not synced, and a full disk does no harm.
@@ -44,3 +55,5 @@ fn holder(file: &mut File) -> Option<u32> {
 
 /// Bytes: a process number and a line feed, with room to spare.
 const MAX_NOTE: u64 = 32;
+const PATIENCE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(5);

@@ -206,7 +206,7 @@ impl Files {
     }
 
     /// Takes the lock that the file `path` stands for, until the result is dropped or the process
-    /// ends; never waits.
+    /// ends; waits a moment when its holder has ended, and never for one that lives.
     pub fn lock(&self, path: &Path) -> Result<Lock, FileError> {
         lock::take(&self.disk, path)
     }

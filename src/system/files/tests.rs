@@ -291,6 +291,22 @@ fn a_lock_names_its_holder() {
 }
 
 #[test]
+fn the_lock_of_a_dead_process_is_waited_for() {
+    let dir = Scratch::new();
+    let path = dir.path().join("lock");
+    let held = Files::real().lock(&path).unwrap();
+    // As when its holder was killed right behind a fork: no process has such a number.
+    fs::write(&path, "4999999\n").unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| Files::real().lock(&path));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!waiting.is_finished());
+        drop(held);
+        waiting.join().unwrap().unwrap();
+    });
+}
+
+#[test]
 fn an_appender_never_leaves_a_part() {
     let dir = Scratch::new();
     let path = dir.path().join("log");

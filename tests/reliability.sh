@@ -1,0 +1,98 @@
+#!/bin/bash
+# Runs the tests that count what they try, and writes the table of docs/reliability.md.
+# usage: tests/reliability.sh [--long | --table]
+#   --long    1,000 kills each, every errno at every operation; about an hour
+#   --table   runs nothing: what is in the folder KUBEEDGE_FIGURES, from tests that ran with it, becomes the table
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+page=docs/reliability.md
+case ${1-} in
+  --long) export KUBEEDGE_LONG=1 ;;
+  --table) : "${KUBEEDGE_FIGURES:?names the folder with the figures}" ;;
+  '') ;;
+  *) sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" >&2 && exit 64 ;;
+esac
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export KUBEEDGE_FIGURES=${KUBEEDGE_FIGURES:-$scratch}
+figures=$KUBEEDGE_FIGURES
+table=$(mktemp -p "$scratch" .table-XXXXXX)
+
+# A section's id and its title, in the order of the table.
+SECTIONS='cuts Power cuts
+kills SIGKILL
+faults Faults of the disk
+wear Flash wear
+clocks Clocks
+authority Certificates
+tokens Tokens
+hostile-cloud Against cloudcore
+hostile-edge Against edgecore
+fuzz Fuzzing
+network Networks
+hardening Hardening
+old-systems Old and bare systems'
+
+main() {
+  local test tests=(--lib)
+  if [ "${1-}" != --table ]; then
+    while read -r test; do
+      tests+=(--test "$test")
+    done < <(tests_with_figures)
+    cargo test --locked "${tests[@]}" >&2
+  fi
+  fuzz_figures
+
+  make_table >"$table"
+  {
+    sed '/^<!-- table -->$/q' "$page"
+    echo
+    echo "Made on $(date -u +%F)${KUBEEDGE_LONG+ by the long form}."
+    echo
+    cat "$table"
+    echo
+    sed -n '/^<!-- end of table -->$/,$p' "$page"
+  } >"$table.page"
+  cat "$table.page" >"$page"
+  cat "$table"
+}
+
+# The test programs whose source says how often they tried something.
+tests_with_figures() {
+  local file
+  for file in tests/*.rs tests/*/main.rs; do
+    case $file in */main.rs) set -- "$(dirname "$file")"/*.rs "$(basename "$(dirname "$file")")" ;;
+      *) set -- "$file" "$(basename "$file" .rs)" ;;
+    esac
+    if grep -q 'tried(' "${@:1:$#-1}"; then echo "${@: -1}"; fi
+  done
+}
+
+# The long fuzz run is made bit by bit; what it has reached is kept in the repository.
+fuzz_figures() {
+  local target runs
+  [ -e fuzz/long-run.tsv ] || return 0
+  while IFS=$'\t' read -r target _ runs _; do
+    [ "$target" = target ] ||
+      printf 'inputs that the fuzzer tried on %s\t%s\n' "$target" "$runs" >"$figures/fuzz-${target//_/-}"
+  done <fuzz/long-run.tsv
+}
+
+make_table() {
+  local section title id what many lost
+  echo '| | what was tried | how often | lost | id |'
+  echo '| --- | --- | --- | --- | --- |'
+  while read -r section title; do
+    while IFS= read -r id; do
+      IFS=$'\t' read -r what many <"$figures/$id"
+      lost=0
+      # What is measured, not tried.
+      if [ "$section" = wear ] || [[ $many =~ [^0-9,] ]]; then lost=''; fi
+      echo "| $title | $what | $many | $lost | \`$id\` |"
+      title=''
+    done < <(find "$figures" -type f -name "$section-*" -printf '%f\n' | sort)
+  done <<<"$SECTIONS"
+}
+
+main "$@"
