@@ -15,7 +15,7 @@ use super::http::{self, Answer, NoBody, Rest, text};
 use super::outbox::Ending;
 use super::pages::Page;
 use super::places::Place;
-use super::strikes::{Limit, RETRY_AFTER};
+use super::strikes::{Limit, RETRY_AFTER, Summary};
 use crate::authority::tokens::{self, Claims, TokenRefusal};
 use crate::authority::{By, IssueRequest, Issued, Refusal};
 use crate::pki::certificate::Certificate;
@@ -291,7 +291,11 @@ fn refused(cloud: &Cloud, caller: &Caller, node: Option<&NodeName>, refusal: &Re
 
 /// Says whether another key holds the name. The two texts are what upstream's keadm compares.
 async fn node(cloud: &Cloud, caller: &Caller, name: &str) -> Answer {
-    if !cloud.node_checks.allow(caller.peer.ip(), Instant::now()) {
+    let (address, now) = (caller.peer.ip(), Instant::now());
+    if !cloud.node_checks.allow(address, now) {
+        if cloud.strikes.is_due(Summary::NodeChecks, now) {
+            warn!("{address} asks too often after node names, and is told to wait");
+        }
         cloud.metrics.limited_node_check();
         return http::later(
             StatusCode::TOO_MANY_REQUESTS,

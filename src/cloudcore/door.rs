@@ -21,7 +21,7 @@ use super::listener::Listener;
 use super::metrics::Port;
 use super::places::Place;
 use crate::system::cause;
-use crate::tunnel::Secured;
+use crate::tunnel;
 
 /// Accepts connections until cloudcore stops.
 pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor) {
@@ -58,12 +58,12 @@ async fn connection(
 ) {
     // Without it an answer may wait for the client's acknowledgement; that it fails does no harm.
     let _ = stream.set_nodelay(true);
-    let secured = or(acceptor.accept(stream), async {
+    let secured = or(tunnel::accept(acceptor, stream), async {
         Timer::after(HANDSHAKE_DEADLINE).await;
         Err(io::ErrorKind::TimedOut.into())
     });
     let mut secured = match secured.await {
-        Ok(secured) => Secured::from(secured),
+        Ok(secured) => secured,
         Err(error) => return no_handshake(cloud, peer.ip(), &error),
     };
     let caller = Caller::new(peer, place, &secured);
@@ -103,7 +103,7 @@ fn no_handshake(cloud: &Cloud, address: IpAddr, error: &io::Error) {
 /// Tells a client for whom there is no place when to come again.
 async fn turn_away(cloud: &Cloud, acceptor: &TlsAcceptor, stream: TcpStream) {
     let told = async {
-        let Ok(mut secured) = acceptor.accept(stream).await else {
+        let Ok(mut secured) = tunnel::accept(acceptor, stream).await else {
             return;
         };
         let full = |_| {

@@ -24,7 +24,7 @@ use crate::pki::certificate::Certificate;
 use crate::system::names::NodeName;
 use crate::system::network;
 use crate::tunnel::upgrade::Upgrade;
-use crate::tunnel::{Secured, Tunnel, TunnelError};
+use crate::tunnel::{self, Tunnel, TunnelError};
 
 /// Accepts connections until cloudcore stops.
 pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor) {
@@ -135,10 +135,10 @@ fn no_tunnel(cloud: &Cloud, address: IpAddr, none: NoTunnel) {
 /// Tells an edge for which there is no place when to come again.
 async fn turn_away(acceptor: &TlsAcceptor, stream: TcpStream) {
     let told = async {
-        let Ok(secured) = acceptor.accept(stream).await else {
+        let Ok(secured) = tunnel::accept(acceptor, stream).await else {
             return;
         };
-        if let Ok(upgrade) = Upgrade::read(Secured::from(secured)).await {
+        if let Ok(upgrade) = Upgrade::read(secured).await {
             let said = "too many connections at the moment: come again in some seconds";
             upgrade.refuse(503, said, Some(RETRY_WHEN_FULL)).await;
         }
@@ -176,12 +176,12 @@ async fn open(
     stream: TcpStream,
     peer: SocketAddr,
 ) -> Result<Opened, NoTunnel> {
-    let secured = acceptor.accept(stream).await;
+    let secured = tunnel::accept(acceptor, stream).await;
     let secured = secured.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => TunnelError::Tls(error.to_string()),
         _ => TunnelError::Lost(error),
     })?;
-    let upgrade = Upgrade::read(Secured::from(secured)).await?;
+    let upgrade = Upgrade::read(secured).await?;
     let (promise, certificate) = match admit(cloud, &upgrade).await {
         Ok(admitted) => admitted,
         Err(refusal) => return Err(refuse(cloud, peer.ip(), upgrade, refusal).await),

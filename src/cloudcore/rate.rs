@@ -45,6 +45,11 @@ impl Bucket {
         }
         allowed
     }
+
+    /// Whether no more than so many tokens are missing.
+    fn lacks_at_most(&self, tokens: u32, rate: Rate, now: Instant) -> bool {
+        self.owed_until <= now + rate.interval * tokens
+    }
 }
 
 /// A bucket for each source, of which there may be a bounded number.
@@ -63,6 +68,11 @@ impl Rates {
 
     /// Whether one more is allowed at this moment.
     pub fn allow(&self, address: IpAddr, now: Instant) -> bool {
+        self.allow_and_tell(address, now, 0).0
+    }
+
+    /// Whether one more is allowed, and whether it is one of the first `few`.
+    pub fn allow_and_tell(&self, address: IpAddr, now: Instant, few: u32) -> (bool, bool) {
         let mut buckets = self.lock();
         if buckets.len() >= MAX_SOURCES {
             buckets.retain(|_, bucket| bucket.owed_until > now);
@@ -72,9 +82,9 @@ impl Rates {
             }
         }
         let bucket = buckets.entry(source(address));
-        bucket
-            .or_insert_with(|| Bucket::full(now))
-            .take(self.rate, now)
+        let bucket = bucket.or_insert_with(|| Bucket::full(now));
+        let allowed = bucket.take(self.rate, now);
+        (allowed, bucket.lacks_at_most(few, self.rate, now))
     }
 
     /// No code panics while it holds the lock, so a poisoned state is still whole.

@@ -49,6 +49,8 @@ pub enum Summary {
     CutOfAll(Port),
     /// Connections find no place, and nothing can be cut.
     Refused(Port),
+    /// One address asks too often after node names.
+    NodeChecks,
 }
 
 /// What becomes of one more failure.
@@ -95,7 +97,7 @@ impl Strikes {
 
     /// Counts a failure of this address, and logs when a bound is passed.
     pub fn charge(&self, address: IpAddr, now: Instant) -> Strike {
-        let of_source = self.sources.allow(address, now);
+        let (of_source, is_early) = self.sources.allow_and_tell(address, now, LINES_OF_SOURCE);
         let mut shared = self.lock();
         // What a source does beyond its own bound is not held against the others.
         let limit = if !of_source {
@@ -105,7 +107,7 @@ impl Strikes {
         } else {
             None
         };
-        let logged = limit.is_none() && shared.lines.take(self.rates.lines, now);
+        let logged = is_early && limit.is_none() && shared.lines.take(self.rates.lines, now);
         drop(shared);
         match limit {
             Some(Limit::Source) if self.is_due(Summary::Source, now) => warn!(
@@ -117,7 +119,7 @@ impl Strikes {
                 "too many failures come from everywhere: they are answered with 503 and not \
                  logged one by one"
             ),
-            None if !logged && self.is_due(Summary::Lines, now) => {
+            None if !logged && is_early && self.is_due(Summary::Lines, now) => {
                 warn!("too many failures to log each: the metrics count them all");
             }
             _ => {}
@@ -154,11 +156,12 @@ impl Summary {
             Summary::CutOfSource(port) => of_port(3, port),
             Summary::CutOfAll(port) => of_port(5, port),
             Summary::Refused(port) => of_port(7, port),
+            Summary::NodeChecks => 9,
         }
     }
 }
 
-const SUMMARIES: usize = 9;
+const SUMMARIES: usize = 10;
 
 /// When to come back, in seconds: for the `Retry-After` of 429 and 503.
 pub const RETRY_AFTER: u16 = 30;
@@ -169,9 +172,10 @@ const PER_SECOND: u32 = 1;
 /// Of all addresses together.
 const ALL_AT_ONCE: u32 = 2000;
 const ALL_PER_SECOND: u32 = 100;
-/// Lines about single failures.
-const LINES_AT_ONCE: u32 = 100;
-const LINES_PER_SECOND: u32 = 2;
+/// Lines about single failures, of one address and in all.
+const LINES_OF_SOURCE: u32 = 20;
+const LINES_AT_ONCE: u32 = 150;
+const LINES_PER_SECOND: u32 = 5;
 /// Between two summaries of one kind.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -213,5 +217,10 @@ mod tests {
         let strikes = Strikes::new(start);
         let logged = (0..1000).filter(|number| strikes.charge(address(*number), start).logged);
         assert_eq!(logged.count() as u32, LINES_AT_ONCE);
+        // One address does not use up what there is for all.
+        let strikes = Strikes::new(start);
+        let logged = (0..1000).filter(|_| strikes.charge(address(1), start).logged);
+        assert_eq!(logged.count() as u32, LINES_OF_SOURCE);
+        assert!(strikes.charge(address(2), start).logged);
     }
 }

@@ -1,5 +1,6 @@
 //! The tunnel between edge and hub: how it is opened, what it carries, how much it may hold.
 
+pub mod guarded;
 pub mod metered;
 pub mod upgrade;
 pub mod websocket;
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use crate::protocol::message::{Malformed, Message};
 
+pub use guarded::{Guarded, accept};
 pub use metered::Budget;
 pub use websocket::{Connected, Receiver, Sender, Tunnel};
 
 /// What a tunnel runs on: TLS over TCP, either end.
-pub type Secured = futures_rustls::TlsStream<smol::net::TcpStream>;
+pub type Secured = futures_rustls::TlsStream<Guarded>;
 
 /// What a tunnel can run on: `Secured`, or bytes in memory where the parsers are tested.
 pub trait Stream: smol::io::AsyncRead + smol::io::AsyncWrite + Unpin {}

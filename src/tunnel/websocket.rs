@@ -16,8 +16,8 @@ use smol::stream::StreamExt;
 
 use super::metered::{Budget, Metered, Share};
 use super::{
-    CONNECTION_USE_HEADER, Event, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE, SESSION_HEADER,
-    Secured, Stream, TunnelError,
+    CONNECTION_USE_HEADER, Event, Guarded, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE,
+    SESSION_HEADER, Secured, Stream, TunnelError,
 };
 use crate::pki::tls;
 use crate::protocol::enrollment::retry_after;
@@ -61,7 +61,7 @@ pub async fn secure(
 ) -> Result<Secured, TunnelError> {
     let name = tls::server_name(&endpoint.host).map_err(|e| TunnelError::Tls(e.to_string()))?;
     let secured = futures_rustls::TlsConnector::from(config)
-        .connect(name, stream)
+        .connect(name, Guarded::open(stream))
         .await;
     secured.map(Secured::from).map_err(|e| lost(e, endpoint))
 }

@@ -1,0 +1,215 @@
+//! Floods: of connections, and of bad tokens from one address and from everywhere. Who is in order is served.
+
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use crate::common::figures::tried;
+use crate::peer::{Client, Sees, config, dial, watch};
+use crate::requests::{csr_of, enrolment, join};
+use crate::support::{Cloud, until};
+use crate::{At, is_long, next_address};
+
+#[test]
+fn bad_tokens_from_one_address_are_limited_and_good_ones_are_not() {
+    let mut cloud = Cloud::start("", None);
+    let at = At::new(&cloud);
+    let attempts = if is_long() { 10_000 } else { 2_000 };
+    let (refused, limited) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let flooded = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let request = bad_token();
+                let mut client = Client::dial(at.from, cloud.https, config(None)).unwrap();
+                for _ in 0..attempts / 4 {
+                    client.send(&request);
+                    match client.sees() {
+                        Sees::Status(401) => refused.fetch_add(1, Ordering::Relaxed),
+                        Sees::Later(429) => limited.fetch_add(1, Ordering::Relaxed),
+                        other => panic!("{other:?}"),
+                    };
+                }
+                flooded.store(true, Ordering::Relaxed);
+            });
+        }
+        // A device behind the very same address.
+        while !flooded.load(Ordering::Relaxed) {
+            assert_eq!(join(&at, "honest"), Sees::Status(200));
+        }
+    });
+    let (refused, limited) = (refused.into_inner(), limited.into_inner());
+    assert_eq!(refused + limited, attempts);
+    // A hundred, and one a second.
+    assert!(
+        (100..300).contains(&refused),
+        "{refused} were answered in full"
+    );
+    let metric = "kubeedge_requests_limited_total{reason=\"source\"}";
+    assert_eq!(cloud.metric(metric), limited as u64);
+    let line = format!("too many failures come from {}", at.from);
+    until("the log says so", || cloud.log().contains(&line));
+    // Neither is anybody else limited.
+    let other = At::new(&cloud);
+    assert_eq!(
+        crate::requests::with_authorization(&other, "Bearer a.b.c"),
+        Sees::Status(401)
+    );
+    assert_eq!(join(&at, "honest"), Sees::Status(200));
+    cloud.is_well();
+    tried(
+        "hostile-cloud-tokens",
+        "bad tokens from one address",
+        attempts,
+    );
+}
+
+#[test]
+fn bad_tokens_from_everywhere_are_limited_and_good_ones_are_not() {
+    let mut cloud = Cloud::start("", None);
+    let before = cloud.memory();
+    let attempts = if is_long() { 10_000 } else { 2_600 };
+    let seen = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let request = bad_token();
+                while next.fetch_add(1, Ordering::Relaxed) < attempts {
+                    let mut client =
+                        Client::dial(next_address(), cloud.https, config(None)).unwrap();
+                    client.send(&request);
+                    seen.lock().unwrap().push(client.sees());
+                }
+            });
+        }
+    });
+    let seen = seen.into_inner().unwrap();
+    let count = |what| seen.iter().filter(|one| **one == what).count();
+    let (refused, limited) = (count(Sees::Status(401)), count(Sees::Later(503)));
+    assert_eq!(refused + limited, attempts, "{:?}", seen.last());
+    assert!(refused >= 2000, "{refused} were answered in full");
+    if limited > 0 {
+        let metric = "kubeedge_requests_limited_total{reason=\"all\"}";
+        assert_eq!(cloud.metric(metric), limited as u64);
+        let line = "too many failures come from everywhere";
+        until("the log says so", || cloud.log().contains(line));
+    }
+    assert_eq!(join(&At::new(&cloud), "honest"), Sees::Status(200));
+    // 4096 addresses are known at most, in some hundred bytes each.
+    let grown = cloud.memory().saturating_sub(before);
+    assert!(grown < 8_000_000, "{grown} bytes");
+    cloud.is_well();
+    tried(
+        "hostile-cloud-tokens-many",
+        "bad tokens, each from an address of its own",
+        attempts,
+    );
+}
+
+#[test]
+fn connections_beyond_the_bound_cost_the_oldest_their_place() {
+    let mut cloud = Cloud::start("", None);
+    let site = At::new(&cloud);
+    // One address may have half of the 2048 places.
+    let mut held: Vec<TcpStream> = (0..1024)
+        .map(|_| dial(site.from, cloud.https).unwrap())
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(join(&site, "honest"), Sees::Status(200));
+    }
+    assert_eq!(watch(&mut held[0]), Sees::Closed);
+    let cut = "kubeedge_connections_cut_total{reason=\"https-source\"}";
+    // Those that were served gave their place back.
+    assert!((1..=20).contains(&cloud.metric(cut)));
+    let line = format!(
+        "{} has as many connections to the certificate port",
+        site.from
+    );
+    until("the log says so", || cloud.log().contains(&line));
+
+    // Another address takes the other half, and more come, each from an address of its own.
+    let second = next_address();
+    held.extend((0..1024).map(|_| dial(second, cloud.https).unwrap()));
+    held.extend((0..8).map(|_| dial(next_address(), cloud.https).unwrap()));
+    for number in 0..20 {
+        assert_eq!(
+            join(&At::new(&cloud), &format!("honest-{number}")),
+            Sees::Status(200)
+        );
+    }
+    assert!(cloud.metric("kubeedge_connections_cut_total{reason=\"https-total\"}") > 0);
+    let line = "as many connections to the certificate port as there may be";
+    until("the log says so", || cloud.log().contains(line));
+
+    // The same at the hub.
+    let held_too: Vec<TcpStream> = (0..1100)
+        .map(|_| dial(second, cloud.hub).unwrap())
+        .collect();
+    let cut = "kubeedge_connections_cut_total{reason=\"hub-source\"}";
+    until("the oldest are cut", || cloud.metric(cut) > 0);
+    drop(crate::requests::tunnel(&At {
+        cloud: &cloud,
+        from: second,
+    }));
+    drop((held, held_too));
+    until("all are closed", || {
+        cloud.metric("kubeedge_connections") == 0
+    });
+    cloud.is_well();
+}
+
+#[test]
+fn connections_that_come_and_go_hold_up_nobody() {
+    let mut cloud = Cloud::start("", None);
+    let many = if is_long() { 100_000 } else { 4_000 };
+    let site = At::new(&cloud);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..many {
+                let port = if number % 2 == 0 {
+                    cloud.https
+                } else {
+                    cloud.hub
+                };
+                drop(dial(site.from, port).unwrap());
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            assert_eq!(join(&site, "honest"), Sees::Status(200));
+        }
+    });
+    let gone = |metrics: &std::collections::BTreeMap<String, u64>| {
+        let left = "kubeedge_connections_failed_total{reason=\"left\"}";
+        let lost = "kubeedge_tunnels_refused_total{reason=\"lost\"}";
+        let cut = metrics
+            .iter()
+            .filter(|(name, _)| name.contains("connections_cut"));
+        metrics[left] + metrics[lost] + cut.map(|(_, count)| count).sum::<u64>()
+    };
+    until("all are counted", || gone(&cloud.metrics()) >= many);
+    until("all are closed", || {
+        cloud.metric("kubeedge_connections") == 0
+    });
+    // To look whether a port is open is no failure.
+    assert_eq!(
+        cloud.metric("kubeedge_requests_limited_total{reason=\"source\"}"),
+        0
+    );
+    assert!(!cloud.log().contains(&site.from.to_string()) || cloud.log().contains("by token"));
+    cloud.is_well();
+    tried(
+        "hostile-cloud-connects",
+        "connections that came and went at once",
+        many,
+    );
+}
+
+fn bad_token() -> Vec<u8> {
+    let headers = "Authorization: Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjk5OTk5OTk5OTl9.\
+        AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\nNodeName: n\r\n";
+    enrolment(headers, &csr_of("n"))
+}
