@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::protocol::message::{Malformed, Message};
+use crate::system::cause;
 
 pub use metered::Budget;
 pub use websocket::{Connected, Receiver, Sender, Tunnel};
@@ -106,7 +107,7 @@ impl fmt::Display for TunnelError {
             TunnelError::Closed { code, reason } => {
                 write!(f, "the other side closed the tunnel ({code}: {reason})")
             }
-            TunnelError::Lost(e) => write!(f, "the tunnel was cut: {e}"),
+            TunnelError::Lost(e) => write!(f, "the tunnel was cut: {}", cause::of(e)),
             TunnelError::Tls(cause) => write!(f, "no secure connection to the hub: {cause}"),
             TunnelError::Refused { status, said, .. } => {
                 write!(
