@@ -85,22 +85,25 @@ impl Keeper<'_> {
                 true => self.denied.next_asked(wanted),
                 false => self.backoff.next_asked(wanted),
             };
-            let waited = async {
-                let token = async {
-                    match useless {
-                        true => token_comes(self.edge).await,
-                        false => std::future::pending().await,
-                    }
-                };
-                or(pause(length), token).await;
+            let token = async {
+                match useless {
+                    true => token_comes(self.edge).await,
+                    false => std::future::pending().await,
+                }
             };
-            let asked = async {
-                self.edge.hurry.wait().await;
-                // Whoever asks may have put the cloud in order.
-                self.edge.refused.replace(None);
-            };
-            or(waited, or(asked, self.edge.renewed.wait())).await;
+            let waited = or(self.wait(length), token);
+            or(waited, self.edge.renewed.wait()).await;
         }
+    }
+
+    /// Until it is time for another try, or somebody asks for one.
+    async fn wait(&self, length: Duration) {
+        let asked = async {
+            self.edge.hurry.wait().await;
+            // Whoever asks may have put the cloud in order.
+            self.edge.refused.replace(None);
+        };
+        or(pause(length), asked).await;
     }
 
     /// Stays with a session until it ends or the identity changes.
@@ -120,7 +123,8 @@ impl Keeper<'_> {
         self.edge.state.problem(&end, true);
         let at_once = std::mem::take(&mut self.hasty) && session.since.elapsed() < KILLED_EARLY;
         if !at_once {
-            Timer::after(self.backoff.next()).await;
+            let wait = self.backoff.next();
+            self.wait(wait).await;
         }
         None
     }

@@ -29,8 +29,12 @@ pub fn due(identity: &Identity, node: &NodeName) -> Timestamp {
 /// Renews for ever; each success makes the new identity the edge's.
 pub async fn run(edge: &Edge) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+    let mut early = None;
     loop {
-        let asked = wait_until_due(edge).await;
+        let asked = match early.take() {
+            Some(asked) => Some(asked),
+            None => wait_until_due(edge).await,
+        };
         let outcome = renew(edge).await;
         match &outcome {
             Ok(identity) => {
@@ -58,7 +62,12 @@ pub async fn run(edge: &Edge) {
             Some(wanted) => backoff.next_asked(wanted).min(patience(edge)),
             None => AFTER_SUCCESS,
         };
-        Timer::after(pause).await;
+        let waited = async {
+            Timer::after(pause).await;
+            None
+        };
+        // Whoever asks may have put the cloud in order, and is not kept waiting.
+        early = or(waited, async { edge.renew.1.recv().await.ok() }).await;
     }
 }
 

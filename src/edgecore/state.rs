@@ -10,6 +10,7 @@ use crate::protocol::control::{
     CertificateFacts, EdgeState, EdgeStatus, Problem, SessionFacts, VERSION,
 };
 use crate::system::clock::{Clock, Timestamp};
+use crate::system::log::clean;
 use crate::system::notify;
 
 /// The shared record; cheap to clone, lives on the executor thread.
@@ -78,9 +79,10 @@ impl State {
         });
     }
 
-    /// Keeps the problem for `status`, and logs it.
+    /// Keeps the problem for `status`, and logs it. A part of the sentence may be a peer's words, so
+    /// what could garble a terminal is escaped.
     pub fn problem(&self, error: &dyn Display, retryable: bool) {
-        let message = error.to_string();
+        let message = clean(&error.to_string());
         log::warn!("{message}");
         let at = self.0.clock.now();
         self.change(|status| {

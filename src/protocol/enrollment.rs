@@ -101,9 +101,9 @@ impl EnrollError {
         match self {
             EnrollError::NoWay { .. }
             | EnrollError::Unreachable { .. }
-            | EnrollError::Unusable { .. } => true,
-            EnrollError::Status { status, .. } => *status >= 500 || *status == 429,
-            EnrollError::Tls { .. } => true,
+            | EnrollError::Unusable { .. }
+            | EnrollError::Status { .. }
+            | EnrollError::Tls { .. } => true,
             EnrollError::CaMismatch { .. }
             | EnrollError::Denied { .. }
             | EnrollError::NameTaken { .. } => false,
@@ -136,7 +136,12 @@ impl CertificateApi {
     /// Fetches the CA certificate and accepts it only when it is the one the token pins.
     pub fn fetch_ca(&self, token: &JoinToken) -> Result<Certificate, EnrollError> {
         let config = tls::client_unverified(&self.clock).map_err(|e| self.no_tls(e))?;
-        let body = self.success(self.get(config, CA_PATH, &[], b"")?)?;
+        let answer = self.get(config, CA_PATH, &[], b"")?;
+        // Whoever answers is not known yet, so nothing but the CA itself is taken as its word.
+        if answer.status != StatusCode::OK {
+            return Err(self.unexpected(&answer));
+        }
+        let body = answer.body;
         let unusable = |cause: String| EnrollError::Unusable {
             endpoint: self.endpoint.clone(),
             cause,
@@ -144,7 +149,9 @@ impl CertificateApi {
         if body.is_empty() {
             return Err(unusable("the CA answer is empty".to_owned()));
         }
-        let met = crate::pki::hash::Sha256Hash::of(&body);
+        // A page of something in between is no other CA.
+        let ca = Certificate::from_der(&body).map_err(|e| unusable(fault(e)))?;
+        let met = ca.hash();
         if met != *token.ca_hash() {
             return Err(EnrollError::CaMismatch {
                 endpoint: self.endpoint.clone(),
@@ -152,7 +159,7 @@ impl CertificateApi {
                 met: met.to_string(),
             });
         }
-        Certificate::from_der(&body).map_err(|e| unusable(e.to_string()))
+        Ok(ca)
     }
 
     /// Sends a CSR with the token; the answer is a certificate, not yet judged.
@@ -219,7 +226,7 @@ impl CertificateApi {
             cause: if body.is_empty() {
                 "the answer is empty".to_owned()
             } else {
-                e.to_string()
+                fault(e)
             },
         })
     }
@@ -322,26 +329,26 @@ impl CertificateApi {
     }
 
     fn refused(&self, answer: &Reply) -> EnrollError {
-        let Reply {
-            status,
-            retry_after,
-            ref body,
-        } = *answer;
         let endpoint = self.endpoint.clone();
-        let said = printable(body);
-        match status.as_u16() {
+        let said = printable(&answer.body);
+        match answer.status.as_u16() {
             status @ (400 | 401 | 403) => EnrollError::Denied {
                 endpoint,
                 status,
                 said,
             },
             409 => EnrollError::NameTaken { endpoint, said },
-            status => EnrollError::Status {
-                endpoint,
-                status,
-                said,
-                retry_after,
-            },
+            _ => self.unexpected(answer),
+        }
+    }
+
+    /// A status that says nothing about the token or the certificate.
+    fn unexpected(&self, answer: &Reply) -> EnrollError {
+        EnrollError::Status {
+            endpoint: self.endpoint.clone(),
+            status: answer.status.as_u16(),
+            said: printable(&answer.body),
+            retry_after: answer.retry_after,
         }
     }
 
@@ -360,7 +367,14 @@ impl CertificateApi {
             ureq::Error::Io(io) => cause::of(io),
             other => other.to_string(),
         };
-        EnrollError::Unreachable { endpoint, cause }
+        match error {
+            ureq::Error::Io(_)
+            | ureq::Error::Timeout(_)
+            | ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed => EnrollError::Unreachable { endpoint, cause },
+            // Something did answer, and not as a cloud does.
+            _ => EnrollError::Unusable { endpoint, cause },
+        }
     }
 }
 
@@ -429,6 +443,14 @@ impl std::error::Error for EnrollError {
             EnrollError::NoWay { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+/// What is wrong with a certificate that came over the network: there is no file to put in order.
+fn fault(error: PkiError) -> String {
+    match error {
+        PkiError::Malformed { why, .. } => why,
+        other => other.to_string(),
     }
 }
 

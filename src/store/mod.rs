@@ -2,10 +2,10 @@
 
 pub mod file;
 pub mod journal;
+pub mod revocations;
 
 mod commit;
 mod keys;
-mod revocations;
 mod token;
 mod tokens;
 

@@ -22,7 +22,8 @@ pub struct Revocations {
     writing: Mutex<()>,
 }
 
-type Known = BTreeMap<NodeName, Timestamp>;
+/// Which nodes, and since when.
+pub type Known = BTreeMap<NodeName, Timestamp>;
 
 impl Revocations {
     /// A file that is damaged is an error: nobody may come back by that.
@@ -63,7 +64,8 @@ impl Revocations {
     }
 }
 
-fn text(known: &Known) -> Vec<u8> {
+/// The file that says so.
+pub fn text(known: &Known) -> Vec<u8> {
     let mut text = String::from(HEAD);
     for (name, at) in known {
         text.push_str(&format!("{name} {at}\n"));
@@ -71,8 +73,8 @@ fn text(known: &Known) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The error is the number of a line.
-fn parse(bytes: &[u8]) -> Result<Known, usize> {
+/// Reads the file; the error is the number of a line.
+pub fn parse(bytes: &[u8]) -> Result<Known, usize> {
     let mut known = Known::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = std::str::from_utf8(line).map_err(|_| index + 1)?.trim();

@@ -6,6 +6,10 @@ use nix::errno::Errno;
 
 /// In lower case and without the number: `no space left on device`.
 pub fn of(error: &io::Error) -> String {
+    // Libraries put an essay there.
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "the other side ended the connection".to_owned();
+    }
     let text = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::UnknownErrno) | None => error.to_string(),
         Some(errno) => errno.desc().to_owned(),
@@ -29,5 +33,7 @@ mod tests {
         assert_eq!(of(&io::Error::from_raw_os_error(111)), "connection refused");
         assert_eq!(of(&io::Error::from_raw_os_error(5)), "I/O error");
         assert_eq!(of(&io::Error::other("Odd thing")), "odd thing");
+        let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "see https://example.org");
+        assert_eq!(of(&ended), "the other side ended the connection");
     }
 }

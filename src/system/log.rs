@@ -212,7 +212,7 @@ impl Throttle {
 }
 
 /// Escapes what could pretend to be another line or garble a terminal, and bounds the length.
-fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len().min(MAX_LINE));
     for c in text.chars() {
         if clean.len() >= MAX_LINE {

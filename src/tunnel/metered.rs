@@ -82,10 +82,14 @@ impl Drop for Share {
 }
 
 /// A stream whose reads are charged to a share.
+///
+/// A peer that sends faster than it is read never makes its reader wait. So after some reads in a
+/// row this stream asks the reader to, and everybody else on the executor gets a turn.
 #[derive(Debug)]
 pub struct Metered<S> {
     stream: S,
     share: Arc<Share>,
+    in_a_row: u8,
 }
 
 impl<S> Metered<S> {
@@ -95,7 +99,11 @@ impl<S> Metered<S> {
             held: AtomicUsize::new(0),
             received: AtomicUsize::new(0),
         });
-        Metered { stream, share }
+        Metered {
+            stream,
+            share,
+            in_a_row: 0,
+        }
     }
 
     pub fn share(&self) -> Arc<Share> {
@@ -109,7 +117,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if self.in_a_row == TURN {
+            self.in_a_row = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.in_a_row = match polled {
+            Poll::Ready(_) => self.in_a_row + 1,
+            Poll::Pending => 0,
+        };
         if let Poll::Ready(Ok(count)) = polled {
             if !self.share.budget.take(count) {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, OVER)));
@@ -139,6 +156,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 }
 
+/// Reads in a row before others get a turn; a read has at most 4 KiB.
+const TURN: u8 = 4;
+
 const OVER: &str = "the budget for partly received messages is used up";
 
 #[cfg(test)]
@@ -146,6 +166,24 @@ mod tests {
     use smol::io::AsyncReadExt;
 
     use super::*;
+
+    #[test]
+    fn a_stream_that_always_has_more_lets_others_have_a_turn() {
+        let mut stream = Metered::new(smol::io::repeat(0), &Budget::new(usize::MAX));
+        let reading = async {
+            let mut byte = [0];
+            while stream.read(&mut byte).await.is_ok() {}
+        };
+        let mut turns = 0;
+        let others = async {
+            while turns < 3 {
+                turns += 1;
+                smol::future::yield_now().await;
+            }
+        };
+        smol::block_on(smol::future::or(reading, others));
+        assert_eq!(turns, 3);
+    }
 
     #[test]
     fn the_budget_is_shared_settled_and_given_back() {

@@ -10,6 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::protocol::message::{Malformed, Message};
+use crate::system::cause;
 
 pub use guarded::{Guarded, accept};
 pub use metered::Budget;
@@ -108,7 +109,7 @@ impl fmt::Display for TunnelError {
             TunnelError::Closed { code, reason } => {
                 write!(f, "the other side closed the tunnel ({code}: {reason})")
             }
-            TunnelError::Lost(e) => write!(f, "the tunnel was cut: {e}"),
+            TunnelError::Lost(e) => write!(f, "the tunnel was cut: {}", cause::of(e)),
             TunnelError::Tls(cause) => write!(f, "no secure connection to the hub: {cause}"),
             TunnelError::Refused { status, said, .. } => {
                 write!(

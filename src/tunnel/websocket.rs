@@ -11,6 +11,7 @@ use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{self};
 use async_tungstenite::{WebSocketReceiver, WebSocketSender, WebSocketStream};
 use rustls::ClientConfig;
+use smol::future::yield_now;
 use smol::net::TcpStream;
 use smol::stream::StreamExt;
 
@@ -51,6 +52,7 @@ pub struct Receiver<S = Secured> {
     messages: WebSocketReceiver<Metered<S>>,
     share: Arc<Share>,
     limit: usize,
+    in_a_row: u8,
 }
 
 /// TLS on a fresh connection, with the edge's identity.
@@ -115,6 +117,7 @@ impl<S: Stream> Tunnel<S> {
                 messages,
                 share,
                 limit,
+                in_a_row: 0,
             },
         }
     }
@@ -157,7 +160,15 @@ impl<S: Stream> Receiver<S> {
     }
 
     /// The next thing that arrives; an error ends the tunnel.
+    ///
+    /// One read may hold thousands of the shortest frames: after some of them in a row, others on
+    /// the executor get a turn.
     pub async fn next(&mut self) -> Result<Event, TunnelError> {
+        self.in_a_row += 1;
+        if self.in_a_row == TURN {
+            self.in_a_row = 0;
+            yield_now().await;
+        }
         let frame = match self.messages.next().await {
             Some(Ok(frame)) => frame,
             Some(Err(e)) => return Err(ended(e, self.limit)),
@@ -212,7 +223,10 @@ fn failed(error: Error, endpoint: &Endpoint) -> TunnelError {
                 .collect();
             TunnelError::Refused {
                 status: answer.status().as_u16(),
-                said: said.trim().to_owned(),
+                said: match said.trim() {
+                    "" => "no text".to_owned(),
+                    said => said.to_owned(),
+                },
                 retry_after: answer
                     .headers()
                     .get("retry-after")
@@ -257,6 +271,9 @@ fn ended(error: Error, limit: usize) -> TunnelError {
 
 /// Bytes before the payload of a masked control frame.
 const CONTROL_HEAD: usize = 6;
+
+/// Events before others get a turn.
+const TURN: u8 = 32;
 
 /// Kubernetes objects have up to about 1.5 MiB; a list of them on its way down may be longer.
 const MAX_DOWNSTREAM: usize = 32 * 1024 * 1024;

@@ -5,17 +5,18 @@ Prints one JSON object a line; the first is `ready` with the ports. Lines on sta
   drop            end every tunnel without a word     down / up   stop and start both listeners
   push JSON       send this message to every session  token       write a fresh token
   answer N        `/edge.crt` answers N (200: again certificates)
+  be PORT MISDEED [PATH]   answer wrongly on `https` or `hub` (cloud_hostile.py), or `good` again
   stop            (or the end of input) print `verdict` and leave: 0, or 1 after any violation
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import sys
 import threading
 
+import cloud_hostile
 import cloud_https
 import cloud_hub
 import pki
@@ -64,7 +65,9 @@ class Cloud:
         self.decoy = pki.Authority.create() if given.sabotage else None
         self.port = cloud_https.CertificatePort(self)
         self.hub = cloud_hub.Hub(self)
-        self.listeners = []
+        self.misdeeds = cloud_hostile.Misdeeds(self)
+        self.listeners = {}
+        self.contexts = {}
         self.ports = [given.https_port, given.hub_port]
 
     def judge(self, rule, detail):
@@ -133,25 +136,44 @@ class Cloud:
     # --- running -------------------------------------------------------------------------------
 
     async def up(self):
-        bind, given = self.options.bind, self.options
-        limits = {"limit": cloud_https.HEAD_LIMIT}
-        https = await asyncio.start_server(
-            self.port.serve, bind, self.ports[0], ssl=self.context("serving", False), **limits)
-        hub = await self.hub.listen(bind, self.ports[1], self.context("hub", True))
-        self.listeners = [https, hub]
-        self.ports = [server.sockets[0].getsockname()[1] for server in (https, hub)]
-        ready = {"host": bind, "https": self.ports[0], "hub": self.ports[1], "pid": os.getpid()}
-        if given.ports_file:
-            wire.write_atomic(given.ports_file, json.dumps(ready), 0o644)
+        for port in ("https", "hub"):
+            await self.listen(port)
+        ready = {"host": self.options.bind, "https": self.ports[0], "hub": self.ports[1], "pid": os.getpid()}
+        if self.options.ports_file:
+            wire.write_atomic(self.options.ports_file, json.dumps(ready), 0o644)
         self.events("ready", **ready)
 
-    def down(self):
-        for server in self.listeners:
-            with contextlib.suppress(TypeError):
-                server.close(close_connections=False)  # the websocket server's close
-                continue
+    async def listen(self, port):
+        at, bind = ("https", "hub").index(port), self.options.bind
+        if port not in self.contexts:
+            self.contexts[port] = self.context("serving" if port == "https" else "hub", port == "hub")
+        context, number = self.contexts[port], self.ports[at]
+        server = await self.misdeeds.listen(port, bind, number, context)
+        if not server and port == "https":
+            limits = {"limit": cloud_https.HEAD_LIMIT}
+            server = await asyncio.start_server(self.port.serve, bind, number, ssl=context, **limits)
+        elif not server:
+            server = await self.hub.listen(bind, number, context)
+        self.listeners[port] = server
+        self.ports[at] = server.sockets[0].getsockname()[1]
+
+    async def listen_again(self, port):
+        self.close(self.listeners.pop(port))
+        if port == "hub":
+            self.hub.drop_all()
+        await self.listen(port)
+
+    @staticmethod
+    def close(server):
+        try:
+            server.close(close_connections=False)  # the websocket server's close
+        except TypeError:
             server.close()
-        self.listeners = []
+
+    def down(self):
+        for server in self.listeners.values():
+            self.close(server)
+        self.listeners = {}
         self.hub.drop_all()
 
     async def obey(self, line):
@@ -167,7 +189,10 @@ class Cloud:
         elif word == "down":
             self.down()
         elif word == "up":
+            self.contexts = {}
             await self.up()
+        elif word == "be":
+            await self.misdeeds.be(*rest.split())
         elif word:
             raise ValueError(f"unknown word {word!r}")
         if word and word != "up":

@@ -81,6 +81,8 @@ class CertificatePort:
             return await self.reply(writer, Answer(400, "400 Bad Request"), False)
         try:
             body = await request.read_body(reader)
+            if await self.cloud.misdeeds.instead_of_answer(request, body, reader, writer):
+                return False
             self.route(request, body, peer)
         except Answer as given:
             self.cloud.events("request", method=request.method, path=request.path, status=given.status)

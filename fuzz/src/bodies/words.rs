@@ -4,8 +4,10 @@ use kubeedge::config::duration;
 use kubeedge::protocol::control::{CloudStatus, EdgeStatus, HubSession, Reply, Request};
 use kubeedge::protocol::message::Message;
 use kubeedge::store::journal::{Nodes, line, parse};
-use kubeedge::system::clock::Timestamp;
+use kubeedge::store::{TokenId, TokenRecord, revocations};
+use kubeedge::system::clock::{Timestamp, http_date};
 use kubeedge::system::names::{Endpoint, Host, NodeName};
+use kubeedge::system::pattern::NodePattern;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,20 +38,34 @@ pub fn message(data: &[u8]) {
 
 /// Lines of the local sockets.
 pub fn control(data: &[u8]) {
-    fn round<T: DeserializeOwned + Serialize>(data: &[u8]) {
-        let Ok(value) = serde_json::from_slice::<T>(data) else {
-            return;
-        };
-        let written = serde_json::to_vec(&value).expect("it was read from JSON");
-        assert!(!written.contains(&b'\n'), "one line");
-        let again: T = serde_json::from_slice(&written).expect("own JSON");
-        assert_eq!(serde_json::to_vec(&again).expect("as before"), written);
-    }
     round::<Request>(data);
     round::<Reply>(data);
     round::<EdgeStatus>(data);
     round::<CloudStatus>(data);
     round::<HubSession>(data);
+}
+
+/// What the cloud keeps of tokens and of revoked keys, in files that a person may have edited.
+pub fn records(data: &[u8]) {
+    round::<TokenRecord>(data);
+    match revocations::parse(data) {
+        Ok(known) => {
+            let again = revocations::parse(&revocations::text(&known));
+            assert_eq!(again, Ok(known), "what was written can be read");
+        }
+        Err(number) => assert!(number >= 1 && number <= 1 + data.len()),
+    }
+}
+
+/// What is read from JSON is written to one line, and read again to the same.
+fn round<T: DeserializeOwned + Serialize>(data: &[u8]) {
+    let Ok(value) = serde_json::from_slice::<T>(data) else {
+        return;
+    };
+    let written = serde_json::to_vec(&value).expect("it was read from JSON");
+    assert!(!written.contains(&b'\n'), "one line");
+    let again: T = serde_json::from_slice(&written).expect("own JSON");
+    assert_eq!(serde_json::to_vec(&again).expect("as before"), written);
 }
 
 /// The journal of nodes: what is left of a damaged file is a good file, and nothing in it was invented.
@@ -113,4 +129,53 @@ pub fn names(data: &[u8]) {
         let again = duration::parse(&duration::show(length));
         assert_eq!(again, Ok(length), "{text:?} is {}", duration::show(length));
     }
+}
+
+/// A pattern and a name, with a line end between: the matcher agrees with the plainest one there is.
+pub fn pattern(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (pattern, name) = text.split_once('\n').unwrap_or((text, text));
+    if let Ok(id) = text.parse::<TokenId>() {
+        assert_eq!(id.as_str(), text);
+    }
+    if let Some(moment) = http_date::parse(text) {
+        assert_eq!(http_date::parse(&http_date::show(moment)), Some(moment));
+    }
+    if let Ok(length) = duration::parse_with_days(text) {
+        assert_eq!(duration::parse(&duration::show(length)), Ok(length));
+    }
+    let pattern = match pattern.parse::<NodePattern>() {
+        Ok(pattern) => pattern,
+        Err(error) => return assert_sentence(&error.to_string()),
+    };
+    assert_eq!(pattern.to_string().parse().as_ref(), Ok(&pattern));
+    let Ok(name) = name.parse::<NodeName>() else {
+        return;
+    };
+    let fits = plainly_fits(pattern.as_str().as_bytes(), name.as_str().as_bytes());
+    assert_eq!(pattern.matches(&name), fits, "{pattern} and {name}");
+    if let Some(only) = pattern.exact() {
+        assert_eq!(pattern.matches(&name), only == name);
+    }
+}
+
+/// By a table: which beginnings of the name the pattern so far stands for.
+fn plainly_fits(pattern: &[u8], name: &[u8]) -> bool {
+    let mut fits = vec![false; name.len() + 1];
+    fits[0] = true;
+    for byte in pattern {
+        if *byte == b'*' {
+            for at in 1..fits.len() {
+                fits[at] |= fits[at - 1];
+            }
+            continue;
+        }
+        for at in (1..fits.len()).rev() {
+            fits[at] = fits[at - 1] && (*byte == b'?' || *byte == name[at - 1]);
+        }
+        fits[0] = false;
+    }
+    fits[name.len()]
 }

@@ -16,13 +16,13 @@ use crate::system::scratch::Scratch;
 fn a_refused_token_is_not_offered_again_and_again() {
     let [authority, serving] = recorded::authority("token-ca");
     let clock = Clock::manual(authority.0.not_before()).0;
-    let server = Server::start(&serving, &clock, |request| {
-        let refusal = if request.path.ends_with("/events") {
-            "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
-        } else {
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"
-        };
-        refusal.as_bytes().to_vec()
+    let met = authority.0.der().to_vec();
+    let server = Server::start(&serving, &clock, move |request| {
+        if request.path.ends_with("/events") {
+            return b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno".to_vec();
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", met.len());
+        [head.as_bytes(), &met].concat()
     });
     let scratch = Scratch::new();
     let edge = edge(&scratch, "edge-1", server.port, &clock);
