@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::{AUTHORIZATION, DATE, HeaderMap};
 use hyper::{Request, StatusCode};
 use log::{info, warn};
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use crate::authority::tokens::{self, Claims, TokenRefusal};
 use crate::authority::{By, IssueRequest, Issued, Refusal};
 use crate::pki::certificate::Certificate;
 use crate::protocol::enrollment::{NODE_NAME_HEADER, USAGES_HEADER};
+use crate::system::clock::http_date;
 use crate::system::names::NodeName;
 use crate::tunnel::Secured;
 
@@ -92,11 +93,16 @@ pub async fn answer(
         Err(caller.refuse(cloud, "method", http::wrong_method(page.allowed())))
     };
     cloud.metrics.request(page.route(), started.elapsed());
-    match answered {
+    let (mut answer, rest) = match answered {
         Ok(answer) => (answer, Rest::Read),
         Err(answer) if hyper::body::Body::is_end_stream(request.body()) => (answer, Rest::Read),
         Err(answer) => (answer, Rest::Unread),
+    };
+    // Devices without a clock go by it, so it has to be the time that certificates are judged by.
+    if let Ok(now) = http_date::show(cloud.clock.now()).parse() {
+        answer.headers_mut().insert(DATE, now);
     }
+    (answer, rest)
 }
 
 /// In place of an answer to a failure, when there are too many of them.

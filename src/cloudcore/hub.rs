@@ -187,7 +187,7 @@ async fn open(
         Err(refusal) => return Err(refuse(cloud, peer.ip(), upgrade, refusal).await),
     };
     let tunnel = upgrade
-        .accept(cloud.settings.max_message, &cloud.budget)
+        .accept(cloud.clock.now(), cloud.settings.max_message, &cloud.budget)
         .await?;
     let outbox = Outbox::default();
     let facts = SessionFacts {

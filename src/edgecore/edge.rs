@@ -38,6 +38,8 @@ pub struct Edge {
     pub refused: RefCell<Option<JoinToken>>,
     /// Tells the hub that the identity changed.
     pub renewed: Signal,
+    /// The cloud has said what time it is, so that a renewal may be due.
+    pub time_told: Signal,
     /// Somebody asks for a renewal now; the answer goes through the sender.
     pub renew: (Sender<Asked>, Receiver<Asked>),
     /// Wakes whatever waits: a token or the network may have changed.
@@ -105,6 +107,7 @@ impl Edge {
             identity: RefCell::new(None),
             refused: RefCell::new(None),
             renewed: Signal::new(),
+            time_told: Signal::new(),
             renew: bounded(4),
             hurry: Signal::new(),
             reload: Signal::new(),
@@ -120,6 +123,7 @@ impl Edge {
             .settings
             .rotate
             .then(|| super::rotate::due(&identity, &self.settings.node));
+        super::timekeeping::ground(&self.host.clock, &identity);
         self.state.certificate(identity.facts(), next);
         *self.identity.borrow_mut() = Some(identity);
         self.renewed.raise();

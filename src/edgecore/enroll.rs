@@ -8,16 +8,20 @@ use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::csr;
 use crate::pki::key::PrivateKey;
 use crate::protocol::token::JoinToken;
+use crate::system::clock::Timestamp;
 
 /// Trades the token for an identity. When it returns, the identity is safely on disk and the
 /// token is erased; on an error nothing on disk has changed, and the token is still there.
 pub async fn enroll(edge: &Edge, token: &JoinToken) -> Result<Identity, Failure> {
-    let pinned = token.clone();
+    let (pinned, clock, ends) = (token.clone(), &edge.host.clock, token.expires());
+    // What an earlier identity said of the time may belong to another cloud.
+    clock.ground(Timestamp::from_unix(0), ends);
     // A full or read-only disk is found before the cloud has signed anything.
     let fetched = edge.api(move |api| api.fetch_ca(&pinned));
     let (ca, room) = zip(fetched, make_room(edge)).await;
     room?;
     let ca = ca?;
+    clock.ground(ca.not_before(), ends);
     let subject = Subject::node(&edge.settings.node);
     let (key, request) = edge.off_thread(move || new_key(&subject)).await??;
     let (trusted, bearer, node) = (ca.clone(), token.clone(), edge.settings.node.clone());

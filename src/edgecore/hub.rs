@@ -11,8 +11,10 @@ use super::edge::{Edge, Failure, pause};
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
 use super::session::Session;
-use crate::pki::tls;
+use super::timekeeping;
+use crate::pki::tls::{self, Presented};
 use crate::protocol::control::EdgeState;
+use crate::protocol::enrollment::take_word;
 use crate::protocol::token::JoinToken;
 use crate::system::way::{Peer, Reached};
 use crate::tunnel::websocket::{TunnelRequest, secure, upgrade};
@@ -25,6 +27,7 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
         backoff: Backoff::tunnel(),
         denied: Backoff::new(DENIED_FIRST, DENIED_CAP),
         hasty: false,
+        presented: Presented::default(),
     };
     let mut session = None;
     loop {
@@ -46,6 +49,8 @@ struct Keeper<'a> {
     denied: Backoff,
     /// The session replaced another one at a hub that may kill both: then reconnect at once.
     hasty: bool,
+    /// The certificate that the hub showed last.
+    presented: Presented,
 }
 
 /// Why no tunnel came up.
@@ -60,7 +65,13 @@ impl Keeper<'_> {
         loop {
             self.edge.renewed.clear();
             let (denied, useless);
-            let wanted = match self.open().await {
+            let mut opened = self.open().await;
+            if let Err(error) = &opened
+                && self.set_right(error).await
+            {
+                opened = self.open().await;
+            }
+            let wanted = match opened {
                 Ok(session) => {
                     self.denied.reset();
                     return Ok(session);
@@ -77,7 +88,15 @@ impl Keeper<'_> {
                     } else {
                         self.edge.state.enter(EdgeState::Connecting);
                     }
-                    self.edge.state.problem(&error.sentence(expired), !useless);
+                    let mut sentence = error.sentence(expired);
+                    if !expired && self.seems_expired() {
+                        let now = self.edge.host.clock.now();
+                        sentence += &format!(
+                            "; by the clock here, {now}, the certificate has ended, but the cloud could \
+                             not be asked"
+                        );
+                    }
+                    self.edge.state.problem(&sentence, !useless);
                     error.retry_after()
                 }
             };
@@ -191,8 +210,15 @@ impl Keeper<'_> {
         let Connected {
             tunnel,
             replace_safe,
+            date,
         } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
         edge.remember(&peer);
+        if let Some(date) = date {
+            take_word(date, &self.presented, &identity.ca, &edge.host.clock);
+            let shared = edge.clone();
+            let kept = async move { timekeeping::keep(&shared).await };
+            edge.executor.spawn(kept).detach();
+        }
         let serial = identity.certificate.serial();
         let number = edge.state.connected(peer.to_string(), serial);
         log::info!("connected to {peer} as {} (session {number})", request.node);
@@ -209,10 +235,11 @@ impl Keeper<'_> {
         let identity = edge.identity.borrow().clone();
         let identity = identity.ok_or(IdentityError::Absent)?;
         let own = (&identity.certificate, &identity.key);
-        let config = tls::client(
+        let config = tls::client_observed(
             std::slice::from_ref(&identity.ca),
             Some(own),
             &edge.host.clock,
+            &self.presented,
         )?;
         let Reached { stream, peer } = edge.reach(hub).await?;
         let secured = deadline(edge, "the TLS handshake", secure(stream, config, hub)).await?;
@@ -239,13 +266,33 @@ impl Keeper<'_> {
         (useless || !identity.as_ref().is_some_and(same)).then_some(token)
     }
 
+    /// The certificate is over by the clock here, and the cloud has said what time it is.
     fn expired(&self) -> bool {
+        self.seems_expired() && self.edge.host.clock.word().is_some()
+    }
+
+    fn seems_expired(&self) -> bool {
         let now = self.edge.host.clock.now();
-        self.edge
-            .identity
-            .borrow()
-            .as_ref()
-            .is_some_and(|identity| identity.expired(now))
+        let identity = self.edge.identity.borrow();
+        identity.as_ref().is_some_and(|it| it.expired(now))
+    }
+
+    /// Where a wrong clock here may be the cause, asks the cloud for the time; true when it makes sense
+    /// to try again at once.
+    async fn set_right(&self, error: &NoTunnel) -> bool {
+        let unsure = self.seems_expired() && self.edge.host.clock.word().is_none();
+        let reached = matches!(error, NoTunnel::Tunnel(_));
+        let worth_asking = error.is_about_time() || (unsure && reached);
+        if !worth_asking {
+            return false;
+        }
+        let identity = self.edge.identity.borrow().clone();
+        match identity {
+            Some(identity) => {
+                timekeeping::ask(self.edge, &identity.ca).await && error.is_about_time()
+            }
+            None => false,
+        }
     }
 }
 
@@ -277,6 +324,10 @@ impl NoTunnel {
     /// Whether the hub refuses this very identity.
     fn is_denial(&self) -> bool {
         matches!(self, NoTunnel::Tunnel(error) if error.is_denial())
+    }
+
+    fn is_about_time(&self) -> bool {
+        matches!(self, NoTunnel::Tunnel(TunnelError::Time(_)))
     }
 
     /// When the hub wants to be asked again, if it says so.

@@ -12,6 +12,7 @@ use super::backoff::Backoff;
 use super::edge::{Edge, Failure, pause};
 use super::enroll::enroll;
 use super::identity::{Identity, IdentityError, Place};
+use super::timekeeping::{is_over, recall};
 use super::{hub, rotate};
 use crate::pki::hash::Sha256Hash;
 use crate::protocol::control::EdgeState;
@@ -20,6 +21,7 @@ use crate::system::files::FileError;
 
 /// Never ends by itself: there is no terminal state, only "needs a token".
 pub async fn live(edge: &Rc<Edge>) {
+    recall(edge).await;
     let mut offered = None;
     loop {
         let identity = match offered.take() {
@@ -46,9 +48,14 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
     loop {
         let loaded = load(edge).await;
         let token = find(edge).await;
+        // A clock that is years ahead is no reason to spend a token.
+        let over = match &loaded {
+            Ok(identity) if token.is_some() => is_over(edge, identity).await,
+            _ => false,
+        };
         match (loaded, token) {
             (Ok(identity), None) => return identity,
-            (Ok(identity), Some(token)) if still_good(edge, &identity, &token) => {
+            (Ok(identity), Some(token)) if !over && *token.ca_hash() == identity.ca_hash() => {
                 // A power cut came between the identity's commit and the token's end; or between the
                 // cloud's signing for this token and the commit, and then the cloud refuses the
                 // identity. The token is erased when a session shows which.
@@ -56,8 +63,7 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
             }
             // Asking again at once would give the same answer, and the device can do without.
             (Ok(identity), Some(token))
-                if edge.refused.borrow().as_ref() == Some(&token)
-                    && !identity.expired(edge.host.clock.now()) =>
+                if !over && edge.refused.borrow().as_ref() == Some(&token) =>
             {
                 return identity;
             }
@@ -65,7 +71,7 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
                 if let Some(identity) = trade(edge, &token).await {
                     return identity;
                 }
-                if loaded.is_ok_and(|identity| !identity.expired(edge.host.clock.now())) {
+                if loaded.is_ok() && !over {
                     continue;
                 }
                 wait_for_token(edge, Some(token)).await;
@@ -190,11 +196,6 @@ pub async fn token_comes(edge: &Rc<Edge>) {
         }
         Timer::after(LOOK).await;
     }
-}
-
-/// The token is for the cloud that the identity belongs to, and the identity still works.
-fn still_good(edge: &Edge, identity: &Identity, token: &JoinToken) -> bool {
-    *token.ca_hash() == identity.ca_hash() && !identity.expired(edge.host.clock.now())
 }
 
 /// How often the token's places are looked at while one is needed.

@@ -17,6 +17,7 @@ mod state;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod timekeeping;
 mod token;
 mod watchdog;
 

@@ -1,15 +1,16 @@
 //! Identity to fresher identity: a new key and certificate before the old one ends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use smol::Timer;
 use smol::future::or;
 
 use super::backoff::Backoff;
-use super::edge::{Asked, Edge, Failure};
+use super::edge::{Asked, Edge, Failure, pause};
 use super::enroll::{accept, commit, new_key};
 use super::identity::Identity;
+use super::timekeeping;
 use crate::pki::certificate::Subject;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
@@ -29,16 +30,24 @@ pub fn due(identity: &Identity, node: &NodeName) -> Timestamp {
 /// Renews for ever; each success makes the new identity the edge's.
 pub async fn run(edge: &Edge) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+    let mut earliest = Instant::now();
     let mut early = None;
     loop {
         let asked = match early.take() {
             Some(asked) => Some(asked),
-            None => wait_until_due(edge).await,
+            None => wait_until_due(edge, earliest).await,
         };
+        // A clock that is years ahead makes every certificate look due.
+        if asked.is_none() && !is_still_due(edge).await {
+            continue;
+        }
         let outcome = renew(edge).await;
         match &outcome {
             Ok(identity) => {
                 backoff.reset();
+                let certificate = &identity.certificate;
+                let life = certificate.not_after().since(certificate.not_before());
+                earliest = Instant::now() + (life / 8).min(LONGEST_SPACE);
                 log::info!(
                     "renewed the certificate: serial {}, until {}",
                     identity.certificate.serial(),
@@ -57,13 +66,12 @@ pub async fn run(edge: &Edge) {
             // Whoever asked may have left.
             let _ = asked.try_send(said.map_err(|failure| failure.to_string()));
         }
-        // Even a cloud that issues certificates which are due at once causes no storm.
-        let pause = match wait {
+        let waited = pause(match wait {
             Some(wanted) => backoff.next_asked(wanted).min(patience(edge)),
             None => AFTER_SUCCESS,
-        };
+        });
         let waited = async {
-            Timer::after(pause).await;
+            waited.await;
             None
         };
         // Whoever asks may have put the cloud in order, and is not kept waiting.
@@ -73,23 +81,53 @@ pub async fn run(edge: &Edge) {
 
 /// Sleeps until the renewal is due, or until somebody asks for it.
 ///
-/// Sleeps in short steps, since the wall clock may be set while the device runs.
-async fn wait_until_due(edge: &Edge) -> Option<Asked> {
+/// Sleeps in short steps, since the wall clock may be set while the device runs. Before `earliest`
+/// nothing is due: even a cloud that issues certificates which are due at once, or a clock that nobody
+/// corrects, causes no storm.
+async fn wait_until_due(edge: &Edge, earliest: Instant) -> Option<Asked> {
     let asked = async { edge.renew.1.recv().await.ok() };
     let timed = async {
+        let mut may_ask = Instant::now() + CLOCK_STEP;
+        Timer::at(earliest).await;
         loop {
-            let now = edge.host.clock.now();
-            let point = match &*edge.identity.borrow() {
-                Some(identity) if edge.settings.rotate => due(identity, &edge.settings.node),
-                _ => now.plus(CLOCK_STEP),
-            };
-            if now >= point {
+            // A cloud that does not say the time by itself is asked once the tunnel is up: a clock
+            // that is behind would never find the certificate due.
+            let clock = &edge.host.clock;
+            if clock.word().is_none() && edge.sessions.get() > 0 && Instant::now() >= may_ask {
+                may_ask = Instant::now() + ASK_AGAIN;
+                ask(edge).await;
+            }
+            let left = time_left(edge).unwrap_or(CLOCK_STEP);
+            if left.is_zero() {
                 return None;
             }
-            Timer::after(point.since(now).min(CLOCK_STEP)).await;
+            or(pause(left.min(CLOCK_STEP)), edge.time_told.wait()).await;
         }
     };
     or(asked, timed).await
+}
+
+/// How long until the certificate is to be renewed; none when it is not, or there is none.
+fn time_left(edge: &Edge) -> Option<Duration> {
+    let identity = edge.identity.borrow();
+    let identity = identity.as_ref().filter(|_| edge.settings.rotate)?;
+    Some(due(identity, &edge.settings.node).since(edge.host.clock.now()))
+}
+
+/// Asks the cloud, unless it has said the time lately.
+async fn is_still_due(edge: &Edge) -> bool {
+    let age = edge.host.clock.word_age();
+    if age.is_none_or(|age| age > FRESH) {
+        ask(edge).await;
+    }
+    time_left(edge).is_some_and(|left| left.is_zero())
+}
+
+async fn ask(edge: &Edge) {
+    let ca = edge.identity.borrow().as_ref().map(|it| it.ca.clone());
+    if let Some(ca) = ca {
+        timekeeping::ask(edge, &ca).await;
+    }
 }
 
 /// One renewal, now. When it returns, the new identity is on disk and not yet the edge's.
@@ -116,10 +154,18 @@ fn patience(edge: &Edge) -> Duration {
             .not_after()
             .since(edge.host.clock.now())
     });
-    left.map_or(RETRY_CAP, |left| (left / 8).max(RETRY_FIRST))
+    // Once it has ended, a cloud may still renew it, but there is no hurry left.
+    left.filter(|left| !left.is_zero())
+        .map_or(RETRY_CAP, |left| (left / 8).max(RETRY_FIRST))
 }
 
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_CAP: Duration = Duration::from_secs(300);
 const AFTER_SUCCESS: Duration = Duration::from_secs(1);
 const CLOCK_STEP: Duration = Duration::from_secs(60);
+/// Between questions for the time that had no answer.
+const ASK_AGAIN: Duration = Duration::from_secs(3_600);
+/// For so long after the cloud has said the time nothing is worth another question.
+const FRESH: Duration = Duration::from_secs(600);
+/// Of the pause between two renewals that fall due by themselves; else an eighth of a life.
+const LONGEST_SPACE: Duration = Duration::from_secs(86_400);

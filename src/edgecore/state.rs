@@ -44,6 +44,8 @@ impl State {
             cloud: cloud.to_owned(),
             state: EdgeState::Starting,
             since: clock.now(),
+            now: None,
+            clock_shows: None,
             last_error: None,
             certificate: None,
             next_rotation: None,
@@ -58,7 +60,12 @@ impl State {
     }
 
     pub fn snapshot(&self) -> EdgeStatus {
-        self.0.status.borrow().clone()
+        let clock = &self.0.clock;
+        EdgeStatus {
+            now: Some(clock.now()),
+            clock_shows: clock.shows_wrongly(),
+            ..self.0.status.borrow().clone()
+        }
     }
 
     /// A channel that holds an item whenever something changed since it was last read.

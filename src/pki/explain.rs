@@ -19,6 +19,22 @@ pub fn explain(error: &Error, dialled: &str) -> String {
     }
 }
 
+/// Whether one side finds that the other's certificate is not valid now, for which a wrong clock can
+/// be the cause.
+pub fn is_about_time(error: &Error) -> bool {
+    match error {
+        Error::InvalidCertificate(error) => matches!(
+            error,
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        ),
+        Error::AlertReceived(alert) => *alert == AlertDescription::CertificateExpired,
+        _ => false,
+    }
+}
+
 fn certificate(error: &CertificateError, dialled: &str) -> String {
     match error {
         CertificateError::NotValidForNameContext { presented, .. } => {

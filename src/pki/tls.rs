@@ -20,7 +20,7 @@ use super::verifier::{ClientGate, ServerGate};
 use crate::system::clock::Clock;
 use crate::system::names::Host;
 
-pub use super::explain::explain;
+pub use super::explain::{explain, is_about_time};
 
 /// The one provider of cryptography: ring.
 ///
@@ -58,6 +58,18 @@ pub fn client_observed(
 ) -> Result<Arc<ClientConfig>, PkiError> {
     let gate = ServerGate::new(Some(roots(ca)?), presented.clone());
     client_with(gate, identity, clock)
+}
+
+/// As `client_observed` without an identity, but a server's certificate that is not valid now is no
+/// fault. Only for asking that server for the time, which says nothing more than it is known to say:
+/// see `system::clock`.
+pub fn client_but_for_time(
+    ca: &[Certificate],
+    clock: &Clock,
+    presented: &Presented,
+) -> Result<Arc<ClientConfig>, PkiError> {
+    let gate = ServerGate::new(Some(roots(ca)?), presented.clone());
+    client_with(gate.but_for_time(), None, clock)
 }
 
 /// For a client that takes any certificate, as long as the server holds its key. Only for what is

@@ -16,12 +16,14 @@ use rustls::{
 
 use super::PkiError;
 use super::certificate::Certificate;
-use super::chain::{client_verifier, foreign_ca};
+use super::chain::{client_verifier, foreign_ca, timestamp, unix_time};
 use super::tls::{Presented, peer_certificate, provider};
 
 /// A client's judgement of a server: by these roots and the name dialled, or none at all.
 pub(super) struct ServerGate {
     roots: Option<Arc<RootCertStore>>,
+    /// The certificate is judged at a moment at which it is valid.
+    but_for_time: bool,
     presented: Presented,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -30,8 +32,16 @@ impl ServerGate {
     pub(super) fn new(roots: Option<Arc<RootCertStore>>, presented: Presented) -> ServerGate {
         ServerGate {
             roots,
+            but_for_time: false,
             presented,
             algorithms: provider().signature_verification_algorithms,
+        }
+    }
+
+    pub(super) fn but_for_time(self) -> ServerGate {
+        ServerGate {
+            but_for_time: true,
+            ..self
         }
     }
 }
@@ -46,6 +56,14 @@ impl ServerCertVerifier for ServerGate {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         self.presented.keep(end_entity);
+        let now = match self.presented.certificate() {
+            Some(certificate) if self.but_for_time => unix_time(
+                timestamp(now)
+                    .max(certificate.not_before())
+                    .min(certificate.not_after()),
+            ),
+            _ => now,
+        };
         if let Some(roots) = &self.roots {
             let parsed = ParsedCertificate::try_from(end_entity)?;
             verify_server_cert_signed_by_trust_anchor(

@@ -193,6 +193,12 @@ pub struct EdgeStatus {
     pub cloud: String,
     pub state: EdgeState,
     pub since: Timestamp,
+    /// The time that edgecore judges by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<Timestamp>,
+    /// What the device's clock shows, when that is known to be wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_shows: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<Problem>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ use ureq::Agent;
 use ureq::http::{Response, StatusCode};
 use ureq::unversioned::transport::Connector;
 
+pub use self::time::{date, take_word};
 use self::transport::{Nowhere, Pinned};
 use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
@@ -21,11 +22,12 @@ use crate::pki::key::PrivateKey;
 use crate::pki::tls;
 use crate::protocol::token::JoinToken;
 use crate::system::cause;
-use crate::system::clock::Clock;
+use crate::system::clock::{Clock, Timestamp};
 use crate::system::names::{Endpoint, NodeName};
 use crate::system::network::NetError;
 use crate::system::way::{Reached, Way};
 
+mod time;
 mod transport;
 
 /// Paths and headers of the certificate API (docs/protocol.md, "Certificate API").
@@ -69,6 +71,8 @@ pub enum EnrollError {
     Unreachable { endpoint: Endpoint, cause: String },
     /// TLS failed: the sentence names the cause and what to do.
     Tls { endpoint: Endpoint, cause: String },
+    /// The same, where a clock that is wrong, here or there, can be the cause.
+    Time { endpoint: Endpoint, cause: String },
     /// The CA is not the one that the token or the identity vouches for.
     CaMismatch {
         endpoint: Endpoint,
@@ -103,7 +107,8 @@ impl EnrollError {
             | EnrollError::Unreachable { .. }
             | EnrollError::Unusable { .. }
             | EnrollError::Status { .. }
-            | EnrollError::Tls { .. } => true,
+            | EnrollError::Tls { .. }
+            | EnrollError::Time { .. } => true,
             EnrollError::CaMismatch { .. }
             | EnrollError::Denied { .. }
             | EnrollError::NameTaken { .. } => false,
@@ -122,6 +127,7 @@ impl EnrollError {
 /// An answer, whatever it says.
 pub struct Reply {
     pub status: StatusCode,
+    pub date: Option<Timestamp>,
     pub retry_after: Option<Duration>,
     pub body: Vec<u8>,
 }
@@ -202,7 +208,7 @@ impl CertificateApi {
         node: &NodeName,
     ) -> Result<NodeCheck, EnrollError> {
         let path = format!("{NODE_PATH}{node}");
-        let answer = self.get(self.trusting(ca, identity)?, &path, &[], b"")?;
+        let answer = self.ask(ca, identity, &path, &[], b"")?;
         let free = answer.body.starts_with(b"Node not found");
         match answer.status {
             StatusCode::OK => Ok(NodeCheck::Taken),
@@ -219,8 +225,8 @@ impl CertificateApi {
         headers: &[(&str, &str)],
         csr: &[u8],
     ) -> Result<Certificate, EnrollError> {
-        let config = self.trusting(ca, identity)?;
-        let body = self.success(self.get(config, CERTIFICATE_PATH, headers, csr)?)?;
+        let answer = self.ask(ca, identity, CERTIFICATE_PATH, headers, csr)?;
+        let body = self.success(answer)?;
         Certificate::from_der(&body).map_err(|e| EnrollError::Unusable {
             endpoint: self.endpoint.clone(),
             cause: if body.is_empty() {
@@ -229,15 +235,6 @@ impl CertificateApi {
                 fault(e)
             },
         })
-    }
-
-    fn trusting(
-        &self,
-        ca: &Certificate,
-        identity: Option<(&Certificate, &PrivateKey)>,
-    ) -> Result<Arc<ClientConfig>, EnrollError> {
-        let trusted = std::slice::from_ref(ca);
-        tls::client(trusted, identity, &self.clock).map_err(|e| self.no_tls(e))
     }
 
     fn no_tls(&self, error: PkiError) -> EnrollError {
@@ -289,6 +286,8 @@ impl CertificateApi {
         };
         let answer = sent.and_then(|mut response: Response<ureq::Body>| {
             let status = response.status();
+            let date = response.headers().get("date");
+            let date = date.and_then(|value| self::date(value.as_bytes()));
             let again = response.headers().get("retry-after");
             let retry_after = again.and_then(|value| retry_after(value.as_bytes()));
             let body = response
@@ -298,6 +297,7 @@ impl CertificateApi {
                 .read_to_vec()?;
             Ok(Reply {
                 status,
+                date,
                 retry_after,
                 body,
             })
@@ -358,7 +358,10 @@ impl CertificateApi {
             && let Some(fault) = tls::tls_error(io)
         {
             let cause = tls::explain(fault, &endpoint.to_string());
-            return EnrollError::Tls { endpoint, cause };
+            return match tls::is_about_time(fault) {
+                true => EnrollError::Time { endpoint, cause },
+                false => EnrollError::Tls { endpoint, cause },
+            };
         }
         let cause = match &error {
             ureq::Error::Io(io) if io.kind() == io::ErrorKind::TimedOut => {
@@ -389,7 +392,7 @@ impl fmt::Display for EnrollError {
                 "the certificate API at {endpoint} does not answer ({cause}): \
                  check the address, the port and any firewall between"
             ),
-            EnrollError::Tls { endpoint, cause } => {
+            EnrollError::Tls { endpoint, cause } | EnrollError::Time { endpoint, cause } => {
                 write!(
                     f,
                     "no secure connection to the certificate API at {endpoint}: {cause}"

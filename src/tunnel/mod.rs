@@ -53,6 +53,8 @@ pub enum TunnelError {
     Lost(io::Error),
     /// TLS was refused by either side; the sentence says by whom and why.
     Tls(String),
+    /// The same, where a clock that is wrong, here or there, can be the cause.
+    Time(String),
     /// The peer answered the upgrade with something else than 101.
     Refused {
         status: u16,
@@ -94,7 +96,7 @@ impl TunnelError {
             TunnelError::Protocol(_) => "protocol",
             TunnelError::Refused { .. } => "refused",
             TunnelError::TimedOut(_) => "slow",
-            TunnelError::Tls(_) => "tls",
+            TunnelError::Tls(_) | TunnelError::Time(_) => "tls",
             TunnelError::TooBig { .. } => "too-big",
         }
     }
@@ -110,7 +112,9 @@ impl fmt::Display for TunnelError {
                 write!(f, "the other side closed the tunnel ({code}: {reason})")
             }
             TunnelError::Lost(e) => write!(f, "the tunnel was cut: {}", cause::of(e)),
-            TunnelError::Tls(cause) => write!(f, "no secure connection to the hub: {cause}"),
+            TunnelError::Tls(cause) | TunnelError::Time(cause) => {
+                write!(f, "no secure connection to the hub: {cause}")
+            }
             TunnelError::Refused { status, said, .. } => {
                 write!(
                     f,

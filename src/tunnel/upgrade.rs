@@ -17,6 +17,7 @@ use super::{
     CONNECTION_USE_HEADER, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE, SESSION_HEADER,
     Secured, Stream, TunnelError,
 };
+use crate::system::clock::{Timestamp, http_date};
 
 /// An upgrade request that is well-formed as such and waits for a verdict.
 pub struct Upgrade<S = Secured> {
@@ -76,16 +77,19 @@ impl<S: Stream> Upgrade<S> {
         }
     }
 
-    /// Answers with 101 and hands over the tunnel; messages above `max_message` bytes are refused.
+    /// Answers with 101 and the time, and hands over the tunnel; messages above `max_message` bytes
+    /// are refused.
     pub async fn accept(
         mut self,
+        now: Timestamp,
         max_message: usize,
         budget: &Budget,
     ) -> Result<Tunnel<S>, TunnelError> {
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n{SESSION_HEADER}: {REPLACE_SAFE}\r\n\r\n",
-            self.head.accept_key
+             Sec-WebSocket-Accept: {}\r\n{SESSION_HEADER}: {REPLACE_SAFE}\r\nDate: {}\r\n\r\n",
+            self.head.accept_key,
+            http_date::show(now)
         );
         self.stream
             .write_all(answer.as_bytes())

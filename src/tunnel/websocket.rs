@@ -21,8 +21,9 @@ use super::{
     SESSION_HEADER, Secured, Stream, TunnelError,
 };
 use crate::pki::tls;
-use crate::protocol::enrollment::retry_after;
+use crate::protocol::enrollment::{self, retry_after};
 use crate::protocol::message::Message;
+use crate::system::clock::Timestamp;
 use crate::system::names::{Endpoint, NodeName};
 
 /// What an edge asks for.
@@ -38,6 +39,8 @@ pub struct Connected<S = Secured> {
     pub tunnel: Tunnel<S>,
     /// The hub promises that a newer session replaces an older one without harm.
     pub replace_safe: bool,
+    /// The hub's time, if it says it.
+    pub date: Option<Timestamp>,
 }
 
 /// An open tunnel; the halves may live in different tasks.
@@ -97,9 +100,12 @@ pub async fn upgrade<S: Stream>(
         .map_err(|e| failed(e, &request.endpoint))?;
     let promise = answer.headers().get(SESSION_HEADER);
     let replace_safe = promise.is_some_and(|v| v.as_bytes() == REPLACE_SAFE.as_bytes());
+    let date = answer.headers().get("date");
+    let date = date.and_then(|value| enrollment::date(value.as_bytes()));
     Ok(Connected {
         tunnel: Tunnel::new(socket, share, MAX_DOWNSTREAM),
         replace_safe,
+        date,
     })
 }
 
@@ -244,7 +250,13 @@ fn lost(error: io::Error, endpoint: &Endpoint) -> TunnelError {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     {
-        Some(fault) => TunnelError::Tls(tls::explain(fault, &endpoint.to_string())),
+        Some(fault) => {
+            let cause = tls::explain(fault, &endpoint.to_string());
+            match tls::is_about_time(fault) {
+                true => TunnelError::Time(cause),
+                false => TunnelError::Tls(cause),
+            }
+        }
         None => TunnelError::Lost(error),
     }
 }

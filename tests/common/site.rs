@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::device::CLOCK;
 use super::{Folder, KUBEEDGE, LIMIT, files_below};
 
 pub const EXECUTABLE: &str = "/usr/local/bin/kubeedge";
@@ -65,6 +67,7 @@ impl Site {
         command
             .args(words)
             .env("KUBEEDGE_ROOT", self.0.path())
+            .env("KUBEEDGE_TEST_CLOCK", self.path(CLOCK))
             .env_remove("NOTIFY_SOCKET")
             .env_remove("SYSTEMCTL")
             .stdin(Stdio::null());
@@ -218,6 +221,26 @@ impl Cloudcore {
         self.child.id()
     }
 
+    /// The metric with this name and label.
+    pub fn metric(&self, name: &str) -> u64 {
+        let ports = fs::read(self.path("ports")).expect("the ports are told");
+        let ports: Value = serde_json::from_slice(&ports).expect("JSON");
+        let port = ports["metrics"].as_u64().expect("a port") as u16;
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("metrics");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).expect("it is asked");
+        let page = std::io::read_to_string(stream).expect("a page");
+        let mut lines = page.lines().filter_map(|line| line.strip_prefix(name));
+        let value = lines.find_map(|rest| rest.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("no {name} in {page}"));
+        value.parse().expect("a number")
+    }
+
+    /// Sets the cloud's clock, off by so many seconds.
+    pub fn set_clock(&self, off: i64) {
+        super::put(&self.path(CLOCK), off.to_string(), 0o644);
+    }
+
     /// Asks it to stop, and waits until it has.
     pub fn stop(&mut self) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
@@ -316,6 +339,7 @@ fn serve(mut command: Command, folder: &Folder) -> (Child, u16, u16) {
     let mut log = log.expect("the log is made");
     command
         .env("KUBEEDGE_ROOT", folder.path())
+        .env("KUBEEDGE_TEST_CLOCK", folder.path().join(&CLOCK[1..]))
         .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

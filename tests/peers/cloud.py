@@ -41,6 +41,10 @@ def options():
     add("--events", help="the printed lines also go to this file")
     add("--token-seconds", type=float, default=86400)
     add("--cert-seconds", type=float, default=365 * 86400.0, help="lifetime of edges' certificates")
+    add("--ca-age", type=float, default=0.0, help="seconds since a new CA began")
+    add("--serving-seconds", type=float, default=364 * 100 * 86400.0, help="until the serving certificates end")
+    add("--serving-age", type=float, default=0.0, help="since they began")
+    add("--date-off", type=float, default=0.0, help="seconds by which the Date header is wrong")
     add("--keepalive-timeout", type=float, default=30)
     add("--node-exists", action="append", default=[], help="a name that /node/NAME knows")
     add("--v113", action="store_true", help="behave like v1.13")
@@ -90,13 +94,13 @@ class Cloud:
             with open(self.path("ca.pem"), "rb") as cert, open(self.path("ca.key"), "rb") as key:
                 cert = pki.x509.load_pem_x509_certificate(cert.read())
                 return pki.Authority(pki.load_key(key.read()), cert)
-        made = pki.Authority.create(days=(365 if self.options.v113 else 364) * 100)
+        made = pki.Authority.create((365 if self.options.v113 else 364) * 100, self.options.ca_age)
         wire.write_atomic(self.path("ca.key"), pki.sec1_pem(made.key))
         wire.write_atomic(self.path("ca.pem"), pki.pem(made.cert), 0o644)
         return made
 
     def context(self, role, require):
-        given, signer, seconds = self.options, self.authority, 364 * 100 * 86400
+        given, signer, seconds = self.options, self.authority, self.options.serving_seconds
         addresses = given.advertise or [given.bind]
         if given.sabotage == f"{role}-other-ca":
             signer = self.decoy
@@ -105,7 +109,7 @@ class Cloud:
         if role == "serving" and given.sabotage == "serving-expired":
             seconds = -3600
         names = ([""] if given.empty_dns_name else []) + given.dns
-        key, cert = signer.serving(addresses, names, seconds)
+        key, cert = signer.serving(addresses, names, seconds, given.serving_age)
         wire.write_atomic(self.path(f"{role}.key"), pki.sec1_pem(key))
         wire.write_atomic(self.path(f"{role}.pem"), pki.pem(cert), 0o644)
         files = (self.path(name) for name in (f"{role}.pem", f"{role}.key", "ca.pem"))

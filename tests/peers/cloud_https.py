@@ -5,6 +5,7 @@ import email.utils
 import ipaddress
 import re
 import ssl
+import time
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -89,13 +90,13 @@ class CertificatePort:
             return await self.reply(writer, given, request.keep)
         raise AssertionError("every route answers")
 
-    @staticmethod
-    async def reply(writer, given, keep):
+    async def reply(self, writer, given, keep):
         kind = "text/plain; charset=utf-8"
         if given.body[:1] == b"\x30":
             kind = "application/octet-stream"
         lines = [f"HTTP/1.1 {given.status} {REASONS[given.status]}", *given.headers]
-        lines += [f"Date: {email.utils.formatdate(usegmt=True)}", f"Content-Length: {len(given.body)}"]
+        date = email.utils.formatdate(time.time() + self.cloud.options.date_off, usegmt=True)
+        lines += [f"Date: {date}", f"Content-Length: {len(given.body)}"]
         lines += [f"Content-Type: {kind}"] if given.body else []
         lines += [] if keep else ["Connection: close"]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode() + given.body)

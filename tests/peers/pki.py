@@ -81,8 +81,8 @@ class Authority:
         self.key, self.cert = key, cert
 
     @classmethod
-    def create(cls, days=364 * 100):
-        key, now = new_key(), _now()
+    def create(cls, days=364 * 100, age=0):
+        key, now = new_key(), _now() - datetime.timedelta(seconds=age)
         cert = (
             x509.CertificateBuilder()
             .subject_name(_name(None, "KubeEdge"))
@@ -123,13 +123,13 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
         return builder.sign(self.key, hashes.SHA256())
 
-    def serving(self, addresses, dns_names, seconds=364 * 100 * 86400):
+    def serving(self, addresses, dns_names, seconds=364 * 100 * 86400, age=0):
         """(key, certificate) of the cloud's two ports; an empty name stays an empty name."""
         key = new_key()
         names = [x509.DNSName(name) for name in dns_names]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         subject = ("KubeEdge", "KubeEdge")
-        age = 86400 if seconds < 0 else 0
+        age = age or (86400 if seconds < 0 else 0)
         return key, self.sign(key.public_key(), subject, seconds, [Eku.SERVER_AUTH], names=names, age=age)
 
 

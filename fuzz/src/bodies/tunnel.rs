@@ -1,5 +1,6 @@
 //! The tunnel: heads of both sides, and frames as an edge and as a hub gets them.
 
+use kubeedge::system::clock::Timestamp;
 use kubeedge::tunnel::upgrade::{Head, Upgrade};
 use kubeedge::tunnel::websocket::{TunnelRequest, upgrade};
 use kubeedge::tunnel::{Budget, Event, Receiver, Stream, TunnelError};
@@ -74,7 +75,7 @@ pub fn hub_frames(data: &[u8]) {
             .await
             .unwrap_or_else(|e| panic!("a good head: {e}"));
         let tunnel = upgrade
-            .accept(MAX_MESSAGE, &budget)
+            .accept(Timestamp::from_unix(0), MAX_MESSAGE, &budget)
             .await
             .unwrap_or_else(|e| panic!("{e}"));
         let events = drain(tunnel.receiver, MAX_MESSAGE).await;

@@ -1,5 +1,6 @@
 //! edgecore in this process: recorded bytes in both directions, and power cuts.
 
+mod clocks;
 mod compare;
 mod cuts;
 mod life;

@@ -72,7 +72,9 @@ fn a_tunnel_is_opened_as_upstreams_and_begins_with_a_keepalive() {
             &whole[head_of(&whole)..]
         };
         assert_keepalive(first, said);
-        assert_eq!(edge.state.snapshot().session.map(|s| s.generation), Some(1));
+        // The server goes away behind the frame, which may have been noticed already.
+        let session = edge.state.snapshot().session;
+        assert!(session.is_none_or(|session| session.generation == 1));
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::inspect::{self, Faults, Found};
 use crate::keadm::device::Device;
+use crate::keadm::running;
 use crate::pki::certificate::Certificate;
 use crate::pki::chain;
 use crate::system::clock::Timestamp;
@@ -43,7 +44,7 @@ pub struct Facts {
 
 /// The identity of a device.
 pub fn edge(host: &Host, device: &Device) -> Vec<Row> {
-    let (files, now) = (&host.files, host.clock.now());
+    let (files, now) = (&host.files, running::now(host));
     let mut found = inspect::unit(files, &device.key, &device.certificate);
     let mut ca_faults = Faults::default();
     let copied = inspect::copy(files, &device.ca, &mut ca_faults);

@@ -71,10 +71,6 @@ pub enum JoinError {
         needed: u64,
         free: u64,
     },
-    Clock {
-        now: Timestamp,
-        reason: String,
-    },
     Unreachable {
         what: &'static str,
         endpoint: Endpoint,
@@ -135,6 +131,7 @@ impl JoinError {
             | JoinError::Refused(_) => exit::DENIED,
             JoinError::Api(error) => match error {
                 EnrollError::Tls { .. }
+                | EnrollError::Time { .. }
                 | EnrollError::CaMismatch { .. }
                 | EnrollError::Denied { .. }
                 | EnrollError::NameTaken { .. } => exit::DENIED,
@@ -144,9 +141,7 @@ impl JoinError {
             JoinError::Lock(LockError::File(error))
             | JoinError::Service(ServiceError::File(error)) => of_file(error),
             JoinError::Process(ProcessError::Denied(_)) => exit::DENIED,
-            JoinError::Lock(LockError::Busy(_))
-            | JoinError::Clock { .. }
-            | JoinError::TimedOut { .. } => exit::TRY_AGAIN,
+            JoinError::Lock(LockError::Busy(_)) | JoinError::TimedOut { .. } => exit::TRY_AGAIN,
             JoinError::Ended { .. }
             | JoinError::Executable(_)
             | JoinError::Hook(_)
@@ -225,12 +220,6 @@ impl fmt::Display for JoinError {
                 free / 1024,
                 needed.div_ceil(1024)
             ),
-            JoinError::Clock { now, reason } => {
-                write!(
-                    f,
-                    "the clock here says {now}, {reason}: set the clock and join again"
-                )
-            }
             JoinError::Unreachable {
                 what,
                 endpoint,

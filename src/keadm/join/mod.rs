@@ -167,10 +167,15 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
     }
     present.check_belonging(&draft, wish)?;
     present.check_strangers(host)?;
+    let given = wish.token.as_ref().or(present.token.as_ref());
+    let given = given.or(draft.token.as_ref()).map(Trust::Token);
+    if let Some(trust) = given.or_else(|| present.identity.as_ref().map(Trust::Identity)) {
+        preflight::time(host, &draft, &trust);
+    }
     let token = token(host, wish, &draft, &present)?;
     let installation = Installation::plan(host, &wish.program)?;
     let mut notes = preflight::device(host, &draft, &installation)?;
-    progress.tell("this device: folders, space and clock are fine");
+    progress.tell("this device: folders and space are fine");
     let trust = trust(token, wish, &present).ok_or(JoinError::NoToken)?;
     notes.extend(preflight::cloud(host, wish, &draft, &present, &trust)?);
     progress.tell(&format!(

@@ -32,7 +32,7 @@ pub enum Trust<'a> {
     Identity(&'a Identity),
 }
 
-/// The devices' side: folders, space, clock. Gives what is worth knowing, a sentence each.
+/// The devices' side: folders and space. Gives what is worth knowing, a sentence each.
 pub fn device(
     host: &Host,
     draft: &Draft,
@@ -67,11 +67,6 @@ pub fn device(
             return Err(JoinError::Space { path, needed, free });
         }
     }
-    check_clock(
-        host.clock.now(),
-        EARLIEST,
-        "when this program was not yet written",
-    )?;
     let mut notes = Vec::new();
     if facts::is_tmpfs(state) {
         notes.push(format!(
@@ -90,37 +85,67 @@ pub fn cloud(
     present: &Present,
     trust: &Trust<'_>,
 ) -> Result<Vec<String>, JoinError> {
-    let (api, hub) = (&draft.api, &draft.device.hub);
-    let api = CertificateApi {
-        endpoint: api.clone(),
+    let hub = &draft.device.hub;
+    let api = questions(host, draft);
+    let ca = trust.ca(&api)?;
+    host.clock.ground(ca.not_before(), trust.until());
+    let tunnel = smol::block_on(reach("the hub", hub, &draft.way))?;
+    // This brings the cloud's time, if the clock here is wrong.
+    let mut notes = name(wish, draft, present, &api, &ca)?;
+    let config = tls::client(std::slice::from_ref(&ca), None, &host.clock)?;
+    smol::block_on(shake_hands(tunnel, config, hub))?;
+    if let Some(shown) = host.clock.shows_wrongly() {
+        notes.push(format!(
+            "the clock here says {shown} and the cloud's {}: certificates are judged by the cloud's, \
+             see which is wrong and set it",
+            host.clock.now()
+        ));
+    }
+    Ok(notes)
+}
+
+/// Where the token, or the certificate, is over by the clock here, asks the cloud for the time. That it
+/// gives none shows later.
+pub fn time(host: &Host, draft: &Draft, trust: &Trust<'_>) {
+    host.clock.ground(Timestamp::from_unix(0), trust.until());
+    if !host.clock.is_in_doubt() {
+        return;
+    }
+    let asked = || {
+        let api = questions(host, draft);
+        let ca = trust.ca(&api)?;
+        host.clock.ground(ca.not_before(), trust.until());
+        Ok::<_, JoinError>(api.ask_time(&ca)?)
+    };
+    if let Err(error) = asked() {
+        log::info!("the cloud was asked what time it is: {error}");
+    }
+}
+
+fn questions(host: &Host, draft: &Draft) -> CertificateApi {
+    CertificateApi {
+        endpoint: draft.api.clone(),
         way: draft.way.clone(),
         known: Vec::new(),
         deadline: ANSWER,
         clock: host.clock.clone(),
-    };
-    let ca = match trust {
-        Trust::Token(token) => api.fetch_ca(token)?,
-        Trust::Identity(identity) => identity.ca.clone(),
-    };
-    let tunnel = smol::block_on(reach("the hub", hub, &draft.way))?;
-    check_clock(
-        host.clock.now(),
-        ca.not_before(),
-        "when the cloud's CA was made",
-    )?;
-    let config = tls::client(std::slice::from_ref(&ca), None, &host.clock)?;
-    smol::block_on(shake_hands(tunnel, config, hub))?;
-    name(wish, draft, present, &api, &ca)
+    }
 }
 
-/// A device without a battery for its clock wakes up in the past.
-fn check_clock(now: Timestamp, earliest: Timestamp, what: &str) -> Result<(), JoinError> {
-    match now < earliest {
-        true => Err(JoinError::Clock {
-            now,
-            reason: format!("which is before {earliest}, {what}"),
-        }),
-        false => Ok(()),
+impl Trust<'_> {
+    fn ca(&self, api: &CertificateApi) -> Result<Certificate, JoinError> {
+        Ok(match self {
+            Trust::Token(token) => api.fetch_ca(token)?,
+            Trust::Identity(identity) => identity.ca.clone(),
+        })
+    }
+
+    /// A clock that shows a later time may be wrong.
+    fn until(&self) -> Option<Timestamp> {
+        match self {
+            Trust::Token(token) => token.expires(),
+            Trust::Identity(identity) => Some(identity.certificate.not_after()),
+        }
     }
 }
 
@@ -215,22 +240,5 @@ const FOLDERS: &[&str] = &[
 ];
 /// Bytes: certificates, configuration, and some room for the temporary files of both.
 const STATE_SPACE: u64 = 256 * 1024;
-/// 2026-01-01: no clock that goes right shows an earlier time.
-const EARLIEST: Timestamp = Timestamp::from_unix(1_767_225_600);
 /// For each question to the cloud.
 const ANSWER: Duration = Duration::from_secs(15);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::system::exit;
-
-    #[test]
-    fn a_clock_in_the_past_is_told_of() {
-        assert!(check_clock(EARLIEST, EARLIEST, "").is_ok());
-        let error = check_clock(Timestamp::from_unix(0), EARLIEST, "when").unwrap_err();
-        assert_eq!(error.code(), exit::TRY_AGAIN);
-        let sentence = error.to_string();
-        assert!(sentence.contains("1970-01-01") && sentence.contains("set the clock"));
-    }
-}

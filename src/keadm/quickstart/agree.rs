@@ -92,6 +92,8 @@ mod tests {
             cloud: "127.0.0.1:1".to_owned(),
             state,
             since: NOW,
+            now: None,
+            clock_shows: None,
             last_error: Some(Problem {
                 at: NOW,
                 message: "away".to_owned(),

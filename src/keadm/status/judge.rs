@@ -171,6 +171,8 @@ mod tests {
             cloud: "c:10000".to_owned(),
             state,
             since: now,
+            now: None,
+            clock_shows: None,
             last_error: error.map(|retryable| Problem {
                 at: now,
                 message,

@@ -14,6 +14,7 @@ use super::{Command, Group};
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
 use crate::system::host::Host;
+use gather::Answer;
 
 pub static COMMAND: Command = Command {
     name: "status",
@@ -50,11 +51,16 @@ pub fn status(host: &Host, config: Option<&str>) -> (Status, u8) {
     let found = gather::gather(host, config);
     let verdict = judge::judge(&found);
     let code = verdict.code;
+    let (now, clock_shows) = match &found.edgecore {
+        Answer::Status(status) => (status.now, status.clock_shows),
+        _ => (None, None),
+    };
     let status = Status {
         connected: verdict.connected,
         verdict: verdict.sentence,
         advice: verdict.advice,
-        now: host.clock.now(),
+        now: now.unwrap_or_else(|| host.clock.now()),
+        clock_shows,
         node: found.node,
         cloud: found.cloud,
         executable: found.executable,
@@ -74,7 +80,10 @@ pub struct Status {
     pub verdict: String,
     /// What to do about it.
     pub advice: Option<String>,
+    /// By the device's clock, or by the cloud's when that is known to be wrong.
     pub now: Timestamp,
+    /// What the device's clock shows, when that is known to be wrong.
+    pub clock_shows: Option<Timestamp>,
     pub node: Option<String>,
     pub cloud: Option<String>,
     pub executable: Executable,
@@ -229,6 +238,13 @@ impl Status {
                 left => format!("in {}", span(left)),
             };
             rows.push(("next renewal", format!("{next} ({when})")));
+        }
+        if let Some(shown) = self.clock_shows {
+            let now = self.now;
+            rows.push((
+                "clock",
+                format!("says {shown}, the cloud {now}: see which is wrong and set it"),
+            ));
         }
         rows
     }
