@@ -305,6 +305,21 @@ fn what_has_ended_is_renewed_for_the_same_key_when_the_operator_allows() {
     cloud.hand.set(a.not_after().plus(Duration::from_secs(1)));
     assert_eq!(renew(&cloud, "a", &a).unwrap_err().reason(), "certificate");
 
+    // What was revoked is not renewed, late or not.
+    let cloud = Cloud::new(lenient);
+    let a = cloud.join("a");
+    let (store, now) = (cloud.authority.store(), cloud.authority.clock().now());
+    smol::block_on(crate::authority::holder::revoke(
+        &**store,
+        &[name("a")],
+        now,
+    ))
+    .unwrap();
+    for later in [Duration::ZERO, 2 * DAY] {
+        cloud.hand.set(now.plus(later));
+        assert_eq!(renew(&cloud, "a", &a).unwrap_err().reason(), "revoked");
+    }
+
     // Certificates that name no node, and those of others' CAs, are no better for the grace.
     let cloud = Cloud::new(|options| {
         lenient(options);

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeStatus, Request};
-use crate::system::clock::Timestamp;
 use crate::system::host::Host;
 use crate::system::processes::{self, Process};
 use crate::system::root;
@@ -16,12 +15,6 @@ use crate::system::root;
 pub fn status(host: &Host) -> Option<EdgeStatus> {
     let socket = host.root.at(EDGE_STATUS_SOCKET);
     control::call(&socket, &Request::new("status"), PATIENCE).ok()
-}
-
-/// What the running edgecore judges validity by, which knows a wrong clock; else the clock here.
-pub fn now(host: &Host) -> Timestamp {
-    let said = status(host).and_then(|status| status.now);
-    said.unwrap_or_else(|| host.clock.now())
 }
 
 /// The process whose number stands in edgecore's lock file, if it is an edgecore.
