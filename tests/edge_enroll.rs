@@ -170,7 +170,7 @@ fn an_old_cloud_says_400_and_an_empty_200() {
     let mut cloud = Cloud::start(&["--v113"]);
     let device = Device::new("edge-1");
     let token = cloud.token();
-    let unsigned = format!("{}x", &token[..token.len() - 8]);
+    let unsigned = format!("{token}xx");
     device.configure(&cloud, &unsigned);
     let edge = device.start();
     needs_token(&edge, "(400: ");

@@ -325,7 +325,7 @@ fn a_dry_run_tells_and_does_nothing() {
 fn what_can_not_be_meant_is_said_in_one_sentence() {
     let site = Site::new();
     let hash = "a".repeat(64);
-    let good = format!("{hash}.a.b.c");
+    let good = format!("{hash}.e30.e30.{}", "s".repeat(43));
     let long = format!("{hash}.a.b");
     let cases: &[(&[&str], i32, &str)] = &[
         (&[], 64, "--cloudcore-ipport"),
@@ -342,7 +342,7 @@ fn what_can_not_be_meant_is_said_in_one_sentence() {
         ),
         (&["-e", "x", "-t", "abc"], 64, "no dot"),
         (&["-e", "x", "-t", &long], 64, "3 parts"),
-        (&["-e", "x", "-t", "abc.a.b.c"], 64, "64 hex digits"),
+        (&["-e", "x", "-t", "abc.e30.e30.c"], 64, "64 hex digits"),
         (
             &["-e", "x", "-t", &good, "--token-file", "y"],
             64,

@@ -14,6 +14,7 @@ use super::settings::Settings;
 use super::state::State;
 use super::token::TokenSource;
 use crate::pki::PkiError;
+use crate::pki::key::PrivateKey;
 use crate::protocol::enrollment::{CertificateApi, EnrollError};
 use crate::protocol::token::JoinToken;
 use crate::system::blocking::{self, Blocked, Kind};
@@ -36,6 +37,9 @@ pub struct Edge {
     pub identity: RefCell<Option<Identity>>,
     /// The token that the cloud refused last.
     pub refused: RefCell<Option<JoinToken>>,
+    /// The key that a certificate was asked for, and did not come: the cloud may have counted the
+    /// use of the token, and gives a certificate for this key once more.
+    pub pending: RefCell<Option<PrivateKey>>,
     /// Tells the hub that the identity changed.
     pub renewed: Signal,
     /// The cloud has said what time it is, so that a renewal may be due.
@@ -106,6 +110,7 @@ impl Edge {
             executor,
             identity: RefCell::new(None),
             refused: RefCell::new(None),
+            pending: RefCell::new(None),
             renewed: Signal::new(),
             time_told: Signal::new(),
             renew: bounded(4),

@@ -23,13 +23,17 @@ pub async fn enroll(edge: &Edge, token: &JoinToken) -> Result<Identity, Failure>
     let ca = ca?;
     clock.ground(ca.not_before(), ends);
     let subject = Subject::node(&edge.settings.node);
-    let (key, request) = edge.off_thread(move || new_key(&subject)).await??;
+    let pending = edge.pending.borrow().clone();
+    let make = move || request_for(pending, &subject);
+    let (key, request) = edge.off_thread(make).await??;
+    edge.pending.replace(Some(key.clone()));
     let (trusted, bearer, node) = (ca.clone(), token.clone(), edge.settings.node.clone());
     let certificate = edge
         .api(move |api| api.apply(&trusted, &bearer, &node, &request))
         .await?;
     let identity = accept(edge, key, certificate, ca)?;
     commit(edge, &identity).await?;
+    edge.pending.replace(None);
     log::info!(
         "enrolled as {} until {}",
         edge.settings.node,
@@ -45,7 +49,14 @@ pub async fn enroll(edge: &Edge, token: &JoinToken) -> Result<Identity, Failure>
 
 /// A fresh key and the request for a certificate on it.
 pub fn new_key(subject: &Subject) -> Result<(PrivateKey, Vec<u8>), Failure> {
-    let key = PrivateKey::generate()?;
+    request_for(None, subject)
+}
+
+fn request_for(
+    key: Option<PrivateKey>,
+    subject: &Subject,
+) -> Result<(PrivateKey, Vec<u8>), Failure> {
+    let key = key.map_or_else(PrivateKey::generate, Ok)?;
     let request = csr::create(&key, subject)?;
     Ok((key, request))
 }

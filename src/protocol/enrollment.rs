@@ -459,7 +459,7 @@ fn fault(error: PkiError) -> String {
 
 /// The beginning of a body, as one line that is safe to print.
 fn printable(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
+    let text = String::from_utf8_lossy(&body[..body.len().min(SENTENCE)]);
     let line: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -474,6 +474,9 @@ fn printable(body: &[u8]) -> String {
 
 /// However long a cloud asks a device to wait, it looks again after this.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// Bytes of what a cloud says that are shown; names may be long.
+const SENTENCE: usize = 600;
 
 /// Certificates have about 400 bytes; a CA bundle a few thousand.
 const MAX_BODY: u64 = 64 * 1024;

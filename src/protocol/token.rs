@@ -5,9 +5,11 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
 
 use crate::pki::hash::Sha256Hash;
 use crate::system::clock::Timestamp;
+use crate::system::pattern::NodePattern;
 
 /// A join token, `<hex SHA-256 of the CA certificate's DER>.<JWT>` (docs/protocol.md, "Token").
 ///
@@ -27,6 +29,10 @@ pub enum TokenError {
     Hash,
     EmptyPart,
     Character,
+    /// What stands between its last two dots can't be read.
+    Claims,
+    /// Its last part is shorter than a signature.
+    Cut,
 }
 
 impl JoinToken {
@@ -51,13 +57,21 @@ impl JoinToken {
 
     /// When the token ends by its own claims, which only the cloud can verify.
     pub fn expires(&self) -> Option<Timestamp> {
-        let payload = self.jwt.split('.').nth(1)?;
-        let claims: serde_json::Value =
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        let claims = claims(&self.jwt)?;
         let exp = claims.get("exp")?;
         let seconds = exp.as_i64().or_else(|| exp.as_f64().map(|e| e as i64))?;
         Some(Timestamp::from_unix(seconds))
     }
+
+    /// Which nodes it is for by its own claims; none: all, as far as it says.
+    pub fn nodes(&self) -> Option<NodePattern> {
+        claims(&self.jwt)?.get("node")?.as_str()?.parse().ok()
+    }
+}
+
+fn claims(jwt: &str) -> Option<Map<String, Value>> {
+    let payload = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&payload).ok()
 }
 
 impl FromStr for JoinToken {
@@ -83,6 +97,12 @@ impl FromStr for JoinToken {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
         if !jwt.bytes().all(allowed) {
             return Err(TokenError::Character);
+        }
+        if parts[3].len() < SIGNATURE {
+            return Err(TokenError::Cut);
+        }
+        if claims(jwt).is_none() {
+            return Err(TokenError::Claims);
         }
         Ok(JoinToken {
             ca_hash,
@@ -117,6 +137,8 @@ impl fmt::Display for TokenError {
                 )
             }
             TokenError::EmptyPart => write!(f, "the token has an empty part: {again}"),
+            TokenError::Claims => write!(f, "the token is damaged in its middle: {again}"),
+            TokenError::Cut => write!(f, "the token is cut off at its end: {again}"),
             TokenError::Character => {
                 write!(
                     f,
@@ -129,6 +151,9 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
+/// Characters of the shortest signature that there is, that of HS256.
+const SIGNATURE: usize = 43;
+
 /// A real token has about 170 characters; claims may grow, but not without bound.
 const MAX_LENGTH: usize = 4096;
 
@@ -137,7 +162,8 @@ mod tests {
     use super::*;
 
     const HASH: &str = "b6d5e3c1a0f94857b6d5e3c1a0f94857b6d5e3c1a0f94857b6d5e3c1a0f94857";
-    const JWT: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE3OTU0MjU3NTV9.c2VjcmV0";
+    const JWT: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE3OTU0MjU3NTV9.\
+                       c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U";
 
     #[test]
     fn a_token_splits_into_hash_and_bearer() {
@@ -147,6 +173,22 @@ mod tests {
         assert_eq!(token.secret_string(), format!("{HASH}.{JWT}"));
         assert_eq!(token.expires(), Some(Timestamp::from_unix(1_795_425_755)));
         assert!(!format!("{token:?}").contains("c2VjcmV0"));
+    }
+
+    #[test]
+    fn what_a_token_says_of_its_nodes() {
+        let nodes = |claims: &str| {
+            let claims = URL_SAFE_NO_PAD.encode(claims);
+            let parts: Vec<&str> = JWT.split('.').collect();
+            let text = format!("{HASH}.{}.{claims}.{}", parts[0], parts[2]);
+            text.parse::<JoinToken>().unwrap().nodes()
+        };
+        assert_eq!(nodes(r#"{"exp":1}"#), None);
+        assert_eq!(nodes(r#"{"exp":1,"node":7}"#), None);
+        assert_eq!(
+            nodes(r#"{"exp":1,"node":"rack1-*"}"#),
+            "rack1-*".parse().ok()
+        );
     }
 
     #[test]
@@ -161,6 +203,14 @@ mod tests {
             (&format!("{}.{JWT}", HASH.to_uppercase()), TokenError::Hash),
             (&format!("{HASH}.secret..x"), TokenError::EmptyPart),
             (&format!("{HASH}.secret.a b.x"), TokenError::Character),
+            (
+                &format!("{HASH}.secret.a.{}", "x".repeat(43)),
+                TokenError::Claims,
+            ),
+            (
+                &format!("{HASH}.{}", &JWT[..JWT.len() - 1]),
+                TokenError::Cut,
+            ),
             (
                 &format!("{HASH}.secret.a.{}", "x".repeat(5000)),
                 TokenError::TooLong,

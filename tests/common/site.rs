@@ -290,9 +290,23 @@ impl Cloudcore {
 
     /// A file with a fresh token.
     pub fn token_file(&self) -> String {
-        let path = self.path("token");
-        super::put(&path, self.token(), 0o600);
+        self.keep("token", &self.token())
+    }
+
+    /// A file with the token that a command prints.
+    pub fn token_file_of(&self, words: &[&str]) -> String {
+        self.keep("token", &self.run(words).ends(0).out)
+    }
+
+    /// A private file on the cloud's machine; gives its path.
+    pub fn keep(&self, name: &str, content: &str) -> String {
+        let path = self.path(name);
+        super::put(&path, content.trim(), 0o600);
         path.display().to_string()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 

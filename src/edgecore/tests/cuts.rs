@@ -87,7 +87,7 @@ impl Cloud {
     }
 
     fn token(&self) -> JoinToken {
-        JoinToken::new(self.ca.hash(), "a.b.c").unwrap()
+        JoinToken::new(self.ca.hash(), &format!("e30.e30.{}", "s".repeat(43))).unwrap()
     }
 
     fn edge(&self, files: Files, root: &Path) -> Rc<Edge> {

@@ -28,7 +28,11 @@ fn a_refused_token_is_not_offered_again_and_again() {
     let edge = edge(&scratch, "edge-1", server.port, &clock);
     let mine = identity(&authority, &edge.settings.node, clock.now());
     mine.commit(&edge.host.files, &edge.settings.place).unwrap();
-    let token = JoinToken::new(Sha256Hash::of(b"another CA"), "a.b.c").unwrap();
+    let token = JoinToken::new(
+        Sha256Hash::of(b"another CA"),
+        &format!("e30.e30.{}", "s".repeat(43)),
+    )
+    .unwrap();
     let text = token.secret_string();
     let files = &edge.host.files;
     files

@@ -18,6 +18,7 @@ use crate::system::exit;
 use crate::system::files::FileError;
 use crate::system::names::{Endpoint, NodeName};
 use crate::system::network::NetError;
+use crate::system::pattern::NodePattern;
 use crate::system::processes::ProcessError;
 use crate::system::service::ServiceError;
 
@@ -40,6 +41,11 @@ pub enum JoinError {
     Expired {
         at: Timestamp,
         now: Timestamp,
+    },
+    /// The token says itself that it is for other nodes.
+    Bound {
+        pattern: NodePattern,
+        node: NodeName,
     },
     Lock(LockError),
     File(FileError),
@@ -125,6 +131,7 @@ impl JoinError {
             },
             JoinError::File(error) | JoinError::TokenFile(error) => of_file(error),
             JoinError::ReadOnly { .. }
+            | JoinError::Bound { .. }
             | JoinError::Expired { .. }
             | JoinError::Hub { .. }
             | JoinError::NameTaken { .. }
@@ -185,6 +192,17 @@ impl fmt::Display for JoinError {
                 "the token ended at {at} and the clock here says {now}: get a fresh one with \
                  `kubeedge gettoken`, or set the clock if it is wrong"
             ),
+            JoinError::Bound { pattern, node } => {
+                let whom = match pattern.exact() {
+                    Some(_) => "the node",
+                    None => "nodes matching",
+                };
+                write!(
+                    f,
+                    "the token is for {whom} {pattern}, not {node}: give another \
+                     --edgenode-name, or get a token for {node}"
+                )
+            }
             JoinError::Lock(error) => error.fmt(f),
             JoinError::File(error) => error.fmt(f),
             JoinError::Config(error) => error.fmt(f),

@@ -241,12 +241,24 @@ fn token<'a>(
     let pinned = token.map(JoinToken::ca_hash);
     let identity = present.identity.as_ref();
     let can_do_without = identity.is_some_and(|it| it.serves(&draft.device, pinned, now));
-    match token.map(|token| (token, token.expires())) {
-        None if can_do_without => Ok(None),
-        None => Err(JoinError::NoToken),
-        Some((_, Some(at))) if at <= now && can_do_without => Ok(None),
-        Some((_, Some(at))) if at <= now => Err(JoinError::Expired { at, now }),
-        Some((token, _)) => Ok(Some(token)),
+    let Some(token) = token else {
+        return match can_do_without {
+            true => Ok(None),
+            false => Err(JoinError::NoToken),
+        };
+    };
+    let node = &draft.device.node;
+    let fault = match (token.expires(), token.nodes()) {
+        (Some(at), _) if at <= now => JoinError::Expired { at, now },
+        (_, Some(pattern)) if !pattern.matches(node) => JoinError::Bound {
+            pattern,
+            node: node.clone(),
+        },
+        _ => return Ok(Some(token)),
+    };
+    match can_do_without {
+        true => Ok(None),
+        false => Err(fault),
     }
 }
 
