@@ -1,9 +1,12 @@
 //! A whole authority in a folder of its own, for tests.
 
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::tokens::Claims;
 use super::{Authority, AuthorityError, Options};
+use crate::store::StoreError;
 use crate::store::file::{self, FileStore};
 use crate::system::clock::{Clock, ManualClock, Timestamp};
 use crate::system::files::Files;
@@ -61,7 +64,15 @@ impl Cloud {
         let options = file::Options {
             allow_volatile: true,
         };
-        FileStore::open(&Files::real(), &root, options).unwrap()
+        let patience = Instant::now() + Duration::from_secs(60);
+        loop {
+            match FileStore::open(&Files::real(), &root, options) {
+                // A child that another test is just starting has the lock of the store before it,
+                // until it becomes another program.
+                Err(StoreError::Locked { .. }) if Instant::now() < patience => sleep(STEP),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// The same folder and time, with a new process.
@@ -79,6 +90,8 @@ impl Cloud {
         Files::real().read(&path, 65_536).unwrap()
     }
 }
+
+const STEP: Duration = Duration::from_millis(10);
 
 /// What a token says that KubeEdge made.
 pub static PLAIN: Claims = Claims {

@@ -94,6 +94,7 @@ pub fn confine(host: &Host) -> Vec<String> {
     let socket = host.root.at(CLOUD_SOCKET);
     let mut plan = Plan {
         user,
+        interfaces: false,
         reads: sandbox::system_reads(),
         writes: folders,
     };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::parent::Parent;
 use super::settings::{BOOTSTRAP, Settings};
 use crate::config::edge::network::CREDENTIALS;
+use crate::system::facts;
 use crate::system::host::Host;
 use crate::system::processes;
 use crate::system::sandbox::{self, Confinement, Plan, User};
@@ -29,6 +30,7 @@ pub fn enter(
     let mut plan = Plan {
         // Without a supervisor nobody could erase a token that belongs to root.
         user: parent.and_then(|_| own_user(host, settings)),
+        interfaces: settings.way.uplink.interface.is_some() && facts::kernel_is_before(5, 7),
         reads: sandbox::system_reads(),
         writes: Vec::new(),
     };
@@ -36,7 +38,7 @@ pub fn enter(
         plan.writes.extend(folder_of(&settings.bootstrap));
         plan.writes.extend(folder_of(&settings.config));
     }
-    for folder in settings.folders() {
+    for folder in folders(host, settings) {
         if let Err(error) = host.files.make_dir(&folder, 0o700) {
             log::warn!("{error}");
         }
@@ -56,13 +58,20 @@ pub fn enter(
     done.active
 }
 
+/// All that the hub may change while it runs.
+fn folders(host: &Host, settings: &Settings) -> Vec<PathBuf> {
+    let mut folders = settings.folders();
+    folders.push(host.root.at(UNTIL_REBOOT));
+    folders
+}
+
 /// The user to become, with everything in place that it needs for that.
 fn own_user(host: &Host, settings: &Settings) -> Option<User> {
     if !processes::is_root() {
         return None;
     }
     let user = User::find(&host.files, &host.root, USER);
-    let folders = settings.folders();
+    let folders = folders(host, settings);
     let ours = |folder: &PathBuf| OURS.iter().any(|top| folder.starts_with(host.root.at(top)));
     if let (Some(_), Some(foreign)) = (&user, folders.iter().find(|folder| !ours(folder))) {
         log::warn!(
@@ -116,6 +125,8 @@ fn nearest(folder: &Path) -> &Path {
 
 const TOP: &str = "/etc/kubeedge";
 /// Folders in these may be given to the hub's user.
-const OURS: &[&str] = &["/etc/kubeedge", "/var/lib/kubeedge"];
+const OURS: &[&str] = &["/etc/kubeedge", "/run/kubeedge", "/var/lib/kubeedge"];
+/// What the next hub of the same boot may want to know.
+const UNTIL_REBOOT: &str = "/run/kubeedge/edgecore";
 /// Read below the root prefix.
 const SYSTEM: &[&str] = &["/etc", "/run"];

@@ -136,7 +136,9 @@ impl Settings {
 
     /// Whether a process that was confined for `former` can't work with these.
     pub fn needs_other_rights(&self, former: &Settings) -> bool {
-        self.sandbox != former.sandbox || self.folders() != former.folders()
+        self.sandbox != former.sandbox
+            || self.folders() != former.folders()
+            || self.way.uplink.interface != former.way.uplink.interface
     }
 }
 

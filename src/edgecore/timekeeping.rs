@@ -102,7 +102,7 @@ fn parse(text: &[u8]) -> Option<Anchor> {
     })
 }
 
-const KEPT: &str = "/run/kubeedge/time";
+const KEPT: &str = "/run/kubeedge/edgecore/time";
 const MAX_KEPT: usize = 256;
 
 #[cfg(test)]

@@ -17,6 +17,20 @@ pub fn host_name() -> String {
     name.to_string_lossy().to_lowercase()
 }
 
+/// Whether Linux is older than this version; an unknown one is not.
+pub fn kernel_is_before(major: u32, minor: u32) -> bool {
+    let release = nix::sys::utsname::uname().ok();
+    release.is_some_and(|it| is_before(&it.release().to_string_lossy(), (major, minor)))
+}
+
+fn is_before(release: &str, wanted: (u32, u32)) -> bool {
+    let mut parts = release.split(['.', '-', '+']).map(|part| part.parse().ok());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) < wanted,
+        _ => false,
+    }
+}
+
 /// The serial number that the maker gave the device.
 pub fn serial() -> Option<String> {
     serial_below(Path::new("/"))
@@ -215,6 +229,22 @@ mod tests {
         crate::system::files::Files::real()
             .replace(&path, text.as_bytes(), 0o600)
             .unwrap();
+    }
+
+    #[test]
+    fn kernels_are_compared_by_number() {
+        for (release, before) in [
+            ("3.10.108", true),
+            ("4.14-rc1", true),
+            ("5.6.19-v7l+", true),
+            ("5.7", false),
+            ("5.10.0-32-armmp", false),
+            ("6.1", false),
+            ("strange", false),
+            ("", false),
+        ] {
+            assert_eq!(is_before(release, (5, 7)), before, "{release}");
+        }
     }
 
     #[test]

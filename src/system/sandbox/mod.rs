@@ -15,12 +15,14 @@ pub use handover::{give_folder, let_read};
 pub use rights::limit_to_supervision;
 pub use user::User;
 
-use crate::system::limits;
+use crate::system::{facts, limits};
 
 /// What a process goes on with.
 pub struct Plan {
     /// Who it becomes; nobody else when none.
     pub user: Option<User>,
+    /// Keep the capability by which sockets are tied to an interface (CAP_NET_RAW).
+    pub interfaces: bool,
     /// Folders and files, with all below them, that it may read.
     pub reads: Vec<PathBuf>,
     /// Folders that it may also change.
@@ -41,10 +43,17 @@ pub fn confine(plan: &Plan) -> Confinement {
     limits::no_core_dumps();
     // Before the user changes, which takes the right to do it.
     rights::close_the_way_back();
+    if plan.interfaces {
+        rights::survive_a_change_of_user();
+    }
     if let Some(user) = &plan.user {
         done.note(format!("user {}", user.name), user::become_user(user));
     }
-    done.note("no capabilities", rights::drop_all());
+    let rights = match plan.interfaces {
+        true => "no capabilities but CAP_NET_RAW",
+        false => "no capabilities",
+    };
+    done.note(rights, rights::drop_all(plan.interfaces));
     done.note("no new privileges", rights::no_new_privileges());
     match folders::restrict(&plan.reads, &plan.writes) {
         Ok(what) => done.active.push(what),
@@ -133,6 +142,7 @@ mod tests {
         reads.retain(|folder| !scratch.path().starts_with(folder));
         let plan = Plan {
             user: None,
+            interfaces: false,
             reads,
             writes: vec![ours.clone()],
         };
@@ -185,6 +195,40 @@ mod tests {
         std::thread::spawn(|| {}).join().unwrap();
         files.remove_tree(&ours.join("a")).unwrap();
         println!("all is denied");
+    }
+
+    #[test]
+    fn the_right_to_choose_an_interface_outlives_a_change_of_user() {
+        let name =
+            "system::sandbox::tests::the_right_to_choose_an_interface_outlives_a_change_of_user";
+        if !crate::system::processes::is_root() {
+            return;
+        }
+        if std::env::var_os(AGAIN).is_none() {
+            let mut again = Command::new(std::env::current_exe().unwrap());
+            let again = again.args(["--exact", name, "--test-threads=1"]);
+            assert!(again.env(AGAIN, "1").status().unwrap().success());
+            return;
+        }
+        let plan = Plan {
+            user: Some(User {
+                name: "somebody".to_owned(),
+                uid: 61_234,
+                gid: 61_235,
+            }),
+            interfaces: true,
+            reads: vec!["/".into()],
+            writes: Vec::new(),
+        };
+        let done = confine(&plan);
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        for field in [
+            "CapEff:\t0000000000002000",
+            "CapPrm:\t0000000000002000",
+            "Uid:\t61234\t61234",
+        ] {
+            assert!(status.contains(field), "{done:?} {status}");
+        }
     }
 
     const AGAIN: &str = "KUBEEDGE_TEST_CONFINED";

@@ -4,9 +4,23 @@ use std::io;
 
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-/// Gives up every capability.
-pub fn drop_all() -> io::Result<()> {
-    keep(CapabilitySet::empty())
+/// Gives up every capability; with `interfaces`, all but the one that ties a socket to an
+/// interface, which kernels before 5.7 ask for.
+pub fn drop_all(interfaces: bool) -> io::Result<()> {
+    let _ = rustix::thread::set_keep_capabilities(false);
+    keep(kept_for(interfaces))
+}
+
+fn kept_for(interfaces: bool) -> CapabilitySet {
+    match interfaces {
+        true => CapabilitySet::NET_RAW,
+        false => CapabilitySet::empty(),
+    }
+}
+
+/// The next change of the user leaves the capabilities, until they are dropped.
+pub fn survive_a_change_of_user() {
+    let _ = rustix::thread::set_keep_capabilities(true);
 }
 
 /// Leaves nothing that a program started from now on could get.
@@ -22,7 +36,8 @@ pub fn no_new_privileges() -> io::Result<()> {
 /// Leaves a supervisor what it needs: to hand files over to the user of its child, to start it
 /// as that user, and to end it. Best effort: what it can't give up it does not use.
 pub fn limit_to_supervision() {
-    let kept = CapabilitySet::CHOWN
+    let kept = kept_for(super::facts::kernel_is_before(5, 7))
+        | CapabilitySet::CHOWN
         | CapabilitySet::DAC_OVERRIDE
         | CapabilitySet::FOWNER
         | CapabilitySet::KILL
@@ -40,7 +55,8 @@ fn keep(kept: CapabilitySet) -> io::Result<()> {
     // Kernels before 4.3 have none.
     let _ = rustix::thread::clear_ambient_capability_set();
     let left = CapabilitySets {
-        effective: present.effective & kept,
+        // A change of the user has emptied it.
+        effective: present.permitted & kept,
         permitted: present.permitted & kept,
         inheritable: CapabilitySet::empty(),
     };
