@@ -304,13 +304,8 @@ impl Cloudcore {
         super::put(&path, content.trim(), 0o600);
         path.display().to_string()
     }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
 }
 
-/// Starts a cloudcore and waits until it serves; 0 is any port.
 /// What a cloudcore of a test is told.
 fn words(ports: (u16, u16), told: &str) -> Vec<String> {
     let (https, hub) = (ports.0.to_string(), ports.1.to_string());
@@ -331,6 +326,7 @@ fn words(ports: (u16, u16), told: &str) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
 
+/// Starts a cloudcore and waits until it serves; 0 is any port.
 fn launch(
     mut command: Command,
     folder: &Folder,
