@@ -17,6 +17,7 @@ use kubeedge::protocol::enrollment::{CertificateApi, EnrollError};
 use kubeedge::protocol::token::JoinToken;
 use kubeedge::system::clock::{Clock, Timestamp};
 use kubeedge::system::names::{Endpoint, Host, NodeName};
+use kubeedge::system::way::Way;
 use serde_json::Value;
 
 use common::site::{Cloudcore, Said, Site};
@@ -158,7 +159,8 @@ impl Client {
         let host: Host = "127.0.0.1".parse().expect("an address");
         let api = CertificateApi {
             endpoint: Endpoint::new(host, cloud.https),
-            addresses: vec![SocketAddr::from(([127, 0, 0, 1], cloud.https))],
+            way: Way::default(),
+            known: Vec::new(),
             deadline: LIMIT,
             clock: Clock::system(),
         };
