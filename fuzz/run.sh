@@ -12,7 +12,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 JOBS=${JOBS:-$(($(nproc) * 2))}
-LIMITS=(-max_len=16384 -rss_limit_mb=1024 -timeout=20 -verbosity=1 -print_final_stats=1)
+# An input that takes longer than PATIENCE is a finding. The time is not the processor's: where others go first, as in
+# a long run in the background, it must be long.
+PATIENCE=${PATIENCE:-20}
+LIMITS=(-max_len=16384 -rss_limit_mb=1024 "-timeout=$PATIENCE" "-report_slow_units=$PATIENCE" -print_final_stats=1)
 # In processor seconds: how long a target of the long run goes on before it is another's turn.
 SLICE=120
 LEDGER=long-run.tsv
@@ -36,20 +39,21 @@ short() { # SECONDS [TARGET...]
 }
 
 long() { # CPU-MINUTES [TARGET...]
-  local minutes=$1 targets target due had
+  local minutes=$1 targets target due had status=0
   shift
   mapfile -t targets < <(targets "$@")
   build
-  export KUBEEDGE_FUZZ_LEDGER=$LEDGER
+  export KUBEEDGE_FUZZ_LEDGER=$LEDGER PATIENCE=600
   # All get a slice before one gets a second.
   for ((had = 0; had < minutes * 60; had += SLICE)); do
     due=()
     for target in "${targets[@]}"; do
       [ "$(spent "$target")" -gt $had ] || due+=("$target")
     done
-    [ ${#due[@]} = 0 ] || printf '%s\n' "${due[@]}" | xargs -P "$JOBS" -I{} "./${0##*/}" --slice {} $SLICE
+    [ ${#due[@]} = 0 ] || printf '%s\n' "${due[@]}" | xargs -P "$JOBS" -I{} "./${0##*/}" --slice {} $SLICE || status=1
   done
   column -t -s $'\t' "$LEDGER"
+  return $status
 }
 
 # One target for a while. In the long run the time is the processor's, which a busy machine gives in small pieces: each
@@ -124,8 +128,9 @@ note() { # TARGET CPU STATUS LOG
       $1 == target { cpu += $2; runs += $3; found += $6; next }
       NR > 1 { print }
       END { print target, cpu, runs, edges, inputs, found }' "$LEDGER" >"$LEDGER.new"
-    { head -n 1 "$LEDGER.new" && tail -n +2 "$LEDGER.new" | sort; } >"$LEDGER"
+    { head -n 1 "$LEDGER.new" && tail -n +2 "$LEDGER.new" | sort; } >"$LEDGER.sorted"
     rm "$LEDGER.new"
+    mv "$LEDGER.sorted" "$LEDGER"
   ) 9>>corpus/ledger.lock
 }
 

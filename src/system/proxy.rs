@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use smol::io::{AsyncReadExt, AsyncWriteExt};
-use smol::net::TcpStream;
+use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::system::bypass::Bypass;
 use crate::system::names::{Endpoint, NameError};
@@ -68,7 +67,11 @@ impl Proxy {
     }
 
     /// Asks the proxy at the other end of `stream` for a way to `target`.
-    pub async fn open(&self, stream: &mut TcpStream, target: &Endpoint) -> Result<(), ProxyFault> {
+    pub async fn open(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        target: &Endpoint,
+    ) -> Result<(), ProxyFault> {
         let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
         if let Some(Credentials(credentials)) = &self.credentials {
             let encoded = STANDARD.encode(credentials);

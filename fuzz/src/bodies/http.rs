@@ -6,7 +6,9 @@ use hyper::StatusCode;
 use kubeedge::cloudcore::Stop;
 use kubeedge::cloudcore::http::{Rest, body, serve, text};
 use kubeedge::protocol::enrollment::CertificateApi;
+use kubeedge::system::bypass::Bypass;
 use kubeedge::system::clock::Clock;
+use kubeedge::system::proxy::Proxy;
 use ureq::Error;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
@@ -72,6 +74,47 @@ pub fn answer(data: &[u8]) {
             assert!(error.retryable(), "no answer is no refusal: {error}");
         }
     }
+}
+
+/// A proxy's URL, what goes past it, and its answer to CONNECT, with a line end between.
+pub fn proxy(data: &[u8]) {
+    let mut parts = data.splitn(3, |byte| *byte == b'\n');
+    let mut text = || std::str::from_utf8(parts.next().unwrap_or_default());
+    let (Ok(url), Ok(except)) = (text(), text()) else {
+        return;
+    };
+    let mut proxy = match url.parse::<Proxy>() {
+        Ok(proxy) => proxy,
+        Err(error) => return assert_sentence(&error.to_string()),
+    };
+    assert_eq!(
+        proxy.url().parse::<Proxy>().map(|it| it.endpoint),
+        Ok(proxy.endpoint.clone())
+    );
+    if let Some(credentials) = &proxy.credentials {
+        // What is sent in a header cannot end the header, and no log shows it.
+        assert!(!credentials.expose().contains(char::is_control));
+        assert_eq!(format!("{credentials:?}"), "Credentials");
+    }
+    proxy.bypass = Bypass::of(except.split(','));
+    let target = "cloud.example:10000".parse().expect("an endpoint");
+    let _ = proxy.bypass.spares(&target);
+    let answer = parts.next().unwrap_or_default();
+    let mut peer = Peer::new(answer);
+    match smol::block_on(proxy.open(&mut peer, &target)) {
+        Ok(()) => {
+            let head = answer.windows(4).position(|part| part == b"\r\n\r\n");
+            let head = &answer[..head.expect("a whole head")];
+            assert!(
+                head.windows(2).any(|part| part == b" 2"),
+                "{head:?} opens no way"
+            );
+        }
+        Err(fault) => assert_sentence(&fault.to_string()),
+    }
+    let asked = String::from_utf8(peer.written).expect("a request is text");
+    assert!(asked.starts_with("CONNECT cloud.example:10000 HTTP/1.1\r\n"));
+    assert!(asked.lines().count() <= 4, "{asked:?}");
 }
 
 /// Connects to one who says these bytes and closes.

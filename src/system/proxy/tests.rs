@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
+use smol::net::TcpStream;
+
 use super::*;
 
 #[test]
