@@ -129,7 +129,7 @@ fn refused_tokens_are_named_and_a_good_one_is_picked_up_without_a_restart() {
     let good = cloud.token();
     let (_, jwt) = good.split_once('.').expect("a dot");
     let other_hash = format!("{}.{jwt}", "0".repeat(64));
-    let unsigned = format!("{}x", &good[..good.len() - 8]);
+    let unsigned = format!("{}AAAAAAAA", &good[..good.len() - 8]);
     let faults = [
         ("abc.def", "the token has 2 parts instead of 4"),
         (other_hash.as_str(), "this token pins 0000"),
