@@ -9,6 +9,8 @@ use smol::block_on;
 use super::*;
 use crate::store::testing::{token_record, token_use};
 use crate::store::{Store, conformance, file};
+use crate::system::figures;
+use crate::system::files::crash::Recording;
 use crate::system::files::{Layer, Operation};
 use crate::system::root::Root;
 use crate::system::scratch::Scratch;
@@ -184,4 +186,49 @@ fn what_need_not_be_counted_does_not_touch_the_disk() {
         );
     }
     assert_eq!(watcher.operations.load(Ordering::SeqCst), before);
+}
+
+#[test]
+fn the_life_of_a_token_may_lose_its_power_at_any_moment() {
+    const ANSWERED: [&str; 5] = ["created", "used", "given back", "used again", "deleted"];
+    let folder = Scratch::new();
+    drop(open(&folder));
+    let mut history = vec![Vec::new()];
+    let recording = Recording::of(folder.path(), |recorder| {
+        let tokens = open_with(&recorder.files(), &folder);
+        let record = token_record(1, Some(1));
+        let (first, second) = (token_use("a", "1"), token_use("b", "2"));
+        for answered in ANSWERED {
+            match answered {
+                "created" => assert!(block_on(tokens.create(record.clone())).unwrap()),
+                "used" => _ = block_on(tokens.take(&record.id, first.clone())).unwrap(),
+                "given back" => block_on(tokens.give_back(&record.id, first.clone())).unwrap(),
+                "used again" => _ = block_on(tokens.take(&record.id, second.clone())).unwrap(),
+                _ => assert!(block_on(tokens.remove(&record.id)).unwrap()),
+            }
+            recorder.promise(answered);
+            history.push(tokens.all());
+        }
+    });
+    let states = recording.each_state(|state| {
+        let lock = Files::real()
+            .lock(&state.root().join("lock"))
+            .unwrap()
+            .into();
+        let path = state.root().join("tokens");
+        let tokens = TokenFolder::open(&Files::real(), &path, &lock).unwrap();
+        let answered = ANSWERED.iter().filter(|it| state.promised(it)).count();
+        // What was answered is there, or what was asked next.
+        let found = tokens.all();
+        assert!(
+            history[answered..].iter().take(2).any(|it| *it == found),
+            "{found:?}"
+        );
+        assert!(block_on(tokens.create(token_record(9, None))).unwrap());
+        drop(tokens);
+        let again = TokenFolder::open(&Files::real(), &path, &lock).unwrap();
+        assert_eq!(again.all().len(), found.len() + 1);
+    });
+    let what = "states a power cut leaves of a token that is made, used, given back and deleted";
+    figures::tried("tokens-cuts", what, states);
 }
