@@ -232,6 +232,7 @@ const FLOODS: &[&str] = &[
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
 struct Held {
+    pid: u32,
     /// KiB, at most so far.
     peak: u64,
     descriptors: usize,
@@ -241,7 +242,8 @@ struct Held {
 impl Held {
     fn by(edge: &Edge<'_>) -> Held {
         let status = edge.status();
-        let process = format!("/proc/{}", status.hub_pid.unwrap_or(status.pid));
+        let pid = status.hub_pid.unwrap_or(status.pid);
+        let process = format!("/proc/{pid}");
         let status = fs::read_to_string(format!("{process}/status")).expect("it runs");
         let number = |key: &str| -> u64 {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
@@ -250,6 +252,7 @@ impl Held {
             word.and_then(|word| word.parse().ok()).expect("a number")
         };
         Held {
+            pid,
             peak: number("VmHWM:"),
             descriptors: fs::read_dir(format!("{process}/fd"))
                 .expect("it runs")
@@ -324,6 +327,13 @@ impl<'a> Trial<'a> {
     /// Nothing has grown: not the memory, not the descriptors, not the threads.
     fn holds_no_more(&self, kib: u64) -> Held {
         let now = Held::by(&self.edge);
+        // Else the supervisor would have hidden a panic by a new process.
+        assert_eq!(
+            now.pid,
+            self.before.pid,
+            "another process: {}",
+            self.edge.log()
+        );
         assert!(now.peak < kib, "{now:?} is more than {kib} KiB");
         assert!(
             now.descriptors <= self.before.descriptors + 12,
