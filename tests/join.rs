@@ -11,7 +11,7 @@ use std::time::Instant;
 use common::cloud::Cloud;
 use common::device::{BOOTSTRAP, CA, CERTIFICATE, CONFIG, KEY};
 use common::site::{Cloudcore, EXECUTABLE, SHORT, Said, Site};
-use common::{KUBEEDGE, LIMIT, files_below, mode, put};
+use common::{KUBEEDGE, LIMIT, files_below, mode, put, wait_until};
 use kubeedge::config::{self, edit};
 use kubeedge::system::processes;
 use serde_json::{Value, json};
@@ -583,6 +583,8 @@ fn a_second_device_of_the_same_name_is_stopped_at_our_own_cloud() {
     let pid = first.connected().pid;
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a number"));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+    // The hub ends with its supervisor, a moment later.
+    wait_until("the end of both", || first.status().is_none());
     first.run(&strs(&words)).ends(0);
     assert_eq!(first.connected().node, "unique");
 }

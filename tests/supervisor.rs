@@ -4,11 +4,10 @@ mod common;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
 
 use common::cloud::Cloud;
 use common::device::Device;
-use common::{LIMIT, figures};
+use common::{LIMIT, figures, wait_until};
 use kubeedge::protocol::control::EdgeStatus;
 use kubeedge::system::processes::{self, Process};
 use nix::sys::signal::{Signal, kill};
@@ -21,14 +20,6 @@ fn send(pid: u32, signal: Signal) {
 
 fn hub(status: &EdgeStatus) -> u32 {
     status.hub_pid.expect("there is a supervisor")
-}
-
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let until = Instant::now() + LIMIT;
-    while !holds() {
-        assert!(Instant::now() < until, "{what} does not come");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

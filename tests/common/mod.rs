@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything may take that should happen soon. Machines that run tests may be very slow.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -84,6 +84,15 @@ pub fn files_below(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     }
     found.sort();
     found
+}
+
+/// For what another process brings about and does not announce.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < until, "{what} does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
