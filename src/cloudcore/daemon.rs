@@ -17,7 +17,7 @@ use super::listener::{BindError, Bound, Listener};
 use super::outbox::Ending;
 use super::prepare::{self, Prepared};
 use super::settings::Settings;
-use super::{door, hub, prometheus};
+use super::{door, hub, prometheus, single};
 use crate::authority::AuthorityError;
 use crate::pki::PkiError;
 use crate::pki::tls::{self, ClientAuth};
@@ -99,8 +99,10 @@ impl Inbox {
 pub struct Ports {
     pub v: u32,
     pub pid: u32,
+    /// Where certificates are: the one port, when there is no other.
     pub https: u16,
     pub hub: Option<u16>,
+    pub single: Option<u16>,
     pub metrics: Option<u16>,
 }
 
@@ -153,18 +155,25 @@ async fn serve(
     let edges = acceptor(ClientAuth::Required(vec![ca]))?;
 
     let listen = |bound: Bound| bound.listen().map_err(DaemonError::Bind);
-    let https = listen(prepared.https)?;
+    let https = prepared.https.map(listen).transpose()?;
+    let single = prepared.single.map(listen).transpose()?;
     let hub = prepared.hub.map(listen).transpose()?;
     let monitor = prepared.monitor.map(listen).transpose()?;
     let admin = prepared.admin;
-    settings.https = https.address();
+    settings.https = https.as_ref().map(Listener::address);
+    settings.single = single.as_ref().map(Listener::address);
     settings.hub = hub.as_ref().map(Listener::address);
 
     let open_files = standing.open_files;
     let (stop, stopper) = Stop::new();
     let cloud = Cloud::new(executor, &host.clock, authority, settings, standing, stop);
     tell_room(&cloud, open_files);
-    cloud.spawn(door::serve(cloud.clone(), https, anyone));
+    if let Some(single) = single {
+        cloud.spawn(single::serve(cloud.clone(), single, anyone.clone()));
+    }
+    if let Some(https) = https {
+        cloud.spawn(door::serve(cloud.clone(), https, anyone));
+    }
     if let Some(hub) = hub {
         cloud.spawn(hub::serve(cloud.clone(), hub, edges));
     }
@@ -291,9 +300,11 @@ impl Ports {
     fn sentence(&self) -> String {
         let port = |port: Option<u16>| port.map_or("off".to_owned(), |port| port.to_string());
         let (hub, metrics) = (port(self.hub), port(self.metrics));
+        let both = self.single.map(|port| format!(", both on {port}"));
         format!(
-            "certificates on port {}, tunnels on {hub}, metrics on {metrics}",
-            self.https
+            "certificates on port {}, tunnels on {hub}{}, metrics on {metrics}",
+            self.https,
+            both.unwrap_or_default()
         )
     }
 }

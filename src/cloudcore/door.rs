@@ -20,8 +20,9 @@ use super::http::{self, End, Rest};
 use super::listener::Listener;
 use super::metrics::Port;
 use super::places::Place;
+use super::single::Rewound;
 use crate::system::cause;
-use crate::tunnel;
+use crate::tunnel::{self, Secured};
 
 /// Accepts connections until cloudcore stops.
 pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor) {
@@ -58,19 +59,49 @@ async fn connection(
 ) {
     // Without it an answer may wait for the client's acknowledgement; that it fails does no harm.
     let _ = stream.set_nodelay(true);
+    if let Some(secured) = handshake(cloud, acceptor, stream, peer).await {
+        converse(cloud, secured, Vec::new(), peer, place).await;
+    }
+}
+
+/// TLS, or nothing, which is counted then.
+pub async fn handshake(
+    cloud: &Cloud,
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<Secured> {
     let secured = or(tunnel::accept(acceptor, stream), async {
         Timer::after(HANDSHAKE_DEADLINE).await;
         Err(io::ErrorKind::TimedOut.into())
     });
-    let mut secured = match secured.await {
-        Ok(secured) => secured,
-        Err(error) => return no_handshake(cloud, peer.ip(), &error),
-    };
+    match secured.await {
+        Ok(secured) => Some(secured),
+        Err(error) => {
+            no_handshake(cloud, peer.ip(), &error);
+            None
+        }
+    }
+}
+
+/// Answers the requests of one connection, of which `read` was read already.
+pub async fn converse(
+    cloud: &Cloud,
+    secured: Secured,
+    read: Vec<u8>,
+    peer: SocketAddr,
+    place: Place,
+) {
     let caller = Caller::new(peer, place, &secured);
-    let end = http::serve(&mut secured, &cloud.stop, |request| {
+    let mut stream = Rewound::new(read, secured);
+    let end = http::serve(&mut stream, &cloud.stop, |request| {
         api::answer(cloud, &caller, request)
     });
-    let end = end.await;
+    ended(cloud, peer, end.await);
+}
+
+/// Counts the end of a connection, and says what was wrong with it.
+pub fn ended(cloud: &Cloud, peer: SocketAddr, end: End) {
     cloud.metrics.failed_connection(end);
     let said = match end {
         End::Over | End::Left => return,
@@ -101,7 +132,7 @@ fn no_handshake(cloud: &Cloud, address: IpAddr, error: &io::Error) {
 }
 
 /// Tells a client for whom there is no place when to come again.
-async fn turn_away(cloud: &Cloud, acceptor: &TlsAcceptor, stream: TcpStream) {
+pub async fn turn_away(cloud: &Cloud, acceptor: &TlsAcceptor, stream: TcpStream) {
     let told = async {
         let Ok(mut secured) = tunnel::accept(acceptor, stream).await else {
             return;

@@ -21,10 +21,11 @@ use super::session;
 use super::strikes::{Limit, RETRY_AFTER, Strike};
 use crate::authority::{self, LegacyCertificates};
 use crate::pki::certificate::Certificate;
+use crate::pki::chain;
 use crate::system::names::NodeName;
 use crate::system::network;
 use crate::tunnel::upgrade::Upgrade;
-use crate::tunnel::{self, Tunnel, TunnelError};
+use crate::tunnel::{self, Secured, Tunnel, TunnelError};
 
 /// Accepts connections until cloudcore stops.
 pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor) {
@@ -60,11 +61,56 @@ async fn connection(
     place: Place,
 ) {
     network::tune(&stream);
-    let opened = or(open(&cloud, &acceptor, stream, peer), async {
+    let opened = async {
+        let secured = tunnel::accept(&acceptor, stream).await;
+        let secured = secured.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => TunnelError::Tls(error.to_string()),
+            _ => TunnelError::Lost(error),
+        })?;
+        let upgrade = Upgrade::read(secured, Vec::new()).await?;
+        open(&cloud, upgrade, peer, Proof::Handshake).await
+    };
+    let opened = in_time(opened).await;
+    begin(cloud, opened, peer, place);
+}
+
+/// The same for a connection of a port that serves others too: of the request `read` was read already.
+pub async fn enter(
+    cloud: Arc<Cloud>,
+    secured: Secured,
+    read: Vec<u8>,
+    peer: SocketAddr,
+    place: Place,
+) {
+    let opened = async {
+        let upgrade = Upgrade::read(secured, read).await?;
+        open(&cloud, upgrade, peer, Proof::OfKeyOnly).await
+    };
+    let opened = in_time(opened).await;
+    begin(cloud, opened, peer, place);
+}
+
+/// What the handshake has proved of the client's certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// All: it is by our CA, valid now, for clients, and the client has its key.
+    Handshake,
+    /// Only that the client has its key, if it has shown one at all.
+    OfKeyOnly,
+}
+
+async fn in_time(
+    opened: impl Future<Output = Result<Opened, NoTunnel>>,
+) -> Result<Opened, NoTunnel> {
+    or(opened, async {
         Timer::after(OPENING_DEADLINE).await;
         Err(TunnelError::TimedOut("opening the tunnel").into())
-    });
-    match opened.await {
+    })
+    .await
+}
+
+fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, place: Place) {
+    match opened {
         Ok(Opened {
             tunnel,
             registered,
@@ -138,7 +184,7 @@ async fn turn_away(acceptor: &TlsAcceptor, stream: TcpStream) {
         let Ok(secured) = tunnel::accept(acceptor, stream).await else {
             return;
         };
-        if let Ok(upgrade) = Upgrade::read(secured).await {
+        if let Ok(upgrade) = Upgrade::read(secured, Vec::new()).await {
             let said = "too many connections at the moment: come again in some seconds";
             upgrade.refuse(503, said, Some(RETRY_WHEN_FULL)).await;
         }
@@ -172,17 +218,11 @@ struct Opened {
 
 async fn open(
     cloud: &Arc<Cloud>,
-    acceptor: &TlsAcceptor,
-    stream: TcpStream,
+    upgrade: Upgrade,
     peer: SocketAddr,
+    proof: Proof,
 ) -> Result<Opened, NoTunnel> {
-    let secured = tunnel::accept(acceptor, stream).await;
-    let secured = secured.map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => TunnelError::Tls(error.to_string()),
-        _ => TunnelError::Lost(error),
-    })?;
-    let upgrade = Upgrade::read(secured).await?;
-    let (promise, certificate) = match admit(cloud, &upgrade).await {
+    let (promise, certificate) = match admit(cloud, &upgrade, proof).await {
         Ok(admitted) => admitted,
         Err(refusal) => return Err(refuse(cloud, peer.ip(), upgrade, refusal).await),
     };
@@ -233,9 +273,13 @@ struct Refusal {
     reason: Option<&'static str>,
 }
 
-/// Whether this tunnel may be: the certificate, which the handshake has verified, decides who it
-/// is, and everything else must agree with it.
-async fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, Certificate), Refusal> {
+/// Whether this tunnel may be: the certificate decides who it is, and everything else must agree
+/// with it.
+async fn admit(
+    cloud: &Cloud,
+    upgrade: &Upgrade,
+    proof: Proof,
+) -> Result<(Promise, Certificate), Refusal> {
     let refuse = |status, text: &str| {
         Err(Refusal {
             status,
@@ -245,9 +289,17 @@ async fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, Certificate
         })
     };
     let certificate = upgrade.peer_certificate().map(Certificate::from_der);
-    let Some(Ok(certificate)) = certificate else {
-        return refuse(403, "the client certificate can't be read");
+    let certificate = match certificate {
+        None => return refuse(401, "a tunnel needs the client certificate of its node"),
+        Some(Err(_)) => return refuse(403, "the client certificate can't be read"),
+        Some(Ok(certificate)) => certificate,
     };
+    if proof == Proof::OfKeyOnly {
+        let trusted = std::slice::from_ref(cloud.authority.ca());
+        if let Err(error) = chain::verify_client(&certificate, trusted, cloud.clock.now()) {
+            return refuse(401, &format!("the client certificate is refused: {error}"));
+        }
+    }
     let claimed = upgrade.head.node_id.as_deref().map(str::parse::<NodeName>);
     let Some(Ok(claimed)) = claimed else {
         return refuse(403, "the Node_id header is missing or no node name");
@@ -308,7 +360,7 @@ async fn admit(cloud: &Cloud, upgrade: &Upgrade) -> Result<(Promise, Certificate
 }
 
 /// Of a path of the form `/<project>/<node>/events`; other paths name no node.
-fn node_in_path(path: &str) -> Option<&str> {
+pub fn node_in_path(path: &str) -> Option<&str> {
     let path = path.split('?').next()?;
     match path.trim_matches('/').split('/').collect::<Vec<_>>()[..] {
         [_project, node, "events"] => Some(node),

@@ -21,6 +21,7 @@ mod rate;
 mod registry;
 mod session;
 mod settings;
+mod single;
 mod strikes;
 mod tokens;
 
@@ -136,6 +137,9 @@ struct Flags {
     /// port for tunnels, instead of the file's; 0: any
     #[argh(option, arg_name = "port")]
     hub_port: Option<u16>,
+    /// one port more that serves both, such as 443; 0: any
+    #[argh(option, arg_name = "port")]
+    single_port: Option<u16>,
     /// port for metrics, instead of the file's; 0: any
     #[argh(option, arg_name = "port")]
     metrics_port: Option<u16>,
@@ -180,6 +184,7 @@ impl Flags {
             listen: self.listen,
             https_port: self.https_port,
             hub_port: self.hub_port,
+            single_port: self.single_port,
             metrics_port: self.metrics_port,
             edge_cert_lifetime: lifetime,
             protect_names: self.protect_names,

@@ -20,7 +20,8 @@ use crate::system::sandbox::{self, Plan, User};
 
 /// Everything that needs rights, done.
 pub struct Prepared {
-    pub https: Bound,
+    pub https: Option<Bound>,
+    pub single: Option<Bound>,
     pub hub: Option<Bound>,
     pub monitor: Option<Bound>,
     pub admin: AdminSocket,
@@ -37,7 +38,12 @@ impl Prepared {
         let opened = blocking::on_this_thread(|| smol::future::block_on(opened));
         let authority = opened.map_err(DaemonError::Authority)?;
         let bind = |what, address| Bound::new(what, address).map_err(DaemonError::Bind);
-        let https = bind("certificates", settings.https)?;
+        let https = settings.https.map(|address| bind("certificates", address));
+        let https = https.transpose()?;
+        let single = settings
+            .single
+            .map(|address| bind("certificates and tunnels", address));
+        let single = single.transpose()?;
         let hub = settings.hub.map(|address| bind("tunnels", address));
         let hub = hub.transpose()?;
         let monitor = settings.metrics.and_then(|address| {
@@ -47,15 +53,18 @@ impl Prepared {
                 .ok()
         });
         let admin = AdminSocket::bind(&host.files, &host.root.at(CLOUD_SOCKET));
+        let port = |bound: &Option<Bound>| bound.as_ref().map(|it| it.address().port());
         let ports = Ports {
             v: VERSION,
             pid: std::process::id(),
-            https: https.address().port(),
-            hub: hub.as_ref().map(|hub| hub.address().port()),
-            metrics: monitor.as_ref().map(|monitor| monitor.address().port()),
+            https: port(&https).or(port(&single)).unwrap_or_default(),
+            hub: port(&hub).or(port(&single)),
+            single: port(&single),
+            metrics: port(&monitor),
         };
         let prepared = Prepared {
             https,
+            single,
             hub,
             monitor,
             admin: admin.map_err(DaemonError::File)?,

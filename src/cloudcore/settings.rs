@@ -14,8 +14,10 @@ use crate::system::files::{FileError, Files};
 /// All that is set.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The certificate port.
-    pub https: SocketAddr,
+    /// The certificate port; none when the file turns it off and another one serves certificates.
+    pub https: Option<SocketAddr>,
+    /// One port for certificates and tunnels.
+    pub single: Option<SocketAddr>,
     /// The tunnel port; none when the file turns it off.
     pub hub: Option<SocketAddr>,
     pub metrics: Option<SocketAddr>,
@@ -42,6 +44,7 @@ pub struct Overrides {
     pub listen: Option<IpAddr>,
     pub https_port: Option<u16>,
     pub hub_port: Option<u16>,
+    pub single_port: Option<u16>,
     pub metrics_port: Option<u16>,
     pub edge_cert_lifetime: Option<Duration>,
     pub protect_names: bool,
@@ -90,10 +93,13 @@ impl Settings {
             address
         };
         let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let single = overrides.single_port.or(hub.single_port);
+        let certificates = hub.https.enable || single.is_none() || overrides.https_port.is_some();
         let tunnels = hub.websocket.enable || overrides.hub_port.is_some();
         Settings {
             dialled: hub.dialled(),
-            https: at(hub.https.socket(), overrides.https_port),
+            https: certificates.then(|| at(hub.https.socket(), overrides.https_port)),
+            single: single.map(|port| at(hub.https.socket(), Some(port))),
             hub: tunnels.then(|| at(hub.websocket.socket(), overrides.hub_port)),
             // Metrics are for this machine unless the file says otherwise.
             metrics: match (config.monitor, overrides.metrics_port) {
@@ -176,7 +182,7 @@ mod tests {
         let text = "modules: {cloudHub: {nodeLimit: 7, https: {port: 1}, websocket: {port: 2}}}";
         let (config, _) = CloudConfig::load(text, "f").unwrap();
         let plain = Settings::new(config.clone(), &Overrides::default());
-        assert_eq!(plain.https.to_string(), "0.0.0.0:1");
+        assert_eq!(plain.https.unwrap().to_string(), "0.0.0.0:1");
         assert_eq!(plain.hub.unwrap().to_string(), "0.0.0.0:2");
         assert_eq!(plain.metrics.unwrap().to_string(), "127.0.0.1:9091");
         assert_eq!(plain.node_limit, 7);
@@ -188,10 +194,25 @@ mod tests {
             ..Overrides::default()
         };
         let changed = Settings::new(config, &overrides);
-        assert_eq!(changed.https.to_string(), "127.0.0.1:0");
+        assert_eq!(changed.https.unwrap().to_string(), "127.0.0.1:0");
         assert_eq!(changed.hub.unwrap().to_string(), "127.0.0.1:2");
         assert_eq!(changed.metrics.unwrap().to_string(), "127.0.0.1:3");
         assert!(changed.authority.protect_names);
+    }
+
+    #[test]
+    fn one_port_may_be_the_only_one() {
+        let text = "modules: {cloudHub: {singlePort: 443, https: {enable: false}, \
+                    websocket: {enable: false}}}";
+        let (config, _) = CloudConfig::load(text, "f").unwrap();
+        let settings = Settings::new(config, &Overrides::default());
+        assert_eq!(settings.single.unwrap().to_string(), "0.0.0.0:443");
+        assert!(settings.https.is_none() && settings.hub.is_none());
+        // Somewhere certificates must be.
+        let text = "modules: {cloudHub: {https: {enable: false}}}";
+        let (config, _) = CloudConfig::load(text, "f").unwrap();
+        let settings = Settings::new(config, &Overrides::default());
+        assert!(settings.https.is_some() && settings.single.is_none());
     }
 
     #[test]

@@ -52,10 +52,15 @@ pub async fn create(cloud: &Cloud, request: &Request) -> Reply {
 fn dial(cloud: &Cloud) -> Option<Dial> {
     let settings = &cloud.settings;
     let host = settings.dialled.clone();
+    // One port for everything is the one that is open everywhere.
+    let (hub, https) = match settings.single {
+        Some(single) => (single, single),
+        None => (settings.hub?, settings.https?),
+    };
     Some(Dial {
         host: host.unwrap_or_else(|| network::outward_address().to_string()),
-        hub_port: settings.hub?.port(),
-        certificate_port: settings.https.port(),
+        hub_port: hub.port(),
+        certificate_port: https.port(),
     })
 }
 

@@ -39,6 +39,8 @@ pub struct CloudHub {
     pub tls_private_key_file: PathBuf,
     pub websocket: Listener,
     pub https: Listener,
+    /// `singlePort`, a key of ours: a port for certificates and tunnels alike.
+    pub single_port: Option<u16>,
     pub quic_enable: bool,
     /// `authorization.enable`, kept for what reads it; each node sees only its own objects anyway.
     pub authorization: bool,
@@ -191,6 +193,10 @@ impl CloudHub {
         )?;
         reader.flag("modules.cloudHub.protectNames", &mut self.protect_names)?;
         reader.flag("modules.cloudHub.sandbox", &mut self.sandbox)?;
+        let key = "modules.cloudHub.singlePort";
+        reader.read(key, "a port, such as 443", &mut self.single_port, |value| {
+            u16::try_from(value.as_u64()?).ok().map(Some)
+        })?;
         reader.read(
             "modules.cloudHub.renewAfterExpiry",
             "a duration like 30d or 12h, or 0 for never",
@@ -249,6 +255,7 @@ impl Default for CloudHub {
             tls_private_key_file: "/etc/kubeedge/certs/server.key".into(),
             websocket: listener(10_000),
             https: listener(10_002),
+            single_port: None,
             quic_enable: false,
             authorization: false,
             legacy_certificates: LegacyCertificates::Refused,

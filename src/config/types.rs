@@ -371,7 +371,13 @@ const EMBEDDED: &[&str] = &["ContainerRuntimeOptions", "TailoredKubeletFlag", "T
 const RANGES: &[(&[&str], i64, i64)] = &[
     (&["mqttMode", "mqttQOS"], 0, 2),
     (
-        &["port", "readOnlyPort", "streamPort", "tunnelPort"],
+        &[
+            "port",
+            "readOnlyPort",
+            "singlePort",
+            "streamPort",
+            "tunnelPort",
+        ],
         0,
         65_535,
     ),
@@ -388,6 +394,7 @@ modules:
     noProxy: [""]
     proxy: ""
     proxyCredentialsFile: ""
+    servers: [""]
   edged:
     bandwidthManager: false
     customInterfaceName: ""
@@ -416,5 +423,5 @@ modules:
 const CLOUD_OPTIONAL: &str = r#"
 commonConfig: {monitorServer: {enableProfiling: false}}
 featureGates: {"*": false}
-modules: {cloudHub: {edgeCertLifetime: ""}}
+modules: {cloudHub: {singlePort: 0, edgeCertLifetime: ""}}
 "#;

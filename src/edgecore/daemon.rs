@@ -81,7 +81,7 @@ async fn serve(
     let state = State::new(
         &host.clock,
         settings.node.as_str(),
-        &settings.hub.to_string(),
+        &settings.cloud(),
         parent.as_ref().map(Parent::pid),
         start.confinement,
     );
@@ -107,7 +107,7 @@ async fn serve(
             state.clone(),
             executor.clone(),
         ));
-        state.belongs_to(settings.node.as_str(), &settings.hub.to_string());
+        state.belongs_to(settings.node.as_str(), &settings.cloud());
         let work = async {
             or(live(&edge), or(sockets.serve(&edge), watchdog::tick())).await;
             Next::Stop

@@ -4,22 +4,24 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{LocalExecutor, Timer};
 
+use super::clouds::Clouds;
 use super::identity::Identity;
 use super::settings::Settings;
 use super::state::State;
 use super::token::TokenSource;
+use crate::config::edge::network::CloudAt;
 use crate::pki::PkiError;
 use crate::pki::key::PrivateKey;
 use crate::protocol::enrollment::{CertificateApi, EnrollError};
 use crate::protocol::token::JoinToken;
 use crate::system::blocking::{self, Blocked, Kind};
 use crate::system::host::Host;
-use crate::system::names::Endpoint;
 use crate::system::network::NetError;
 use crate::system::way::{Peer, Reached};
 
@@ -53,6 +55,7 @@ pub struct Edge {
     /// How many session tasks run, and a wake-up when one ends.
     pub sessions: Cell<usize>,
     pub session_ended: Signal,
+    pub clouds: Clouds,
     last_good: RefCell<Vec<SocketAddr>>,
 }
 
@@ -70,6 +73,8 @@ pub enum Failure {
     /// The certificate that came is not the one asked for.
     WrongCertificate(&'static str),
     Blocked(Blocked),
+    /// Of several clouds none helped.
+    Each(Vec<Failure>),
 }
 
 impl Failure {
@@ -77,7 +82,28 @@ impl Failure {
     pub fn retryable(&self) -> bool {
         match self {
             Failure::Api(e) => e.retryable(),
+            Failure::Each(failures) => failures.iter().any(Failure::retryable),
             _ => true,
+        }
+    }
+
+    /// Whether another cloud may do better.
+    pub fn is_of_one_cloud(&self) -> bool {
+        match self {
+            Failure::Network(_) => true,
+            Failure::Api(error) => !matches!(
+                error,
+                EnrollError::Denied { .. } | EnrollError::NameTaken { .. }
+            ),
+            _ => false,
+        }
+    }
+
+    /// A single one stands for itself.
+    pub fn each(mut failures: Vec<Failure>) -> Failure {
+        match failures.len() {
+            1 => failures.remove(0),
+            _ => Failure::Each(failures),
         }
     }
 
@@ -103,6 +129,7 @@ impl Edge {
             config: settings.config.clone(),
         };
         Edge {
+            clouds: Clouds::new(&settings.clouds),
             host,
             settings,
             state,
@@ -134,27 +161,57 @@ impl Edge {
         self.renewed.raise();
     }
 
-    /// A connection to an endpoint. When names fail, the address that last held a session serves.
-    pub async fn reach(&self, endpoint: &Endpoint) -> Result<Reached, NetError> {
-        let known = self.last_good.borrow().clone();
-        self.settings.way.connect(endpoint, &known).await
+    /// A connection to the hub of a cloud. When names fail, the address that last held a session
+    /// serves.
+    pub async fn reach(&self, cloud: &CloudAt) -> Result<Reached, NetError> {
+        let known = self.known(cloud);
+        self.settings.way.connect(&cloud.hub, &known).await
     }
 
-    pub fn remember(&self, peer: &Peer) {
-        if let Peer::Direct(address) = peer {
-            *self.last_good.borrow_mut() = vec![*address];
+    /// A session with this cloud is up.
+    pub fn remember(&self, cloud: &CloudAt, peer: &Peer) {
+        self.clouds.served(cloud);
+        *self.last_good.borrow_mut() = match peer {
+            Peer::Direct(address) => vec![*address],
+            Peer::Through { .. } => Vec::new(),
+        };
+    }
+
+    /// The addresses of one cloud are no addresses of another.
+    fn known(&self, cloud: &CloudAt) -> Vec<SocketAddr> {
+        match self.clouds.current() == *cloud {
+            true => self.last_good.borrow().clone(),
+            false => Vec::new(),
         }
     }
 
-    /// Runs one request to the certificate API on a helper thread.
+    /// Runs one request to the certificate API on a helper thread. A cloud that can't be reached, or
+    /// is not what it should be, is left for the next one at once.
     pub async fn api<T: Send + 'static>(
         &self,
-        request: impl FnOnce(&CertificateApi) -> Result<T, EnrollError> + Send + 'static,
+        request: impl Fn(&CertificateApi) -> Result<T, EnrollError> + Send + Sync + 'static,
+    ) -> Result<T, Failure> {
+        let request = Arc::new(request);
+        let mut failures = Vec::new();
+        for cloud in self.clouds.in_turn() {
+            match self.ask(&cloud, request.clone()).await {
+                Err(failure) if failure.is_of_one_cloud() => failures.push(failure),
+                // What a cloud says of a request, another one of the same CA would say as well.
+                asked => return asked,
+            }
+        }
+        Err(Failure::each(failures))
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        cloud: &CloudAt,
+        request: Arc<impl Fn(&CertificateApi) -> Result<T, EnrollError> + Send + Sync + 'static>,
     ) -> Result<T, Failure> {
         let api = CertificateApi {
-            endpoint: self.settings.api.clone(),
+            endpoint: cloud.api.clone(),
             way: self.settings.way.clone(),
-            known: self.last_good.borrow().clone(),
+            known: self.known(cloud),
             deadline: API_DEADLINE,
             clock: self.host.clock.clone(),
         };
@@ -235,6 +292,14 @@ impl fmt::Display for Failure {
                 )
             }
             Failure::Blocked(e) => write!(f, "{e}"),
+            Failure::Each(failures) => {
+                write!(f, "none of {} clouds helps: ", failures.len())?;
+                for (index, failure) in failures.iter().enumerate() {
+                    let between = if index > 0 { "; " } else { "" };
+                    write!(f, "{between}{failure}")?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -248,6 +313,7 @@ impl std::error::Error for Failure {
             Failure::Identity(e) => Some(e),
             Failure::WrongCertificate(_) => None,
             Failure::Blocked(e) => Some(e),
+            Failure::Each(failures) => failures.last().map(|last| last as _),
         }
     }
 }

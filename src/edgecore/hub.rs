@@ -7,11 +7,13 @@ use smol::Timer;
 use smol::future::or;
 
 use super::backoff::Backoff;
-use super::edge::{Edge, Failure, pause};
+use super::edge::{Edge, pause};
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
+use super::no_tunnel::NoTunnel;
 use super::session::Session;
 use super::timekeeping;
+use crate::config::edge::network::CloudAt;
 use crate::pki::tls::{self, Presented};
 use crate::protocol::control::EdgeState;
 use crate::protocol::enrollment::take_word;
@@ -51,12 +53,6 @@ struct Keeper<'a> {
     hasty: bool,
     /// The certificate that the hub showed last.
     presented: Presented,
-}
-
-/// Why no tunnel came up.
-enum NoTunnel {
-    Failure(Failure),
-    Tunnel(TunnelError),
 }
 
 impl Keeper<'_> {
@@ -150,12 +146,13 @@ impl Keeper<'_> {
 
     /// Opens a tunnel with the new identity, and only then ends the old one, where the hub allows.
     async fn move_over(&mut self, session: Session) -> Option<Session> {
-        let (identity, secured) = match self.secured().await {
+        let cloud = self.edge.clouds.current();
+        let (identity, secured) = match self.secured(&cloud).await {
             Ok(secured) => secured,
             Err(error) => return self.stay(session, error).await,
         };
         if session.replace_safe {
-            return match self.finish(identity, secured).await {
+            return match self.finish(&cloud, identity, secured).await {
                 Ok(new) => {
                     session.replaced().await;
                     Some(new)
@@ -169,7 +166,7 @@ impl Keeper<'_> {
         self.edge.state.disconnected();
         Timer::after(SETTLE).await;
         self.hasty = true;
-        self.finish(identity, secured).await.ok()
+        self.finish(&cloud, identity, secured).await.ok()
     }
 
     /// The new tunnel did not come up. The old identity is good for a while: stay, and try again.
@@ -190,20 +187,32 @@ impl Keeper<'_> {
         Some(session)
     }
 
+    /// A session with the first cloud that gives one, beginning with the one that served last.
     async fn open(&mut self) -> Result<Session, NoTunnel> {
-        let (identity, secured) = self.secured().await?;
-        self.finish(identity, secured).await
+        let mut failures = Vec::new();
+        for cloud in self.edge.clouds.in_turn() {
+            let opened = match self.secured(&cloud).await {
+                Ok((identity, secured)) => self.finish(&cloud, identity, secured).await,
+                Err(error) => Err(error),
+            };
+            match opened {
+                Err(error) if error.is_of_one_cloud() => failures.push(error),
+                opened => return opened,
+            }
+        }
+        Err(NoTunnel::each(failures))
     }
 
     /// From TLS to a session.
     async fn finish(
         &mut self,
+        cloud: &CloudAt,
         identity: Identity,
         (secured, peer): (Secured, Peer),
     ) -> Result<Session, NoTunnel> {
         let edge = self.edge;
         let request = TunnelRequest {
-            endpoint: edge.settings.hub.clone(),
+            endpoint: cloud.hub.clone(),
             project: edge.settings.project.clone(),
             node: edge.settings.node.clone(),
         };
@@ -212,7 +221,7 @@ impl Keeper<'_> {
             replace_safe,
             date,
         } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
-        edge.remember(&peer);
+        edge.remember(cloud, &peer);
         if let Some(date) = date {
             take_word(date, &self.presented, &identity.ca, &edge.host.clock);
             let shared = edge.clone();
@@ -229,9 +238,8 @@ impl Keeper<'_> {
     }
 
     /// From nothing to TLS with the present identity.
-    async fn secured(&self) -> Result<(Identity, (Secured, Peer)), NoTunnel> {
+    async fn secured(&self, cloud: &CloudAt) -> Result<(Identity, (Secured, Peer)), NoTunnel> {
         let edge = self.edge;
-        let hub = &edge.settings.hub;
         let identity = edge.identity.borrow().clone();
         let identity = identity.ok_or(IdentityError::Absent)?;
         let own = (&identity.certificate, &identity.key);
@@ -241,8 +249,9 @@ impl Keeper<'_> {
             &edge.host.clock,
             &self.presented,
         )?;
-        let Reached { stream, peer } = edge.reach(hub).await?;
-        let secured = deadline(edge, "the TLS handshake", secure(stream, config, hub)).await?;
+        let Reached { stream, peer } = edge.reach(cloud).await?;
+        let secured = secure(stream, config, &cloud.hub);
+        let secured = deadline(edge, "the TLS handshake", secured).await?;
         Ok((identity, (secured, peer)))
     }
 
@@ -281,7 +290,7 @@ impl Keeper<'_> {
     /// to try again at once.
     async fn set_right(&self, error: &NoTunnel) -> bool {
         let unsure = self.seems_expired() && self.edge.host.clock.word().is_none();
-        let reached = matches!(error, NoTunnel::Tunnel(_));
+        let reached = error.is_from_a_hub();
         let worth_asking = error.is_about_time() || (unsure && reached);
         if !worth_asking {
             return false;
@@ -306,51 +315,6 @@ async fn deadline<T>(
         Err(TunnelError::TimedOut(step))
     };
     Ok(or(work, late).await?)
-}
-
-impl<E: Into<Failure>> From<E> for NoTunnel {
-    fn from(error: E) -> Self {
-        NoTunnel::Failure(error.into())
-    }
-}
-
-impl From<TunnelError> for NoTunnel {
-    fn from(error: TunnelError) -> Self {
-        NoTunnel::Tunnel(error)
-    }
-}
-
-impl NoTunnel {
-    /// Whether the hub refuses this very identity.
-    fn is_denial(&self) -> bool {
-        matches!(self, NoTunnel::Tunnel(error) if error.is_denial())
-    }
-
-    fn is_about_time(&self) -> bool {
-        matches!(self, NoTunnel::Tunnel(TunnelError::Time(_)))
-    }
-
-    /// When the hub wants to be asked again, if it says so.
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            NoTunnel::Tunnel(TunnelError::Refused { retry_after, .. }) => *retry_after,
-            _ => None,
-        }
-    }
-
-    fn sentence(&self, expired: bool) -> String {
-        let sentence = match self {
-            NoTunnel::Failure(e) => e.to_string(),
-            NoTunnel::Tunnel(e) => e.to_string(),
-        };
-        if expired {
-            return format!(
-                "the certificate has expired, and the cloud says: {sentence}; \
-                 join the device again with a fresh token"
-            );
-        }
-        sentence
-    }
 }
 
 /// A session that lasted this long makes the next retry quick again.

@@ -1,6 +1,7 @@
 //! edgecore: the edge side. Enrols, holds the tunnel to the hub, and renews its certificate.
 
 mod backoff;
+mod clouds;
 mod confinement;
 mod control;
 mod daemon;
@@ -9,6 +10,7 @@ mod enroll;
 mod hub;
 mod identity;
 mod life;
+mod no_tunnel;
 mod parent;
 mod rotate;
 mod session;

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use super::identity::Place;
 use crate::config::edge::EdgeConfig;
-use crate::config::edge::network::WayError;
+use crate::config::edge::network::{CloudAt, WayError};
 use crate::config::{self, ConfigError};
 use crate::system::facts;
 use crate::system::files::FileError;
 use crate::system::host::Host;
-use crate::system::names::{Endpoint, NameError, NodeName};
+use crate::system::names::{NameError, NodeName};
 use crate::system::uplink::Uplink;
 use crate::system::way::Way;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub node: NodeName,
-    pub hub: Endpoint,
-    pub api: Endpoint,
+    /// At least one; the first is the one that KubeEdge's edgecore would know.
+    pub clouds: Vec<CloudAt>,
     /// Where connections start, and through which proxy they go.
     pub way: Way,
     pub project: String,
@@ -92,6 +92,11 @@ impl Settings {
         Self::from_config(host, config, path)
     }
 
+    /// What `status` calls the cloud.
+    pub fn cloud(&self) -> String {
+        self.clouds[0].hub.to_string()
+    }
+
     fn from_config(host: &Host, config: EdgeConfig, path: &Path) -> Result<Self, SettingsError> {
         let hub = config.hub;
         let node = match config.node_name {
@@ -100,8 +105,7 @@ impl Settings {
         };
         Ok(Settings {
             node,
-            hub: hub.websocket.server,
-            api: hub.http_server,
+            clouds: hub.network.clouds(&hub.websocket.server, &hub.http_server),
             way: hub
                 .network
                 .way(host, |name| std::env::var(name).ok())

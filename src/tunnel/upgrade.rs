@@ -46,8 +46,8 @@ impl Upgrade {
 
 impl<S: Stream> Upgrade<S> {
     /// Reads the request head. A request that is no WebSocket upgrade gets its answer here.
-    pub async fn read(mut stream: S) -> Result<Upgrade<S>, TunnelError> {
-        let mut head: Vec<u8> = Vec::with_capacity(1024);
+    /// `head` is what was read of it already.
+    pub async fn read(mut stream: S, mut head: Vec<u8>) -> Result<Upgrade<S>, TunnelError> {
         let mut seen = 0_usize;
         let end = loop {
             // What was looked at is not looked at again, lest single bytes cost much.

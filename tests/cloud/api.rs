@@ -21,6 +21,13 @@ fn recorded_cases_of_v1_23() {
     replay_cases("api-cases-v1.23", "", RECORDED_V1_23);
 }
 
+/// On the port that has tunnels as well.
+#[test]
+fn recorded_cases_on_one_port() {
+    let cloud = Cloud::start_on_one_port("api-cases-one-port", "", RECORDED_V1_23);
+    replay_cases_at(&cloud, "");
+}
+
 #[test]
 fn recorded_cases_of_v1_13() {
     replay_cases("api-cases-v1.13", "v1.13", RECORDED_V1_13);
@@ -284,8 +291,11 @@ fn a_shown_certificate_needs_its_key() {
 }
 
 fn replay_cases(name: &str, generation: &str, now: Timestamp) {
+    replay_cases_at(&Cloud::start(name, generation, "", now), generation);
+}
+
+fn replay_cases_at(cloud: &Cloud, generation: &str) {
     let folder = vectors(generation).join("https-cases");
-    let cloud = Cloud::start(name, generation, "", now);
     let table = fs::read_to_string(folder.join("expected.tsv")).unwrap();
     let rows: Vec<Vec<&str>> = table
         .lines()
@@ -303,7 +313,7 @@ fn replay_cases(name: &str, generation: &str, now: Timestamp) {
     );
     assert_eq!(rows.len(), 81);
 
-    let foreign = new_ca(now).unwrap();
+    let foreign = new_ca(cloud.clock.now()).unwrap();
     let mut faults = Vec::new();
     let mut renewed = None;
     for row in rows {
@@ -312,7 +322,7 @@ fn replay_cases(name: &str, generation: &str, now: Timestamp) {
         if case.starts_with("55-") {
             let key = PrivateKey::generate().unwrap();
             assert_eq!(
-                enroll(&cloud, &bearer_of_case_01(generation), "edge-1", &key).status,
+                enroll(cloud, &bearer_of_case_01(generation), "edge-1", &key).status,
                 200
             );
         }
@@ -339,7 +349,7 @@ fn replay_cases(name: &str, generation: &str, now: Timestamp) {
         let answer = if case.contains("tls12") {
             exchange_on(cloud.https_with_tls12(identity.as_ref()), &request)
         } else {
-            exchange(&cloud, identity.as_ref(), &request)
+            exchange(cloud, identity.as_ref(), &request)
         };
         let status = answer.as_ref().map(|answer| answer.status.to_string());
         if status.as_deref().ok() != Some(row[2]) {

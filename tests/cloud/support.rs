@@ -52,6 +52,25 @@ pub struct Cloud {
 impl Cloud {
     /// `name` is the test's own; `generation` is where the CA's recording lies: "" or "v1.13".
     pub fn start(name: &str, generation: &str, yaml: &str, now: Timestamp) -> Cloud {
+        Cloud::on(name, generation, yaml, now, None)
+    }
+
+    /// With one port for certificates and tunnels, and no other.
+    pub fn start_on_one_port(name: &str, generation: &str, now: Timestamp) -> Cloud {
+        let yaml = "modules: {cloudHub: {https: {enable: false}, websocket: {enable: false}}}";
+        let cloud = Cloud::on(name, generation, yaml, now, Some(0));
+        assert_eq!(cloud.ports.single, Some(cloud.ports.https));
+        assert_eq!(cloud.ports.single, cloud.ports.hub);
+        cloud
+    }
+
+    fn on(
+        name: &str,
+        generation: &str,
+        yaml: &str,
+        now: Timestamp,
+        single_port: Option<u16>,
+    ) -> Cloud {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&root);
         let recorded = vectors(generation).join("token-ca");
@@ -65,8 +84,9 @@ impl Cloud {
         let (config, _) = CloudConfig::load(yaml, "the test").unwrap();
         let overrides = Overrides {
             listen: Some([127, 0, 0, 1].into()),
-            https_port: Some(0),
-            hub_port: Some(0),
+            https_port: single_port.is_none().then_some(0),
+            hub_port: single_port.is_none().then_some(0),
+            single_port,
             metrics_port: Some(0),
             allow_volatile_ca: true,
             ..Overrides::default()

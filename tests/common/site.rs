@@ -187,18 +187,44 @@ pub struct Cloudcore {
     child: Child,
     pub https: u16,
     pub hub: u16,
+    /// With `--single-port 0`.
+    pub single: Option<u16>,
 }
 
 impl Cloudcore {
     pub fn start(options: &[&str]) -> Cloudcore {
+        Cloudcore::start_on(Folder::new(), options)
+    }
+
+    /// Another place of the same cloud: it has the same CA, and nothing else in common.
+    pub fn start_beside(other: &Cloudcore, options: &[&str]) -> Cloudcore {
         let folder = Folder::new();
+        let ca = "etc/kubeedge/cloudcore";
+        for (path, content) in files_below(&other.folder.path().join(ca)) {
+            let name = path
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
+            if name.starts_with("ca") {
+                super::put(&folder.path().join(ca).join(name), content, 0o600);
+            }
+        }
+        Cloudcore::start_on(folder, options)
+    }
+
+    fn start_on(folder: Folder, options: &[&str]) -> Cloudcore {
         let native = Command::new(KUBEEDGE);
         let (child, https, hub) = launch(native, &folder, (0, 0), options);
+        let ports = fs::read(folder.path().join("ports")).expect("the ports are told");
+        let ports: Value = serde_json::from_slice(&ports).expect("JSON");
+        let single = ports["single"].as_u64().map(|port| port as u16);
         Cloudcore {
             folder,
             child,
             https,
             hub,
+            single,
         }
     }
 
@@ -214,6 +240,7 @@ impl Cloudcore {
             child,
             https,
             hub,
+            single: None,
         }
     }
 

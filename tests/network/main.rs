@@ -1,6 +1,8 @@
 //! The network as it is: proxies, several clouds, one port, portals, bound devices, dead lines.
 
+mod clouds;
 #[path = "../common/mod.rs"]
 mod common;
+mod one_port;
 mod proxies;
 mod tinyproxy;

@@ -35,7 +35,7 @@ pub fn upgrade_head(data: &[u8]) {
     }
     // The same bytes from a stream: one answer, or a head like the one above.
     smol::block_on(async {
-        match Upgrade::read(Peer::new(data)).await {
+        match Upgrade::read(Peer::new(data), Vec::new()).await {
             Ok(upgrade) => assert!(upgrade.head.path.len() <= data.len()),
             Err(error) => assert_sentence(&error.to_string()),
         }
@@ -71,7 +71,7 @@ pub fn hub_frames(data: &[u8]) {
     let budget = Budget::new(8 * 1024);
     smol::block_on(async {
         let peer = Peer::new(&[REQUEST, data].concat());
-        let upgrade = Upgrade::read(peer)
+        let upgrade = Upgrade::read(peer, Vec::new())
             .await
             .unwrap_or_else(|e| panic!("a good head: {e}"));
         let tunnel = upgrade

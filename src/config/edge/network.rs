@@ -10,6 +10,7 @@ use super::super::read::Reader;
 use crate::system::bypass::Bypass;
 use crate::system::files::{FileError, Files};
 use crate::system::host::Host;
+use crate::system::names::Endpoint;
 use crate::system::proxy::{Credentials, Proxy};
 use crate::system::uplink::{Interface, Uplink};
 use crate::system::way::Way;
@@ -23,6 +24,15 @@ pub struct EdgeNetwork {
     pub credentials_file: PathBuf,
     /// `bindAddress` and `bindInterface`
     pub uplink: Uplink,
+    /// `servers`: hubs besides the one that KubeEdge's edgecore knows too.
+    pub servers: Vec<Endpoint>,
+}
+
+/// Where a cloud is: its hub and its certificate API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudAt {
+    pub hub: Endpoint,
+    pub api: Endpoint,
 }
 
 /// `modules.edgeHub.proxy`
@@ -66,6 +76,17 @@ impl EdgeNetwork {
             },
         )?;
         self.no_proxy = Bypass::of(entries.iter().map(String::as_str));
+        let key = "modules.edgeHub.servers";
+        let mut servers = Vec::new();
+        reader.list(key, &mut servers)?;
+        if servers.len() > MAX_SERVERS {
+            return Err(reader.error(key, format!("more than {MAX_SERVERS} servers")));
+        }
+        let servers = servers.iter().map(|text| {
+            let parsed = text.parse::<Endpoint>();
+            parsed.map_err(|error| reader.error(key, format!("{text:?}: {error}")))
+        });
+        self.servers = servers.collect::<Result<_, _>>()?;
         let key = "modules.edgeHub.proxyCredentialsFile";
         reader.file_path(key, &mut self.credentials_file)?;
         let key = "modules.edgeHub.bindAddress";
@@ -89,6 +110,25 @@ impl EdgeNetwork {
                 text => text.parse::<Interface>().ok().map(Some),
             },
         )
+    }
+
+    /// All clouds, each once. Where the first has one port for everything, so have the others; else
+    /// their certificate APIs are at the same port as its.
+    pub fn clouds(&self, hub: &Endpoint, api: &Endpoint) -> Vec<CloudAt> {
+        let mut clouds = vec![CloudAt {
+            hub: hub.clone(),
+            api: api.clone(),
+        }];
+        for server in &self.servers {
+            if clouds.iter().all(|cloud| cloud.hub != *server) {
+                let port = if hub == api { server.port } else { api.port };
+                clouds.push(CloudAt {
+                    hub: server.clone(),
+                    api: Endpoint::new(server.host.clone(), port),
+                });
+            }
+        }
+        clouds
     }
 
     /// The way that this configuration and this environment describe.
@@ -136,6 +176,7 @@ impl Default for EdgeNetwork {
             no_proxy: Bypass::default(),
             credentials_file: CREDENTIALS.into(),
             uplink: Uplink::default(),
+            servers: Vec::new(),
         }
     }
 }
@@ -167,6 +208,7 @@ impl std::error::Error for WayError {
 
 /// Where `user:password` of the proxy is kept.
 pub const CREDENTIALS: &str = "/etc/kubeedge/proxy-credentials";
+const MAX_SERVERS: usize = 16;
 /// Bytes.
 const MAX_CREDENTIALS: usize = 4 * 1024;
 const PASSWORD: &str = "holds a password, which others may read here: put USER:PASSWORD into \

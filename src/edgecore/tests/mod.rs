@@ -20,6 +20,7 @@ use super::edge::Edge;
 use super::identity::{Identity, Place};
 use super::settings::Settings;
 use super::state::State;
+use crate::config::edge::network::CloudAt;
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::issue::Issuer;
 use crate::pki::key::PrivateKey;
@@ -51,8 +52,10 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
     let endpoint: crate::system::names::Endpoint = format!("127.0.0.1:{port}").parse().unwrap();
     let settings = Settings {
         node: node.parse().unwrap(),
-        hub: endpoint.clone(),
-        api: endpoint,
+        clouds: vec![CloudAt {
+            hub: endpoint.clone(),
+            api: endpoint,
+        }],
         way: Way::default(),
         project: "e632aba927ea4ac2b575ec1603d56f10".to_owned(),
         heartbeat: Duration::from_secs(15),

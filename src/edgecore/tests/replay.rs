@@ -331,8 +331,8 @@ fn the_file_that_a_recorded_edge_began_with_is_read_and_only_its_token_erased() 
     };
     let settings = Settings::load(&edge.host, &source).unwrap();
     assert_eq!(settings.node.as_str(), "edge-mini");
-    assert_eq!(settings.api.to_string(), "127.0.0.1:20002");
-    assert_eq!(settings.hub.to_string(), "127.0.0.1:20000");
+    assert_eq!(settings.clouds[0].api.to_string(), "127.0.0.1:20002");
+    assert_eq!(settings.clouds[0].hub.to_string(), "127.0.0.1:20000");
     let found = edge.tokens.find().unwrap().expect("a token");
     let wanted = token("token-ca", &read("edge-mini/https-002.c2s.bin"));
     assert_eq!(found, wanted);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::error::JoinError;
 use super::network::{self, Keep};
 use super::wish::Wish;
+use crate::config::edge::network::CloudAt;
 use crate::config::edge::{EdgeConfig, EdgeNetwork};
 use crate::config::{self, ConfigError, MAX_FILE, Segment, edit, set};
 use crate::keadm::device::{CONFIG, Device, DeviceError};
@@ -28,7 +29,8 @@ pub struct Draft {
     /// The hub that the file named before.
     pub hub_before: Option<Endpoint>,
     pub device: Device,
-    pub api: Endpoint,
+    /// At least one; the first has the device's hub.
+    pub clouds: Vec<CloudAt>,
     /// The way to the cloud, as it will be.
     pub way: Way,
     network: EdgeNetwork,
@@ -41,7 +43,9 @@ pub struct Draft {
 
 impl Draft {
     /// Reads the file and merges; writes nothing.
-    pub fn make(host: &Host, wish: &Wish) -> Result<Draft, JoinError> {
+    ///
+    /// `api` is where the certificate API is, as far as that was found out.
+    pub fn make(host: &Host, wish: &Wish, api: &Endpoint) -> Result<Draft, JoinError> {
         let path = host.root.at(CONFIG);
         let name = path.display().to_string();
         let found = host.files.read_opt(&path, MAX_FILE)?;
@@ -59,17 +63,17 @@ impl Draft {
             Some(text) => {
                 // What is wrong already must be named by its own line.
                 let (config, _) = EdgeConfig::load(text, &name)?;
-                let merged = merge(text, wish, &config)?;
+                let merged = merge(text, wish, api, &config)?;
                 node_before = config.node_name;
                 hub_before = Some(config.hub.websocket.server);
                 network_before = config.hub.network;
                 Ok(merged)
             }
-            None => fresh(wish),
+            None => fresh(wish, api),
         };
         let finished = merged.and_then(|text| {
             let mut file = Editor(text);
-            let endpoints = [wish.hub.clone(), wish.api.clone()];
+            let endpoints = [&[wish.hub.clone(), api.clone()], &wish.others[..]].concat();
             let keep = network::settle(&mut file, wish, &network_before, &endpoints)?;
             Ok((set::apply(&file.0, &wish.set, set::Kind::Edge)?, keep))
         });
@@ -85,7 +89,11 @@ impl Draft {
         Ok(Draft {
             token: token.and_then(|token| token.expose().parse().ok()),
             device: Device::of(host, &config)?,
-            api: config.hub.http_server,
+            clouds: {
+                let hub = &config.hub;
+                let network = &hub.network;
+                network.clouds(&hub.websocket.server, &hub.http_server)
+            },
             way: keep.way(&config.hub.network, host)?,
             is_new_way: network_before != config.hub.network
                 || keep.is_change(&config.hub.network, host),
@@ -125,7 +133,7 @@ impl Draft {
 }
 
 /// A file with every key, which Go's edgecore can use as well.
-fn fresh(wish: &Wish) -> Result<String, JoinError> {
+fn fresh(wish: &Wish, api: &Endpoint) -> Result<String, JoinError> {
     let node = match &wish.node {
         Some(node) => node.clone(),
         None => facts::default_node_name().map_err(DeviceError::Name)?,
@@ -133,7 +141,7 @@ fn fresh(wish: &Wish) -> Result<String, JoinError> {
     let host = wish.hub.host.to_string();
     let mut file = Editor(EdgeConfig::default_yaml(node.as_str(), &host));
     file.put("edgecoreVersion", KUBEEDGE)?;
-    file.connection(wish)?;
+    file.connection(wish, api)?;
     let port = |port| Endpoint::new(wish.hub.host.clone(), port).to_string();
     file.put(QUIC_SERVER, port(QUIC_PORT))?;
     file.put(STREAM_SERVER, port(STREAM_PORT))?;
@@ -142,9 +150,14 @@ fn fresh(wish: &Wish) -> Result<String, JoinError> {
 }
 
 /// The operator's file with what must be different; no key is added that is not needed.
-fn merge(text: &str, wish: &Wish, before: &EdgeConfig) -> Result<String, JoinError> {
+fn merge(
+    text: &str,
+    wish: &Wish,
+    api: &Endpoint,
+    before: &EdgeConfig,
+) -> Result<String, JoinError> {
     let mut file = Editor(text.to_owned());
-    file.connection(wish)?;
+    file.connection(wish, api)?;
     if before.hub.quic.enable {
         file.put("modules.edgeHub.quic.enable", false)?;
     }
@@ -175,11 +188,16 @@ impl Editor {
         Ok(())
     }
 
-    fn connection(&mut self, wish: &Wish) -> Result<(), ConfigError> {
-        self.put(
-            "modules.edgeHub.httpServer",
-            format!("https://{}", wish.api),
-        )?;
+    fn connection(&mut self, wish: &Wish, api: &Endpoint) -> Result<(), ConfigError> {
+        self.put("modules.edgeHub.httpServer", format!("https://{api}"))?;
+        let servers = "modules.edgeHub.servers";
+        let is_there = edit::get(&self.0, &config::path(servers))?.is_some();
+        // The others of another cloud must not stay.
+        if is_there || !wish.others.is_empty() {
+            let others = wish.others.iter();
+            let others: Vec<Value> = others.map(|hub| hub.to_string().into()).collect();
+            self.put(servers, others)?;
+        }
         self.put("modules.edgeHub.websocket.enable", true)?;
         self.put("modules.edgeHub.websocket.server", wish.hub.to_string())
     }

@@ -45,8 +45,8 @@ pub static COMMAND: Command = Command {
 /// where to join, and how
 #[derive(FromArgs, ArgsInfo)]
 struct Flags {
-    /// address of the cloud's hub; without a port: 10000
-    #[argh(option, short = 'e', arg_name = "host:port")]
+    /// address of the cloud's hub; without a port: 10000; several with commas between
+    #[argh(option, short = 'e', arg_name = "host:port,...")]
     cloudcore_ipport: String,
     /// the join token, or - to read it from stdin; other users can see what stands here
     #[argh(option, short = 't', arg_name = "token", default = "String::new()")]
@@ -57,7 +57,7 @@ struct Flags {
     /// name of the node; default: the host's name, made unique if it is a common one
     #[argh(option, short = 'i', arg_name = "name", default = "String::new()")]
     edgenode_name: String,
-    /// port of the cloud's certificate API; default: 10002
+    /// port of the cloud's certificate API; default: the hub's, if that serves it, else 10002
     #[argh(option, short = 's', arg_name = "port", default = "String::new()")]
     certport: String,
     /// websocket, the only one offered
@@ -153,7 +153,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
         true => None,
         false => Some(lock::take(host)?),
     };
-    let mut draft = Draft::make(host, wish)?;
+    let mut draft = Draft::make(host, wish, &wish.api())?;
     let mut present = Present::look(host, &draft);
     if present.is_done(&draft, wish) && !wish.force {
         return Ok(already(host, wish, &draft, present));
@@ -162,8 +162,14 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
         hooks::run(script)?;
         progress.tell(&format!("ran {}", script.display()));
         // It may have written what we merge with.
-        draft = Draft::make(host, wish)?;
+        draft = Draft::make(host, wish, &wish.api())?;
         present = Present::look(host, &draft);
+    }
+    if let Some(api) = preflight::one_port(host, wish, &draft) {
+        progress.tell(&format!(
+            "{api} serves certificates too: no other port is used"
+        ));
+        draft = Draft::make(host, wish, &api)?;
     }
     present.check_belonging(&draft, wish)?;
     present.check_strangers(host)?;
@@ -178,10 +184,13 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
     progress.tell("this device: folders and space are fine");
     let trust = trust(token, wish, &present).ok_or(JoinError::NoToken)?;
     notes.extend(preflight::cloud(host, wish, &draft, &present, &trust)?);
-    progress.tell(&format!(
-        "the cloud: {} and {} answer and are who they should be",
-        draft.api, draft.device.hub
-    ));
+    let at = &draft.clouds[0];
+    let places = match (draft.clouds.len(), at.api == at.hub) {
+        (1, false) => format!("{} and {} answer and are", at.api, at.hub),
+        (1, true) => format!("{} answers and is", at.hub),
+        (count, _) => format!("of {count} places at least one answers and is"),
+    };
+    progress.tell(&format!("the cloud: {places} who they should be"));
     for note in &notes {
         progress.tell(note);
     }

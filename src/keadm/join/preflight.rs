@@ -13,7 +13,8 @@ use super::draft::Draft;
 use super::error::JoinError;
 use super::install::Installation;
 use super::present::{Identity, Present};
-use super::wish::Wish;
+use super::wish::{HUB_PORT, Wish};
+use crate::config::edge::network::CloudAt;
 use crate::pki::certificate::Certificate;
 use crate::pki::tls;
 use crate::protocol::enrollment::{CertificateApi, NodeCheck};
@@ -77,7 +78,18 @@ pub fn device(
     Ok(notes)
 }
 
-/// The cloud's side: both ports, its CA, its certificates, the node's name.
+/// Where the certificate API is, if the hub's port serves it as well. Only a port that is none of
+/// KubeEdge's own is worth the question.
+pub fn one_port(host: &Host, wish: &Wish, draft: &Draft) -> Option<Endpoint> {
+    if wish.certport.is_some() || wish.hub.port == HUB_PORT {
+        return None;
+    }
+    let asked = api_at(host, draft, &wish.hub);
+    asked.answers().then(|| wish.hub.clone())
+}
+
+/// The cloud's side: the ports, its CA, its certificates, the node's name. Of several places one
+/// must be as it should be; gives what is wrong with the others.
 pub fn cloud(
     host: &Host,
     wish: &Wish,
@@ -85,8 +97,46 @@ pub fn cloud(
     present: &Present,
     trust: &Trust<'_>,
 ) -> Result<Vec<String>, JoinError> {
-    let hub = &draft.device.hub;
-    let api = questions(host, draft);
+    let (mut notes, mut good, mut failed) = (Vec::new(), false, None);
+    for at in &draft.clouds {
+        match one_cloud(host, wish, draft, present, trust, at) {
+            Ok(found) => {
+                notes.extend(found);
+                good = true;
+            }
+            // Every place of the cloud says the same of the name.
+            Err(error @ JoinError::NameTaken { .. }) => return Err(error),
+            Err(error) => {
+                notes.push(format!("{} is of no use now: {error}", at.hub));
+                failed = failed.or(Some(error));
+            }
+        }
+    }
+    match failed {
+        Some(error) if !good => Err(error),
+        _ => Ok(notes),
+    }
+}
+
+fn api_at(host: &Host, draft: &Draft, endpoint: &Endpoint) -> CertificateApi {
+    CertificateApi {
+        endpoint: endpoint.clone(),
+        way: draft.way.clone(),
+        known: Vec::new(),
+        deadline: ANSWER,
+        clock: host.clock.clone(),
+    }
+}
+
+fn one_cloud(
+    host: &Host,
+    wish: &Wish,
+    draft: &Draft,
+    present: &Present,
+    trust: &Trust<'_>,
+    CloudAt { hub, api }: &CloudAt,
+) -> Result<Vec<String>, JoinError> {
+    let api = api_at(host, draft, api);
     let ca = trust.ca(&api)?;
     host.clock.ground(ca.not_before(), trust.until());
     let tunnel = smol::block_on(reach("the hub", hub, &draft.way))?;
@@ -111,24 +161,17 @@ pub fn time(host: &Host, draft: &Draft, trust: &Trust<'_>) {
     if !host.clock.is_in_doubt() {
         return;
     }
-    let asked = || {
-        let api = questions(host, draft);
+    let asked = |cloud: &CloudAt| {
+        let api = api_at(host, draft, &cloud.api);
         let ca = trust.ca(&api)?;
         host.clock.ground(ca.not_before(), trust.until());
         Ok::<_, JoinError>(api.ask_time(&ca)?)
     };
-    if let Err(error) = asked() {
-        log::info!("the cloud was asked what time it is: {error}");
-    }
-}
-
-fn questions(host: &Host, draft: &Draft) -> CertificateApi {
-    CertificateApi {
-        endpoint: draft.api.clone(),
-        way: draft.way.clone(),
-        known: Vec::new(),
-        deadline: ANSWER,
-        clock: host.clock.clone(),
+    for cloud in &draft.clouds {
+        match asked(cloud) {
+            Ok(_) => return,
+            Err(error) => log::info!("the cloud was asked what time it is: {error}"),
+        }
     }
 }
 

@@ -22,7 +22,10 @@ pub struct Wish {
     /// What is installed: this very file.
     pub program: PathBuf,
     pub hub: Endpoint,
-    pub api: Endpoint,
+    /// Further hubs of the same cloud.
+    pub others: Vec<Endpoint>,
+    /// `--certport`, when it is given; else join finds out.
+    pub certport: Option<u16>,
     pub token: Option<JoinToken>,
     pub node: Option<NodeName>,
     /// Replace the node's labels, unless there are none.
@@ -50,9 +53,7 @@ pub enum ProxyWish {
 impl Wish {
     /// Reads the token too, from wherever it is.
     pub fn read(host: &Host, flags: &Flags) -> Result<Wish, JoinError> {
-        let hub = Endpoint::parse_with_default_port(&flags.cloudcore_ipport, HUB_PORT)
-            .map_err(|fault| refuse("--cloudcore-ipport", fault))?;
-        let port = port(&flags.certport)?;
+        let (hub, others) = hubs(&flags.cloudcore_ipport)?;
         match flags.hub_protocol.as_str() {
             "" | "websocket" => {}
             "quic" => return Err(JoinError::NotOffered(NO_QUIC)),
@@ -68,8 +69,9 @@ impl Wish {
         }
         Ok(Wish {
             program: processes::own_executable().map_err(JoinError::Executable)?,
-            api: Endpoint::new(hub.host.clone(), port),
+            certport: port(&flags.certport)?,
             hub,
+            others,
             token: token(host, flags)?,
             node: parsed("--edgenode-name", &flags.edgenode_name)?,
             labels: labels(&flags.labels),
@@ -99,12 +101,33 @@ impl Wish {
             post_run: given(&flags.post_run).map(PathBuf::from),
         })
     }
+
+    /// Where the certificate API is, if nothing else is known.
+    pub fn api(&self) -> Endpoint {
+        Endpoint::new(self.hub.host.clone(), self.certport.unwrap_or(API_PORT))
+    }
 }
 
-fn port(text: &str) -> Result<u16, JoinError> {
+/// `a:10000,b:10000`: the first, and the others.
+fn hubs(list: &str) -> Result<(Endpoint, Vec<Endpoint>), JoinError> {
+    let parse = |text: &str| Endpoint::parse_with_default_port(text.trim(), HUB_PORT);
+    let parsed = list.split(',').map(parse).collect::<Result<Vec<_>, _>>();
+    let mut hubs = parsed.map_err(|fault| refuse("--cloudcore-ipport", fault))?;
+    if hubs.len() > MAX_HUBS {
+        return Err(refuse(
+            "--cloudcore-ipport",
+            format!("at most {MAX_HUBS} addresses"),
+        ));
+    }
+    let first = hubs.remove(0);
+    hubs.retain(|hub| *hub != first);
+    Ok((first, hubs))
+}
+
+fn port(text: &str) -> Result<Option<u16>, JoinError> {
     let port = match given(text) {
-        None => return Ok(API_PORT),
-        Some(text) => text.parse().ok().filter(|port| *port != 0),
+        None => return Ok(None),
+        Some(text) => text.parse().ok().filter(|port| *port != 0).map(Some),
     };
     port.ok_or_else(|| refuse("--certport", "it is a number from 1 to 65535"))
 }
@@ -160,8 +183,9 @@ fn refuse(flag: &'static str, fault: impl Display) -> JoinError {
     }
 }
 
-const HUB_PORT: u16 = 10_000;
+pub const HUB_PORT: u16 = 10_000;
 const API_PORT: u16 = 10_002;
+const MAX_HUBS: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -182,9 +206,27 @@ mod tests {
     }
 
     #[test]
+    fn one_hub_or_several() {
+        let shown = |list| {
+            let (first, others) = hubs(list).ok()?;
+            let others: Vec<String> = others.iter().map(Endpoint::to_string).collect();
+            Some((first.to_string(), others.join(" ")))
+        };
+        let expected = |first: &str, others: &str| Some((first.to_owned(), others.to_owned()));
+        assert_eq!(shown("a"), expected("a:10000", ""));
+        assert_eq!(shown("[::1]:443"), expected("[::1]:443", ""));
+        assert_eq!(
+            shown("a:1, ::1,b,a:1"),
+            expected("a:1", "[::1]:10000 b:10000")
+        );
+        assert_eq!(shown("a,,b"), None);
+        assert_eq!(shown(&["a"; 17].join(",")), None);
+    }
+
+    #[test]
     fn ports() {
-        assert_eq!(port("").ok(), Some(10_002));
-        assert_eq!(port("443").ok(), Some(443));
+        assert_eq!(port("").ok(), Some(None));
+        assert_eq!(port("443").ok(), Some(Some(443)));
         for wrong in ["0", "70000", "x", "-1"] {
             assert!(port(wrong).is_err(), "{wrong}");
         }

@@ -185,8 +185,8 @@ impl<'a> Cloud<'a> {
         let host = config.hub.dialled();
         Some(Dial {
             host: host.unwrap_or_else(|| network::outward_address().to_string()),
-            hub_port: config.hub.websocket.port,
-            certificate_port: config.hub.https.port,
+            hub_port: config.hub.single_port.unwrap_or(config.hub.websocket.port),
+            certificate_port: config.hub.single_port.unwrap_or(config.hub.https.port),
         })
     }
 }

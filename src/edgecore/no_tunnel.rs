@@ -1,0 +1,107 @@
+//! Why no tunnel came up, and what follows from that.
+
+use std::time::Duration;
+
+use super::edge::Failure;
+use crate::tunnel::TunnelError;
+
+pub enum NoTunnel {
+    Failure(Failure),
+    Tunnel(TunnelError),
+    /// Of several clouds none gave one.
+    Each(Vec<NoTunnel>),
+}
+
+impl<E: Into<Failure>> From<E> for NoTunnel {
+    fn from(error: E) -> Self {
+        NoTunnel::Failure(error.into())
+    }
+}
+
+impl From<TunnelError> for NoTunnel {
+    fn from(error: TunnelError) -> Self {
+        NoTunnel::Tunnel(error)
+    }
+}
+
+impl NoTunnel {
+    /// A single one stands for itself.
+    pub fn each(mut failures: Vec<NoTunnel>) -> NoTunnel {
+        match failures.len() {
+            1 => failures.remove(0),
+            _ => NoTunnel::Each(failures),
+        }
+    }
+
+    /// Whether another cloud may give one.
+    pub fn is_of_one_cloud(&self) -> bool {
+        match self {
+            NoTunnel::Failure(failure) => failure.is_of_one_cloud(),
+            NoTunnel::Tunnel(_) | NoTunnel::Each(_) => true,
+        }
+    }
+
+    /// Whether a hub refuses this very identity.
+    pub fn is_denial(&self) -> bool {
+        match self {
+            NoTunnel::Failure(_) => false,
+            NoTunnel::Tunnel(error) => error.is_denial(),
+            NoTunnel::Each(failures) => failures.iter().any(NoTunnel::is_denial),
+        }
+    }
+
+    pub fn is_about_time(&self) -> bool {
+        match self {
+            NoTunnel::Failure(_) => false,
+            NoTunnel::Tunnel(error) => matches!(error, TunnelError::Time(_)),
+            NoTunnel::Each(failures) => failures.iter().any(NoTunnel::is_about_time),
+        }
+    }
+
+    /// Whether there was a connection to a hub.
+    pub fn is_from_a_hub(&self) -> bool {
+        match self {
+            NoTunnel::Failure(_) => false,
+            NoTunnel::Tunnel(_) => true,
+            NoTunnel::Each(failures) => failures.iter().any(NoTunnel::is_from_a_hub),
+        }
+    }
+
+    /// When the hub wants to be asked again, if it says so; of several the first.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            NoTunnel::Tunnel(TunnelError::Refused { retry_after, .. }) => *retry_after,
+            NoTunnel::Each(failures) => {
+                let each = failures.iter().map(NoTunnel::retry_after);
+                each.collect::<Option<Vec<_>>>()?.into_iter().min()
+            }
+            _ => None,
+        }
+    }
+
+    pub fn sentence(&self, expired: bool) -> String {
+        let sentence = self.cause();
+        if expired {
+            return format!(
+                "the certificate has expired, and the cloud says: {sentence}; \
+                 join the device again with a fresh token"
+            );
+        }
+        sentence
+    }
+
+    fn cause(&self) -> String {
+        match self {
+            NoTunnel::Failure(e) => e.to_string(),
+            NoTunnel::Tunnel(e) => e.to_string(),
+            NoTunnel::Each(failures) => {
+                let causes: Vec<String> = failures.iter().map(NoTunnel::cause).collect();
+                let count = causes.len();
+                format!(
+                    "none of {count} clouds gives a tunnel: {}",
+                    causes.join("; ")
+                )
+            }
+        }
+    }
+}

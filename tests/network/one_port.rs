@@ -1,0 +1,83 @@
+//! Certificates and tunnels on one port: our device finds that out by itself, KubeEdge's is told twice.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use kubeedge::config::{self, edit};
+
+use crate::common::Folder;
+use crate::common::cloud::python;
+use crate::common::device::CONFIG;
+use crate::common::site::{Cloudcore, Said, Site};
+
+/// A cloud with one port, as after `https.enable: false` and `websocket.enable: false`.
+fn cloud() -> (Cloudcore, String) {
+    let cloud = Cloudcore::start(&["--single-port", "0"]);
+    let port = cloud.single.expect("one port");
+    (cloud, format!("127.0.0.1:{port}"))
+}
+
+#[test]
+fn join_needs_no_other_port() {
+    let (cloud, at) = cloud();
+    let (site, token) = (Site::new(), cloud.token_file());
+    let said = site
+        .run(&["join", "-e", &at, "--token-file", &token, "-i", "one"])
+        .ends(0);
+    assert!(said.err.contains("no other port is used"), "{}", said.err);
+    let key = |path: &str| edit::get(&site.read(CONFIG), &config::path(path)).expect("YAML");
+    let (api, hub) = (
+        "modules.edgeHub.httpServer",
+        "modules.edgeHub.websocket.server",
+    );
+    assert_eq!(key(api), Some(format!("https://{at}").into()));
+    assert_eq!(key(hub), Some(at.clone().into()));
+    assert_eq!(site.connected().session.expect("a session").peer, at);
+    site.run(&["certs", "renew"]).ends(0);
+    // Again, without a word on ports: nothing to do.
+    let again = site.run(&["join", "-e", &at, "-i", "one"]).ends(0);
+    assert!(again.out.contains("already"), "{}", again.out);
+}
+
+#[test]
+fn a_port_that_serves_no_certificates_is_not_taken_for_one_that_does() {
+    let cloud = Cloudcore::start(&[]);
+    // Something must be at 10002, or rather nothing: then it is named.
+    if TcpListener::bind("127.0.0.1:10002").is_err() {
+        println!("port 10002 is taken on this machine: not tried");
+        return;
+    }
+    let hub = format!("127.0.0.1:{}", cloud.hub);
+    let token = cloud.token_file();
+    let site = Site::new();
+    let said = site
+        .run(&["join", "-e", &hub, "--token-file", &token])
+        .ends(69);
+    let fault = said.fault("kubeedge join");
+    assert!(
+        fault.contains("no way to the certificate API at 127.0.0.1:10002"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn an_edge_of_kubeedge_takes_the_same_port_for_both() {
+    let (cloud, at) = cloud();
+    let token = cloud.token_file();
+    let run = |command: &str, folder: &Folder, sabotage: &[&str]| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/edge.py");
+        let mut edge = Command::new(python());
+        edge.arg(script)
+            .args([command, "--node", "go", "--https", &at, "--hub", &at])
+            .args(["--token-file", &token, "--dir"])
+            .arg(folder.path())
+            .args(sabotage);
+        Said::of(edge.output())
+    };
+    let folder = Folder::new();
+    run("tour", &folder, &[]).ends(0);
+    for (sabotage, status) in [("no-client-cert", "401"), ("other-node-id", "403")] {
+        let said = run("tunnel", &folder, &["--sabotage", sabotage]).ends(3);
+        assert!(said.out.contains(status), "{sabotage}: {}", said.out);
+    }
+}
