@@ -5,6 +5,8 @@ pub mod journal;
 pub mod revocations;
 
 mod commit;
+#[cfg(test)]
+mod cuts;
 mod keys;
 mod token;
 mod tokens;
