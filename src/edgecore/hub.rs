@@ -8,10 +8,13 @@ use smol::future::or;
 
 use super::backoff::Backoff;
 use super::edge::{Edge, Failure, pause};
+use super::follow;
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
 use super::session::Session;
 use super::timekeeping;
+use crate::pki::certificate::Certificate;
+use crate::pki::hash::Sha256Hash;
 use crate::pki::tls::{self, Presented};
 use crate::protocol::control::EdgeState;
 use crate::protocol::enrollment::take_word;
@@ -64,7 +67,7 @@ impl Keeper<'_> {
     async fn connect(&mut self) -> Result<Session, JoinToken> {
         loop {
             self.edge.renewed.clear();
-            let (denied, useless);
+            let (denied, useless, foreign);
             let mut opened = self.open().await;
             if let Err(error) = &opened
                 && self.set_right(error).await
@@ -78,8 +81,13 @@ impl Keeper<'_> {
                 }
                 Err(error) => {
                     let expired = self.expired();
+                    let met = match error.is_foreign() {
+                        true => follow::met(self.edge).await,
+                        false => None,
+                    };
                     denied = error.is_denial();
                     useless = expired || denied;
+                    foreign = met.is_some();
                     if let Some(token) = self.token(useless).await {
                         return Err(token);
                     }
@@ -88,15 +96,18 @@ impl Keeper<'_> {
                     } else {
                         self.edge.state.enter(EdgeState::Connecting);
                     }
-                    let mut sentence = error.sentence(expired);
-                    if !expired && self.seems_expired() {
+                    let mut sentence = match met {
+                        Some(met) => self.changed(met),
+                        None => error.sentence(expired),
+                    };
+                    if !expired && !foreign && self.seems_expired() {
                         let now = self.edge.host.clock.now();
                         sentence += &format!(
                             "; by the clock here, {now}, the certificate has ended, but the cloud could \
                              not be asked"
                         );
                     }
-                    self.edge.state.problem(&sentence, !useless);
+                    self.edge.state.problem(&sentence, !(useless || foreign));
                     error.retry_after()
                 }
             };
@@ -105,7 +116,7 @@ impl Keeper<'_> {
                 false => self.backoff.next_asked(wanted),
             };
             let token = async {
-                match useless {
+                match useless || foreign {
                     true => token_comes(self.edge).await,
                     false => std::future::pending().await,
                 }
@@ -123,6 +134,19 @@ impl Keeper<'_> {
             self.edge.refused.replace(None);
         };
         or(pause(length), asked).await;
+    }
+
+    /// What a person should know who set up the cloud anew, or whose DNS leads astray.
+    fn changed(&self, met: Sha256Hash) -> String {
+        let identity = self.edge.identity.borrow();
+        let pinned = identity.as_ref().map(|it| it.ca_hash().to_string());
+        let pinned = pinned.unwrap_or_default();
+        format!(
+            "the cloud at {} has the CA {met} now, but this device belongs to the CA {pinned}: if \
+             the cloud was set up anew, put its old CA back, or join with a token of the new cloud; \
+             else see what answers there",
+            self.edge.settings.hub
+        )
     }
 
     /// Stays with a session until it ends or the identity changes.
@@ -206,11 +230,13 @@ impl Keeper<'_> {
             endpoint: edge.settings.hub.clone(),
             project: edge.settings.project.clone(),
             node: edge.settings.node.clone(),
+            trusted: identity.trusted().iter().map(Certificate::hash).collect(),
         };
         let Connected {
             tunnel,
             replace_safe,
             date,
+            cas,
         } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
         edge.remember(&peer);
         if let Some(date) = date {
@@ -219,11 +245,14 @@ impl Keeper<'_> {
             let kept = async move { timekeeping::keep(&shared).await };
             edge.executor.spawn(kept).detach();
         }
+        if let Some(cas) = cas {
+            edge.heard(cas);
+        }
         let serial = identity.certificate.serial();
         let number = edge.state.connected(peer.to_string(), serial);
         log::info!("connected to {peer} as {} (session {number})", request.node);
         edge.executor
-            .spawn(tidy(edge.clone(), identity.ca_hash()))
+            .spawn(tidy(edge.clone(), identity.clone()))
             .detach();
         Ok(Session::start(edge, tunnel, replace_safe))
     }
@@ -236,7 +265,7 @@ impl Keeper<'_> {
         let identity = identity.ok_or(IdentityError::Absent)?;
         let own = (&identity.certificate, &identity.key);
         let config = tls::client_observed(
-            std::slice::from_ref(&identity.ca),
+            &identity.trusted(),
             Some(own),
             &edge.host.clock,
             &self.presented,
@@ -262,7 +291,7 @@ impl Keeper<'_> {
             return None;
         }
         let identity = self.edge.identity.borrow();
-        let same = |identity: &Identity| *token.ca_hash() == identity.ca_hash();
+        let same = |identity: &Identity| identity.trusts(token.ca_hash());
         (useless || !identity.as_ref().is_some_and(same)).then_some(token)
     }
 
@@ -321,6 +350,11 @@ impl From<TunnelError> for NoTunnel {
 }
 
 impl NoTunnel {
+    /// Whether the hub's certificate is by no CA that is trusted here.
+    fn is_foreign(&self) -> bool {
+        matches!(self, NoTunnel::Tunnel(TunnelError::ForeignCa(_)))
+    }
+
     /// Whether the hub refuses this very identity.
     fn is_denial(&self) -> bool {
         matches!(self, NoTunnel::Tunnel(error) if error.is_denial())
