@@ -360,6 +360,7 @@ impl Enrolled {
             endpoint: local(cloud.ports.hub),
             project: PROJECT.to_owned(),
             node: self.name.clone(),
+            trusted: vec![ca.hash()],
         };
         let opened = smol::block_on(async {
             let stream = smol::net::TcpStream::connect(("127.0.0.1", cloud.ports.hub)).await;
