@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::device::{BOOTSTRAP, CONFIG, Device, KEY};
-use common::figures;
-use common::site::Cloudcore;
-use kubeedge::protocol::control::EdgeState;
+use common::site::{Cloudcore, Said};
+use common::{LIMIT, figures};
+use kubeedge::protocol::control::{EdgeState, EdgeStatus};
+use serde_json::Value;
 
 /// Longer than a test: nothing renews by itself.
 const LONG: &[&str] = &["--edge-cert-lifetime", "720h"];
@@ -179,5 +182,161 @@ fn what_the_cloud_signed_and_the_device_never_got_locks_nobody_out() {
         "authority-lost-answers",
         "certificates that were signed and never arrived, each followed by a session",
         rounds,
+    );
+}
+
+/// `cloudcore ca status` as JSON.
+fn ca(cloud: &Cloudcore) -> Value {
+    cloud
+        .run(&["cloudcore", "ca", "status", "--json"])
+        .ends(0)
+        .json()
+}
+
+/// Waits until as many devices are behind as this.
+fn until_behind(cloud: &Cloudcore, count: u64) {
+    let until = Instant::now() + LIMIT;
+    loop {
+        let report = ca(cloud);
+        if report["behind_count"] == count {
+            return;
+        }
+        assert!(Instant::now() < until, "{report}\n{}", cloud.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn step(cloud: &Cloudcore, step: &str) -> Said {
+    cloud.run(&["cloudcore", "ca", "rotate", step])
+}
+
+/// The CAs in the unit of a device, as many certificates as are behind its own.
+fn cas(device: &Device) -> usize {
+    device.read(KEY).matches("BEGIN CERTIFICATE").count() - 1
+}
+
+#[test]
+fn a_ca_is_replaced_while_devices_go_on() {
+    let mut cloud = Cloudcore::start(LONG);
+    let (online, offline) = (device(&cloud, "online"), device(&cloud, "offline"));
+    let edge = online.start();
+    edge.connected();
+    offline.start().connected();
+    let early = cloud.token();
+    let before = ca(&cloud);
+    let said = cloud
+        .run(&["cloudcore", "ca", "rotate", "--dry-run"])
+        .ends(0);
+    assert!(
+        said.out.starts_with("prepare would be done"),
+        "{}",
+        said.out
+    );
+    assert_eq!(ca(&cloud), before);
+    let said = step(&cloud, "switch").ends(64);
+    assert!(
+        said.err.contains("before switch comes prepare"),
+        "{}",
+        said.err
+    );
+
+    step(&cloud, "prepare").ends(0);
+    let again = step(&cloud, "prepare").ends(0);
+    assert!(
+        again.out.starts_with("prepare was done before"),
+        "{}",
+        again.out
+    );
+    let prepared = ca(&cloud);
+    assert_eq!(
+        (&prepared["phase"], &prepared["ca"]),
+        (&"prepared".into(), &before["ca"])
+    );
+    let knows = |node: &str| {
+        let report = ca(&cloud);
+        let behind = report["behind"].as_array().unwrap().clone();
+        behind
+            .iter()
+            .any(|it| it["node"] == node && it["trusts"] == true)
+    };
+    let until = Instant::now() + LIMIT;
+    while !knows("online") {
+        assert!(Instant::now() < until, "{}\n{}", ca(&cloud), edge.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(cas(&online), 2);
+
+    // A power cut of the cloud changes nothing.
+    cloud.kill();
+    cloud.start_again(LONG);
+    assert_eq!(ca(&cloud)["next"], prepared["next"]);
+    edge.connected();
+
+    step(&cloud, "switch").ends(0);
+    until_behind(&cloud, 1);
+    let next = prepared["next"].as_str().unwrap();
+    let by_next = |status: &EdgeStatus| {
+        let certificate = status.certificate.as_ref();
+        status.state == EdgeState::Connected && certificate.is_some_and(|it| it.ca_hash == next)
+    };
+    edge.until("a certificate of the next CA", by_next);
+    let said = cloud.run(&["cloudcore", "ca", "rotate", "finish"]);
+    assert_eq!(said.code, 64, "{}{}", said.out, said.err);
+
+    // One that was off all the time follows when it comes back; a token from before still works,
+    // and what joins by it follows at once.
+    let back = offline.start();
+    back.connected();
+    let late = Device::new("late");
+    late.configure_for(&cloud, &early);
+    let late_edge = late.start();
+    late_edge.connected();
+    until_behind(&cloud, 0);
+
+    step(&cloud, "announce").ends(0);
+    let new = Device::new("new");
+    new.configure_for(&cloud, &cloud.token());
+    let new_edge = new.start();
+    new_edge.connected();
+    assert_eq!(cas(&new), 1);
+    // Our devices get the CA that their token pins, whatever is announced.
+    let last = Device::new("last");
+    last.configure_for(&cloud, &early);
+    let last_edge = last.start();
+    last_edge.connected();
+    until_behind(&cloud, 0);
+
+    step(&cloud, "finish").ends(0);
+    let after = ca(&cloud);
+    assert_eq!(
+        (&after["ca"], &after["next"], &after["phase"]),
+        (&prepared["next"], &Value::Null, &Value::Null)
+    );
+    let again = step(&cloud, "finish").ends(0);
+    assert!(
+        again.out.starts_with("No rotation is under way"),
+        "{}",
+        again.out
+    );
+    let devices = [&online, &offline, &late, &new, &last];
+    let until = Instant::now() + LIMIT;
+    while devices.iter().any(|device| cas(device) != 1) {
+        assert!(Instant::now() < until, "{}", edge.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for edge in [&edge, &back, &late_edge, &new_edge, &last_edge] {
+        edge.until("a certificate of the next CA", by_next);
+        assert_eq!(edge.order("renew").error, None);
+    }
+    cloud.kill();
+    cloud.start_again(LONG);
+    for edge in [&edge, &back, &late_edge, &new_edge, &last_edge] {
+        edge.connected();
+    }
+    assert!(cloud.run(&["certs", "check"]).code == 0);
+    figures::tried(
+        "authority-rotation",
+        "devices that followed a rotation of the CA without joining again",
+        devices.len(),
     );
 }

@@ -138,7 +138,7 @@ fn a_first_start_may_lose_its_power_at_any_moment() {
             let key = folders(state.root())[0].join("ca.key");
             let had_ca = key.exists();
             let authority = open(&Files::real(), state.root()).unwrap();
-            let is_same = *authority.ca() == ca;
+            let is_same = authority.ca() == ca;
             // Devices pin it: once told, or taken over, there is no other.
             assert!(is_same || !(state.promised("ca") || had_ca || is_of_go));
             assert!(!state.promised("ca") || authority.serving_certificate() == serving);
@@ -149,7 +149,7 @@ fn a_first_start_may_lose_its_power_at_any_moment() {
             drop(authority);
             in_order(state.root());
             let again = open(&Files::real(), state.root()).unwrap();
-            assert_eq!(*again.ca(), ca);
+            assert_eq!(again.ca(), ca);
             assert!(nodes(&**again.store()).contains_key(&name("b")));
         });
     }
@@ -373,7 +373,7 @@ fn the_files_of_a_cloud_survive_every_fault_of_the_disk() {
             }
         };
         let authority = open(&Files::real(), folder.path()).unwrap();
-        assert!(known.is_none_or(|ca| ca == authority.ca()));
+        assert!(known.is_none_or(|ca| *ca == authority.ca()));
         let has_node = nodes(&**authority.store()).contains_key(&name("a"));
         assert!(has_node || known.is_none());
         join(&authority, "b").unwrap();

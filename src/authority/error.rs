@@ -36,6 +36,8 @@ pub enum AuthorityError {
         source: PkiError,
     },
     Pki(PkiError),
+    /// A CA is being rotated.
+    Rotating,
     Store(StoreError),
 }
 
@@ -82,6 +84,9 @@ impl fmt::Display for AuthorityError {
                 write!(f, "{} can't be used: {source}", path.display())
             }
             AuthorityError::Pki(error) => error.fmt(f),
+            AuthorityError::Rotating => f.write_str(
+                "a rotation of the CA is under way: finish it first, see `cloudcore ca status`",
+            ),
             AuthorityError::Store(error) => error.fmt(f),
         }
     }
@@ -97,7 +102,8 @@ impl std::error::Error for AuthorityError {
             AuthorityError::Different { .. }
             | AuthorityError::Ended { .. }
             | AuthorityError::LegacyWord(_)
-            | AuthorityError::Lonely { .. } => None,
+            | AuthorityError::Lonely { .. }
+            | AuthorityError::Rotating => None,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Who holds a name: which certificates of a node count, and the revocation of those that shall not.
 
+use super::standing::Standing;
 use super::{Authority, Refusal};
 use crate::pki::certificate::Certificate;
+use crate::pki::chain;
 use crate::pki::hash::Sha256Hash;
 use crate::store::{Claim, NodeRecord, Recorded, Store, StoreError};
 use crate::system::clock::Timestamp;
@@ -68,20 +70,39 @@ impl Authority {
         }
     }
 
-    /// A tunnel has shown this certificate: the key before counts no more, and what was not known
-    /// is. The error is a refusal that came to be meanwhile, or the store's.
-    pub async fn settle(&self, certificate: &Certificate, node: &NodeName) -> Result<(), Refusal> {
+    /// A tunnel has shown this certificate, and which CAs its node trusts, if it says so: the key
+    /// before counts no more, and what was not known is. The error is a refusal that came to be
+    /// meanwhile, or the store's.
+    pub async fn settle(
+        &self,
+        certificate: &Certificate,
+        node: &NodeName,
+        trusts: Option<&[Sha256Hash]>,
+    ) -> Result<(), Refusal> {
+        let standing = self.standing();
         for _ in 0..ATTEMPTS {
             let held = self.store.node(node).await.map_err(Refusal::Store)?;
             let revoked = self.store.revoked(node).await.map_err(Refusal::Store)?;
-            let settled = match (judge(held.as_ref(), revoked, certificate)?, &held) {
-                (Hold::Present, Some(held)) if held.previous.is_some() => NodeRecord {
+            let mut settled = match (judge(held.as_ref(), revoked, certificate)?, &held) {
+                (Hold::Present, Some(held)) => NodeRecord {
                     previous: None,
                     ..held.clone()
                 },
-                (Hold::Present | Hold::Previous, _) => return Ok(()),
-                (Hold::First | Hold::Later, _) => record(certificate, None, held.as_ref(), revoked),
+                (Hold::Present | Hold::Previous, held) => match held {
+                    Some(held) => held.clone(),
+                    None => return Ok(()),
+                },
+                (Hold::First | Hold::Later, _) => NodeRecord {
+                    by: self.next_issued(certificate, &standing),
+                    ..record(certificate, None, held.as_ref(), revoked)
+                },
             };
+            if let (Some(trusts), Some(next)) = (trusts, standing.next()) {
+                settled.trusts = Some(next.hash()).filter(|next| trusts.contains(next));
+            }
+            if held.as_ref() == Some(&settled) {
+                return Ok(());
+            }
             let claim = Claim::Of(held);
             let stored = self.store.record_node(node, settled, claim).await;
             if stored.map_err(Refusal::Store)? != Recorded::Changed {
@@ -89,6 +110,14 @@ impl Authority {
             }
         }
         Err(Refusal::Store(StoreError::Busy))
+    }
+
+    /// The next CA of a rotation, when it has issued this certificate.
+    fn next_issued(&self, certificate: &Certificate, standing: &Standing) -> Option<Sha256Hash> {
+        let next = standing.next()?;
+        let trusted = std::slice::from_ref(next);
+        let issued = chain::verify_client(certificate, trusted, certificate.not_before());
+        issued.is_ok().then(|| next.hash())
     }
 
     /// Whether `name` belongs to another key than that of the caller's certificate, whose
@@ -191,6 +220,8 @@ pub fn record(
         since: floor.map_or(begins, |floor| floor.max(begins)),
         not_after: certificate.not_after(),
         serial: certificate.serial(),
+        by: None,
+        trusts: None,
     }
 }
 

@@ -48,7 +48,7 @@ impl Cloud {
     }
 
     fn shown(&self, certificate: &Certificate) {
-        smol::block_on(self.authority.settle(certificate, &name("a"))).unwrap();
+        smol::block_on(self.authority.settle(certificate, &name("a"), None)).unwrap();
     }
 
     fn revoke(&self) -> Revoked {

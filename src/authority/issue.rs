@@ -129,7 +129,18 @@ impl Authority {
         for _ in 0..ATTEMPTS {
             let (held, revoked) = self.known(request.node).await?;
             let previous = self.may_have(request, &key_hash, held.as_ref(), revoked, late)?;
-            let record = holder::record(certificate, previous, held.as_ref(), revoked);
+            let standing = self.standing();
+            let trusts = match request.by {
+                By::Certificate(_) => held.as_ref().and_then(|held| held.trusts),
+                // Whoever joins pins the CA that the token names.
+                By::Token(claims) => claims.ca,
+            };
+            let next = standing.next().map(Certificate::hash);
+            let record = NodeRecord {
+                by: standing.next_signer().map(Certificate::hash),
+                trusts: trusts.filter(|trusts| Some(*trusts) == next),
+                ..holder::record(certificate, previous, held.as_ref(), revoked)
+            };
             let claim = Claim::Of(held);
             match self.store.record_node(request.node, record, claim).await {
                 Ok(Recorded::Stored(replaced)) => return Ok(replaced),
@@ -239,19 +250,21 @@ impl Authority {
     }
 
     fn check_chain(&self, certificate: &Certificate, now: Timestamp) -> Result<(), Refusal> {
-        chain::verify_client(certificate, std::slice::from_ref(&self.ca), now)
+        chain::verify_client(certificate, &self.standing().trusted, now)
             .map_err(Refusal::Certificate)
     }
 
     fn sign(&self, csr: &Csr, node: &NodeName, now: Timestamp) -> Result<Certificate, Refusal> {
-        let end = now.plus(self.lifetime).min(self.ca.not_after());
+        let standing = self.standing();
+        let not_after = standing.signer().not_after();
+        let end = now.plus(self.lifetime).min(not_after);
         if end <= now {
-            let not_after = self.ca.not_after();
             return Err(Refusal::Signing(PkiError::Expired { not_after, now }));
         }
         // A certificate that is renewed at a share of its life must not be born past that point.
         let start = now.minus(BACKDATE.min(self.lifetime));
-        self.issuer
+        standing
+            .issuer
             .client(csr.spki(), &Subject::node(node), start, end)
             .map_err(Refusal::Signing)
     }

@@ -215,7 +215,8 @@ fn legacy_certificates_count_as_far_as_the_operator_says() {
         cloud.join("known");
         let key = PrivateKey::generate().unwrap();
         let (from, end) = (recorded_at(), recorded_at().plus(Duration::from_secs(60)));
-        let issuer = &cloud.authority.issuer;
+        let standing = cloud.authority.standing();
+        let issuer = &standing.issuer;
         let legacy = issuer
             .client(key.spki(), &legacy_subject(), from, end)
             .unwrap();
@@ -271,7 +272,12 @@ fn what_has_ended_is_renewed_for_the_same_key_when_the_operator_allows() {
     let [a, b] = ["a", "b"].map(|node| cloud.join(node));
     let renewed = renew(&cloud, "b", &b).unwrap();
     assert_eq!(renewed.late, None);
-    smol::block_on(cloud.authority.settle(&renewed.certificate, &name("b"))).unwrap();
+    smol::block_on(
+        cloud
+            .authority
+            .settle(&renewed.certificate, &name("b"), None),
+    )
+    .unwrap();
     cloud.hand.set(a.not_after().plus(30 * DAY));
     let refusal = renew(&cloud, "b", &b).unwrap_err();
     assert_eq!((refusal.status(), refusal.reason()), (401, "late-key"));
@@ -282,7 +288,7 @@ fn what_has_ended_is_renewed_for_the_same_key_when_the_operator_allows() {
     assert!(issued.certificate.not_after() > cloud.authority.clock().now());
     // The answer may not have arrived; once the new key has shown itself, the old one is done for.
     let again = renew(&cloud, "a", &a).unwrap().certificate;
-    smol::block_on(cloud.authority.settle(&again, &name("a"))).unwrap();
+    smol::block_on(cloud.authority.settle(&again, &name("a"), None)).unwrap();
     assert_eq!(renew(&cloud, "a", &a).unwrap_err().reason(), "late-key");
 
     let cloud = Cloud::new(lenient);
@@ -330,7 +336,7 @@ fn what_has_ended_is_renewed_for_the_same_key_when_the_operator_allows() {
     let (ca, ca_key) = new_ca(now).unwrap();
     let other = Issuer::new(ca, ca_key).unwrap();
     for (issuer, subject) in [
-        (&cloud.authority.issuer, legacy_subject()),
+        (&cloud.authority.standing().issuer, legacy_subject()),
         (&other, Subject::node(&name("a"))),
     ] {
         let ended = issuer.client(key.spki(), &subject, now, now.plus(DAY));

@@ -7,7 +7,9 @@ mod error;
 mod holder;
 mod issue;
 mod refusal;
+pub mod rotation;
 mod serving;
+mod standing;
 
 pub mod tokens;
 
@@ -24,25 +26,25 @@ pub use error::AuthorityError;
 pub use holder::{Hold, Revocation, Revoked, revocations, revoke};
 pub use issue::{By, IssueRequest, Issued};
 pub use refusal::Refusal;
+pub use standing::Standing;
 
 use crate::pki::certificate::Certificate;
-use crate::pki::issue::Issuer;
-use crate::pki::tls::ServingCell;
-use crate::store::Store;
+use crate::pki::tls::{ServingCell, TrustCell};
+use crate::store::{Store, StoreError};
 use crate::system::clock::Clock;
 use crate::system::files::Files;
 use crate::system::root::Root;
 use serving::Names;
-use tokens::TokenKey;
 
 /// The CA of this cloud with all that it does. Share it in an `Arc`.
 pub struct Authority {
     store: Arc<dyn Store>,
     clock: Clock,
-    ca: Certificate,
-    issuer: Issuer,
-    tokens: TokenKey,
+    standing: Mutex<Arc<Standing>>,
     cell: Arc<ServingCell>,
+    trust: Arc<TrustCell>,
+    /// One step of a rotation at a time.
+    rotating: smol::lock::Mutex<()>,
     /// What the operator wants in the serving certificate.
     names: Mutex<Names>,
     /// One renewal of the serving certificate at a time.
@@ -148,21 +150,20 @@ impl Authority {
         options: Options,
     ) -> Result<Authority, AuthorityError> {
         let pair = ca::open(&*store, files, &options.ca_files.below(root), clock).await?;
-        let ca = pair.certificate().clone();
-        let issuer = Issuer::new(ca.clone(), pair.key().clone())?;
-        let tokens = TokenKey::new(&ca, pair.key());
+        let standing = Standing::load(&*store, &pair).await?;
         let wanted = Names::new(&options.advertised, &options.dns_names);
         let given = options.serving_files.below(root);
-        let serving =
-            serving::open(&*store, files, &given, &issuer, &ca, &wanted, clock.now()).await?;
-        let cell = ServingCell::new(serving.certificate(), serving.key())?;
+        let now = clock.now();
+        let serving = serving::open(&*store, files, &given, &standing.issuer, &wanted, now).await?;
+        let cell = ServingCell::new(serving.certificate(), serving.key(), &standing.shown)?;
+        let trust = TrustCell::new(&standing.trusted)?;
         Ok(Authority {
             store,
             clock: clock.clone(),
-            ca,
-            issuer,
-            tokens,
+            standing: Mutex::new(Arc::new(standing)),
             cell,
+            trust,
+            rotating: smol::lock::Mutex::new(()),
             names: Mutex::new(wanted),
             renewal: smol::lock::Mutex::new(()),
             lifetime: options.lifetime,
@@ -172,8 +173,25 @@ impl Authority {
         })
     }
 
-    pub fn ca(&self) -> &Certificate {
-        &self.ca
+    /// What tokens and `/ca.crt` name.
+    pub fn ca(&self) -> Certificate {
+        self.standing().announced.clone()
+    }
+
+    /// Which CA does what now.
+    pub fn standing(&self) -> Arc<Standing> {
+        let standing = self.standing.lock();
+        standing.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes by what the store says of the CA and its rotation.
+    async fn reload(&self) -> Result<(), AuthorityError> {
+        let pair = self.store.load_ca().await?;
+        let pair = pair.ok_or(StoreError::Busy)?;
+        let standing = Arc::new(Standing::load(&*self.store, &pair).await?);
+        self.trust.set(&standing.trusted)?;
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+        self.serve().await.map(drop)
     }
 
     pub fn clock(&self) -> &Clock {
@@ -193,6 +211,11 @@ impl Authority {
         self.cell.clone()
     }
 
+    /// Whose clients the listeners take; it follows every rotation.
+    pub fn trust(&self) -> Arc<TrustCell> {
+        self.trust.clone()
+    }
+
     /// The serving certificate in use.
     pub fn serving_certificate(&self) -> Certificate {
         self.cell.certificate()
@@ -202,15 +225,28 @@ impl Authority {
     /// less than 30 % of its life is left; true when it did. To be called every hour or so, and
     /// when addresses change.
     pub async fn refresh_serving(&self) -> Result<bool, AuthorityError> {
-        let _one_at_a_time = self.renewal.lock().await;
-        let now = self.clock.now();
         let wanted = self.names().clone().with_local();
-        if serving::fault(&self.cell.certificate(), &self.ca, &wanted, now).is_none() {
+        let (signer, present) = (self.standing().signer().clone(), self.cell.certificate());
+        if serving::fault(&present, &signer, &wanted, self.clock.now()).is_none() {
             return Ok(false);
         }
-        let pair = serving::make(&self.issuer, &self.ca, &wanted, now)?;
+        self.serve().await
+    }
+
+    /// Sees to the serving certificate, and to what is shown behind it; true when it is a new one.
+    async fn serve(&self) -> Result<bool, AuthorityError> {
+        let _one_at_a_time = self.renewal.lock().await;
+        let (now, standing) = (self.clock.now(), self.standing());
+        let wanted = self.names().clone().with_local();
+        let present = self.cell.certificate();
+        if serving::fault(&present, standing.signer(), &wanted, now).is_none() {
+            self.cell.show(&standing.shown);
+            return Ok(false);
+        }
+        let pair = serving::make(&standing.issuer, &wanted, now)?;
         self.store.save_serving(&pair).await?;
-        self.cell.set(pair.certificate(), pair.key())?;
+        self.cell
+            .set(pair.certificate(), pair.key(), &standing.shown)?;
         Ok(true)
     }
 
@@ -219,10 +255,6 @@ impl Authority {
     pub async fn add_names(&self, names: &[String]) -> Result<bool, AuthorityError> {
         self.names().add(names);
         self.refresh_serving().await
-    }
-
-    pub(crate) fn token_key(&self) -> &TokenKey {
-        &self.tokens
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {

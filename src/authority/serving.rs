@@ -94,10 +94,10 @@ pub async fn open(
     files: &Files,
     given: &PairFiles,
     issuer: &Issuer,
-    ca: &Certificate,
     wanted: &Names,
     now: Timestamp,
 ) -> Result<KeyPair, AuthorityError> {
+    let ca = issuer.certificate();
     let wanted = wanted.clone().with_local();
     // A serving pair can be made again at any time; so one that can't be read is no disaster.
     let stored = store.load_serving().await.unwrap_or_else(|error| {
@@ -112,7 +112,7 @@ pub async fn open(
     }
     let taken = read_pair(files, given).await.ok().flatten();
     let taken = taken.filter(|pair| fault(pair.certificate(), ca, &wanted, now).is_none());
-    let pair = taken.map_or_else(|| make(issuer, ca, &wanted, now), Ok)?;
+    let pair = taken.map_or_else(|| make(issuer, &wanted, now), Ok)?;
     store.save_serving(&pair).await?;
     Ok(pair)
 }
@@ -141,12 +141,8 @@ pub fn fault(
 }
 
 /// A new key with a certificate of one year, or as long as the CA lasts.
-pub fn make(
-    issuer: &Issuer,
-    ca: &Certificate,
-    names: &Names,
-    now: Timestamp,
-) -> Result<KeyPair, AuthorityError> {
+pub fn make(issuer: &Issuer, names: &Names, now: Timestamp) -> Result<KeyPair, AuthorityError> {
+    let ca = issuer.certificate();
     if ca.not_after() <= now {
         return Err(PkiError::Expired {
             not_after: ca.not_after(),
@@ -229,7 +225,7 @@ mod tests {
         let (ca, key) = new_ca(recorded_at()).unwrap();
         let issuer = Issuer::new(ca.clone(), key).unwrap();
         let wanted = Names::new(&texts(&["192.0.2.1", "a.example"]), &[]);
-        let pair = make(&issuer, &ca, &wanted, recorded_at()).unwrap();
+        let pair = make(&issuer, &wanted, recorded_at()).unwrap();
         assert_eq!(fault(pair.certificate(), &ca, &wanted, recorded_at()), None);
         assert_eq!(
             fault(pair.certificate(), &ca, &Names::default(), recorded_at()),
@@ -263,7 +259,7 @@ mod tests {
             Some(Fault::Ending)
         );
 
-        let later = make(&issuer, &ca, &wanted, recorded_at().plus(100 * DAY)).unwrap();
+        let later = make(&issuer, &wanted, recorded_at().plus(100 * DAY)).unwrap();
         assert_eq!(
             fault(later.certificate(), &ca, &wanted, recorded_at()),
             Some(Fault::Early)
@@ -330,9 +326,9 @@ mod tests {
         let third = cloud.authority.serving_certificate();
         assert!(third.not_after() > second.not_after());
         assert!(third.dns_names().contains(&"later.example".to_owned()));
-        let ca = cloud.authority.ca().clone();
+        let ca = cloud.authority.ca();
         let cloud = cloud.restarted(|_| ());
         assert_eq!(cloud.authority.serving_certificate(), third);
-        assert_eq!(*cloud.authority.ca(), ca);
+        assert_eq!(cloud.authority.ca(), ca);
     }
 }

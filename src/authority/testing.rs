@@ -97,6 +97,7 @@ const STEP: Duration = Duration::from_millis(10);
 pub static PLAIN: Claims = Claims {
     expires: Timestamp::from_unix(i64::MAX),
     id: None,
+    ca: None,
 };
 
 /// When https-cases were recorded, by the `Date` of their answers.

@@ -15,6 +15,7 @@ use super::http::{self, Answer, NoBody, Rest, text};
 use super::outbox::Ending;
 use super::pages::Page;
 use super::places::Place;
+use super::rotation;
 use super::strikes::{Limit, RETRY_AFTER, Summary};
 use crate::authority::tokens::{self, Claims, TokenRefusal};
 use crate::authority::{By, IssueRequest, Issued, Refusal};
@@ -125,10 +126,14 @@ async fn visit(
     request: &mut Request<Incoming>,
 ) -> Result<Answer, Answer> {
     match page {
-        Page::Authority => Err(http::typed(
+        Page::Authority => {
+            let ca = rotation::asked(cloud, request.headers());
+            Err(http::typed(StatusCode::OK, BYTES, ca.der().to_vec()))
+        }
+        Page::Bundle => Err(http::typed(
             StatusCode::OK,
-            BYTES,
-            cloud.authority.ca().der().to_vec(),
+            PEM,
+            cloud.authority.standing().bundle(),
         )),
         Page::Certificate => certificate(cloud, caller, request).await,
         Page::Health => Err(text(StatusCode::OK, "ok")),
@@ -397,6 +402,7 @@ struct Report {
     node: Option<String>,
 }
 
+const PEM: &str = "application/x-pem-file";
 const BYTES: &str = "application/octet-stream";
 const FREE: &str = "Node not found";
 const TAKEN: &str = "Node founded";

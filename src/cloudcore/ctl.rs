@@ -15,6 +15,7 @@ use smol::net::unix::{UnixListener, UnixStream};
 use super::cloud::Cloud;
 use super::outbox::Ending;
 use super::registry::Row;
+use super::rotation;
 use super::tokens;
 use crate::authority;
 use crate::protocol::control::{
@@ -88,7 +89,7 @@ impl Drop for AdminSocket {
     }
 }
 
-async fn answer(cloud: &Cloud, mut stream: UnixStream) -> io::Result<()> {
+async fn answer(cloud: &Arc<Cloud>, mut stream: UnixStream) -> io::Result<()> {
     if !Peer::of(&stream).is_ok_and(|peer| peer.may_command_us()) {
         let denied = Reply::refused("only root and cloudcore's own user may give it orders");
         return send(&mut stream, &denied).await;
@@ -115,6 +116,8 @@ async fn answer(cloud: &Cloud, mut stream: UnixStream) -> io::Result<()> {
             }
             Ok(())
         }
+        "ca-rotate" => send(&mut stream, &rotation::order(cloud, &request).await).await,
+        "ca-status" => send(&mut stream, &rotation::report(cloud).await).await,
         "revocations" => answer_all(&mut stream, revocations(cloud).await).await,
         "revoke" => answer_all(&mut stream, revoke(cloud, &request.names).await).await,
         "sessions" => {

@@ -146,13 +146,12 @@ async fn serve(
     let Prepared {
         authority, ports, ..
     } = prepared;
-    let ca = authority.ca().clone();
     let acceptor = |clients| {
         let config = tls::server(&authority.serving(), clients, &host.clock);
         config.map(TlsAcceptor::from).map_err(DaemonError::Pki)
     };
     let anyone = acceptor(ClientAuth::Optional)?;
-    let edges = acceptor(ClientAuth::Required(vec![ca]))?;
+    let edges = acceptor(ClientAuth::Required(authority.trust()))?;
 
     let listen = |bound: Bound| bound.listen().map_err(DaemonError::Bind);
     let https = prepared.https.map(listen).transpose()?;

@@ -17,11 +17,12 @@ use super::metrics::Port;
 use super::outbox::{Ending, Outbox};
 use super::places::Place;
 use super::registry::{Promise, Refused, Registered, SessionFacts};
-use super::session;
 use super::strikes::{Limit, RETRY_AFTER, Strike};
+use super::{rotation, session};
 use crate::authority::{self, LegacyCertificates};
 use crate::pki::certificate::Certificate;
 use crate::pki::chain;
+use crate::pki::hash::Sha256Hash;
 use crate::system::names::NodeName;
 use crate::system::network;
 use crate::tunnel::upgrade::Upgrade;
@@ -116,6 +117,7 @@ fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, 
             registered,
             outbox,
             certificate,
+            trusted,
         }) => {
             let descriptor = place.into_descriptor();
             let (shared, generation) = (cloud.clone(), registered.generation);
@@ -125,7 +127,7 @@ fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, 
             );
             cloud.spawn(settle(
                 cloud.clone(),
-                certificate,
+                (certificate, trusted),
                 registered.node.clone(),
                 outbox.clone(),
             ));
@@ -197,11 +199,17 @@ async fn turn_away(acceptor: &TlsAcceptor, stream: TcpStream) {
 
 /// What was learned by the tunnel is written down, beside the session: a disk that is slow must not
 /// keep a device waiting. What was refused meanwhile ends the session.
-async fn settle(cloud: Arc<Cloud>, certificate: Certificate, node: NodeName, outbox: Outbox) {
+async fn settle(
+    cloud: Arc<Cloud>,
+    (certificate, trusted): (Certificate, Option<Vec<Sha256Hash>>),
+    node: NodeName,
+    outbox: Outbox,
+) {
     if certificate.subject().is_legacy_edge() {
         return;
     }
-    match cloud.authority.settle(&certificate, &node).await {
+    let trusted = trusted.as_deref();
+    match cloud.authority.settle(&certificate, &node, trusted).await {
         Ok(()) => {}
         Err(authority::Refusal::Revoked(_)) => outbox.end(Ending::Revoked),
         Err(authority::Refusal::Superseded) => outbox.end(Ending::KeyReplaced),
@@ -214,6 +222,7 @@ struct Opened {
     registered: Registered,
     outbox: Outbox,
     certificate: Certificate,
+    trusted: Option<Vec<Sha256Hash>>,
 }
 
 async fn open(
@@ -226,14 +235,21 @@ async fn open(
         Ok(admitted) => admitted,
         Err(refusal) => return Err(refuse(cloud, peer.ip(), upgrade, refusal).await),
     };
+    let trusted = upgrade.head.trusted.clone();
     let tunnel = upgrade
-        .accept(cloud.clock.now(), cloud.settings.max_message, &cloud.budget)
+        .accept(
+            cloud.clock.now(),
+            cloud.settings.max_message,
+            &cloud.budget,
+            &rotation::cas(cloud),
+        )
         .await?;
     let outbox = Outbox::default();
     let facts = SessionFacts {
         since: cloud.clock.now(),
         peer,
         serial: certificate.serial(),
+        follows: trusted.is_some(),
     };
     // Only now, with the new tunnel up, an older session of the node ends.
     let registered = promise.begin(facts, outbox.clone());
@@ -242,6 +258,7 @@ async fn open(
         registered,
         outbox,
         certificate,
+        trusted,
     })
 }
 
@@ -295,7 +312,7 @@ async fn admit(
         Some(Ok(certificate)) => certificate,
     };
     if proof == Proof::OfKeyOnly {
-        let trusted = std::slice::from_ref(cloud.authority.ca());
+        let trusted = &cloud.authority.standing().trusted;
         if let Err(error) = chain::verify_client(&certificate, trusted, cloud.clock.now()) {
             return refuse(401, &format!("the client certificate is refused: {error}"));
         }

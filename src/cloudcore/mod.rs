@@ -19,6 +19,7 @@ mod prepare;
 mod prometheus;
 mod rate;
 mod registry;
+mod rotation;
 mod session;
 mod settings;
 mod single;
@@ -45,6 +46,8 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["ca", "import", ..] => operator::import_ca(&arguments[2..], host),
+        ["ca", "rotate", ..] => rotation::rotate(&arguments[2..], host),
+        ["ca", "status", ..] => rotation::status(&arguments[2..], host),
         ["cert", "add-san", ..] => operator::add_san(&arguments[2..], host),
         _ => run_daemon(arguments, host),
     }
@@ -199,13 +202,16 @@ impl Flags {
 static SPEC: Spec = Spec {
     name: "cloudcore",
     about: "Issues certificates to edges that show a join token, and holds their tunnels. \
-            `cloudcore ca import` takes over a CA, `cloudcore cert add-san` adds names to the \
-            serving certificate.",
+            `cloudcore ca import` takes over a CA, `cloudcore ca rotate` replaces it while devices \
+            follow, `cloudcore ca status` shows which have; `cloudcore cert add-san` adds names to \
+            the serving certificate.",
     examples: &[
         "cloudcore",
         "cloudcore --minconfig > cloudcore.yaml",
         "cloudcore --config cloudcore.yaml",
         "cloudcore ca import --cert rootCA.crt --key rootCA.key",
+        "cloudcore ca rotate --dry-run",
+        "cloudcore ca status",
         "cloudcore cert add-san cloud.example.org 192.0.2.7",
     ],
     spellings: &[],

@@ -25,6 +25,8 @@ struct State {
 /// Why a session is ended from our side, other than by what happens on the tunnel itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
+    /// The CA of its certificate counts no more.
+    CaRetired,
     /// A token gave the node's name to another key.
     KeyReplaced,
     /// A newer connection of the same node took its place.

@@ -8,6 +8,7 @@ use super::metrics::Route;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page<'a> {
     Authority,
+    Bundle,
     Certificate,
     Health,
     Node(&'a str),
@@ -35,6 +36,7 @@ impl Page<'_> {
         }
         match parts[..count] {
             ["ca.crt"] => Page::Authority,
+            ["ca-bundle"] => Page::Bundle,
             ["edge.crt"] => Page::Certificate,
             ["healthz"] => Page::Health,
             ["readyz"] => Page::Ready,
@@ -61,7 +63,7 @@ impl Page<'_> {
 
     pub fn route(self) -> Route {
         match self {
-            Page::Authority => Route::Ca,
+            Page::Authority | Page::Bundle => Route::Ca,
             Page::Certificate => Route::Certificate,
             Page::Node(_) => Route::Node,
             Page::Report | Page::TaskReport(_) => Route::Report,

@@ -48,6 +48,8 @@ pub struct SessionFacts {
     pub peer: SocketAddr,
     /// Of the certificate that the session was opened with.
     pub serial: String,
+    /// The edge says which CAs it trusts, and follows when they change.
+    pub follows: bool,
 }
 
 /// One line of the list of sessions.
@@ -95,6 +97,17 @@ impl Registry {
             registry: self.clone(),
             node: node.clone(),
         })
+    }
+
+    /// The outboxes of all sessions whose edges follow a change of the CA.
+    pub fn following(&self) -> Vec<Outbox> {
+        let state = self.lock();
+        let sessions = state
+            .nodes
+            .values()
+            .filter_map(|node| node.session.as_ref());
+        let following = sessions.filter(|session| session.facts.follows);
+        following.map(|session| session.outbox.clone()).collect()
     }
 
     /// Ends the session of a node, if it has one.
@@ -288,6 +301,7 @@ mod tests {
             since: Timestamp::from_unix(1),
             peer,
             serial: serial.to_owned(),
+            follows: false,
         }
     }
 

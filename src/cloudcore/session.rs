@@ -64,6 +64,7 @@ impl End {
     /// A short label for counters.
     fn label(&self) -> &'static str {
         match self {
+            End::Asked(Ending::CaRetired) => "ca-retired",
             End::Asked(Ending::KeyReplaced) => "key-replaced",
             End::Asked(Ending::Replaced) => "replaced",
             End::Asked(Ending::Revoked) => "revoked",
@@ -78,6 +79,7 @@ impl End {
 
     fn reason(&self) -> String {
         match self {
+            End::Asked(Ending::CaRetired) => "the CA of its certificate was retired".to_owned(),
             End::Asked(Ending::KeyReplaced) => "a token gave its name to another key".to_owned(),
             End::Asked(Ending::Replaced) => "a newer connection took its place".to_owned(),
             End::Asked(Ending::Revoked) => "its keys were revoked".to_owned(),
@@ -95,6 +97,7 @@ impl End {
     /// The code and reason to close with; none when nobody is there to read them.
     fn farewell(&self) -> Option<(u16, &'static str)> {
         Some(match self {
+            End::Asked(Ending::CaRetired) => (1008, "the CA of this certificate was retired"),
             End::Asked(Ending::KeyReplaced) => (1008, "another key holds this node name now"),
             End::Asked(Ending::Replaced) => (1000, "a newer connection took over"),
             End::Asked(Ending::Revoked) => (1008, "the keys of this node were revoked"),

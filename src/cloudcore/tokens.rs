@@ -25,10 +25,11 @@ pub async fn create(cloud: &Cloud, request: &Request) -> Reply {
         ..Wish::plain(request.ttl.map_or(LIFE, Duration::from_secs))
     };
     let authority = &cloud.authority;
+    let standing = authority.standing();
     let made = tokens::create(
         &**authority.store(),
-        authority.token_key(),
-        authority.ca(),
+        &standing.tokens,
+        &standing.announced,
         cloud.clock.now(),
         &wish,
     );

@@ -17,9 +17,11 @@ use super::state::State;
 use super::token::TokenSource;
 use crate::config::edge::network::CloudAt;
 use crate::pki::PkiError;
+use crate::pki::hash::Sha256Hash;
 use crate::pki::key::PrivateKey;
 use crate::protocol::enrollment::{CertificateApi, EnrollError};
 use crate::protocol::token::JoinToken;
+use crate::protocol::trust::CloudCas;
 use crate::system::blocking::{self, Blocked, Kind};
 use crate::system::host::Host;
 use crate::system::network::NetError;
@@ -46,6 +48,9 @@ pub struct Edge {
     pub renewed: Signal,
     /// The cloud has said what time it is, so that a renewal may be due.
     pub time_told: Signal,
+    /// What the cloud last said of its CAs, and a wake-up for who follows.
+    pub cas: RefCell<Option<CloudCas>>,
+    pub changed: Signal,
     /// Somebody asks for a renewal now; the answer goes through the sender.
     pub renew: (Sender<Asked>, Receiver<Asked>),
     /// Wakes whatever waits: a token or the network may have changed.
@@ -72,6 +77,8 @@ pub enum Failure {
     Identity(super::identity::IdentityError),
     /// The certificate that came is not the one asked for.
     WrongCertificate(&'static str),
+    /// The cloud names a CA for which none that is trusted here vouches.
+    NotVouched(Sha256Hash),
     Blocked(Blocked),
     /// Of several clouds none helped.
     Each(Vec<Failure>),
@@ -140,6 +147,8 @@ impl Edge {
             pending: RefCell::new(None),
             renewed: Signal::new(),
             time_told: Signal::new(),
+            cas: RefCell::new(None),
+            changed: Signal::new(),
             renew: bounded(4),
             hurry: Signal::new(),
             reload: Signal::new(),
@@ -159,6 +168,12 @@ impl Edge {
         self.state.certificate(identity.facts(), next);
         *self.identity.borrow_mut() = Some(identity);
         self.renewed.raise();
+    }
+
+    /// The cloud has said which CAs it has.
+    pub fn heard(&self, cas: CloudCas) {
+        self.cas.replace(Some(cas));
+        self.changed.raise();
     }
 
     /// A connection to the hub of a cloud. When names fail, the address that last held a session
@@ -291,6 +306,11 @@ impl fmt::Display for Failure {
                     "the cloud sent a certificate that {what}: nothing was changed"
                 )
             }
+            Failure::NotVouched(hash) => write!(
+                f,
+                "the cloud names the CA {hash}, for which none that this device knows vouches: \
+                 nothing was changed"
+            ),
             Failure::Blocked(e) => write!(f, "{e}"),
             Failure::Each(failures) => {
                 write!(f, "none of {} clouds helps: ", failures.len())?;
@@ -311,7 +331,7 @@ impl std::error::Error for Failure {
             Failure::Api(e) => Some(e),
             Failure::Pki(e) => Some(e),
             Failure::Identity(e) => Some(e),
-            Failure::WrongCertificate(_) => None,
+            Failure::WrongCertificate(_) | Failure::NotVouched(_) => None,
             Failure::Blocked(e) => Some(e),
             Failure::Each(failures) => failures.last().map(|last| last as _),
         }

@@ -3,6 +3,7 @@
 use smol::future::zip;
 
 use super::edge::{Edge, Failure};
+use super::follow;
 use super::identity::{Identity, IdentityError};
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::csr;
@@ -27,11 +28,13 @@ pub async fn enroll(edge: &Edge, token: &JoinToken) -> Result<Identity, Failure>
     let make = move || request_for(pending, &subject);
     let (key, request) = edge.off_thread(make).await??;
     edge.pending.replace(Some(key.clone()));
-    let (trusted, bearer, node) = (ca.clone(), token.clone(), edge.settings.node.clone());
+    let (trusted, bearer, node) = (vec![ca], token.clone(), edge.settings.node.clone());
+    let pinned = trusted.clone();
     let certificate = edge
-        .api(move |api| api.apply(&trusted, &bearer, &node, &request))
+        .api(move |api| api.apply(&pinned, &bearer, &node, &request))
         .await?;
-    let identity = accept(edge, key, certificate, ca)?;
+    let trusted = follow::issuers(edge, &certificate, trusted, None).await?;
+    let identity = accept(edge, key, certificate, trusted)?;
     commit(edge, &identity).await?;
     edge.pending.replace(None);
     log::info!(
@@ -61,12 +64,12 @@ fn request_for(
     Ok((key, request))
 }
 
-/// Judges what the cloud sent: our key, our name, by the CA that we trust.
+/// Judges what the cloud sent: our key, our name, by a CA that we trust.
 pub fn accept(
     edge: &Edge,
     key: PrivateKey,
     certificate: Certificate,
-    ca: Certificate,
+    mut trusted: Vec<Certificate>,
 ) -> Result<Identity, Failure> {
     if certificate.spki_hash() != key.spki_hash() {
         return Err(Failure::WrongCertificate("is for another key"));
@@ -77,10 +80,13 @@ pub fn accept(
     if !certificate.allows_client_auth() {
         return Err(Failure::WrongCertificate("is not for clients"));
     }
+    // With none it is by the first one, which `check` then finds not to be so.
+    let issuer = follow::issuer(&certificate, &trusted).unwrap_or(0);
     let identity = Identity {
         key,
         certificate,
-        ca,
+        ca: trusted.remove(issuer),
+        also: trusted,
     };
     let wrong = |error| match error {
         IdentityError::OtherNode { .. } => Failure::WrongCertificate("is for another node"),

@@ -8,12 +8,15 @@ use smol::future::or;
 
 use super::backoff::Backoff;
 use super::edge::{Edge, pause};
+use super::follow;
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
 use super::no_tunnel::NoTunnel;
 use super::session::Session;
 use super::timekeeping;
 use crate::config::edge::network::CloudAt;
+use crate::pki::certificate::Certificate;
+use crate::pki::hash::Sha256Hash;
 use crate::pki::tls::{self, Presented};
 use crate::protocol::control::EdgeState;
 use crate::protocol::enrollment::take_word;
@@ -60,7 +63,7 @@ impl Keeper<'_> {
     async fn connect(&mut self) -> Result<Session, JoinToken> {
         loop {
             self.edge.renewed.clear();
-            let (denied, useless);
+            let (denied, useless, foreign);
             let mut opened = self.open().await;
             if let Err(error) = &opened
                 && self.set_right(error).await
@@ -74,8 +77,13 @@ impl Keeper<'_> {
                 }
                 Err(error) => {
                     let expired = self.expired();
+                    let met = match error.is_foreign() {
+                        true => follow::met(self.edge).await,
+                        false => None,
+                    };
                     denied = error.is_denial();
                     useless = expired || denied;
+                    foreign = met.is_some();
                     if let Some(token) = self.token(useless).await {
                         return Err(token);
                     }
@@ -84,15 +92,18 @@ impl Keeper<'_> {
                     } else {
                         self.edge.state.enter(EdgeState::Connecting);
                     }
-                    let mut sentence = error.sentence(expired);
-                    if !expired && self.seems_expired() {
+                    let mut sentence = match met {
+                        Some(met) => self.changed(met),
+                        None => error.sentence(expired),
+                    };
+                    if !expired && !foreign && self.seems_expired() {
                         let now = self.edge.host.clock.now();
                         sentence += &format!(
                             "; by the clock here, {now}, the certificate has ended, but the cloud could \
                              not be asked"
                         );
                     }
-                    self.edge.state.problem(&sentence, !useless);
+                    self.edge.state.problem(&sentence, !(useless || foreign));
                     error.retry_after()
                 }
             };
@@ -101,7 +112,7 @@ impl Keeper<'_> {
                 false => self.backoff.next_asked(wanted),
             };
             let token = async {
-                match useless {
+                match useless || foreign {
                     true => token_comes(self.edge).await,
                     false => std::future::pending().await,
                 }
@@ -119,6 +130,18 @@ impl Keeper<'_> {
             self.edge.refused.replace(None);
         };
         or(pause(length), asked).await;
+    }
+
+    /// What a person should know who set up the cloud anew, or whose DNS leads astray.
+    fn changed(&self, met: Sha256Hash) -> String {
+        let identity = self.edge.identity.borrow();
+        let pinned = identity.as_ref().map(|it| it.ca_hash().to_string());
+        let pinned = pinned.unwrap_or_default();
+        format!(
+            "the cloud has the CA {met} now, but this device belongs to the CA {pinned}: if \
+             the cloud was set up anew, put its old CA back, or join with a token of the new cloud; \
+             else see what answers there"
+        )
     }
 
     /// Stays with a session until it ends or the identity changes.
@@ -215,11 +238,13 @@ impl Keeper<'_> {
             endpoint: cloud.hub.clone(),
             project: edge.settings.project.clone(),
             node: edge.settings.node.clone(),
+            trusted: identity.trusted().iter().map(Certificate::hash).collect(),
         };
         let Connected {
             tunnel,
             replace_safe,
             date,
+            cas,
         } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
         edge.remember(cloud, &peer);
         if let Some(date) = date {
@@ -228,11 +253,14 @@ impl Keeper<'_> {
             let kept = async move { timekeeping::keep(&shared).await };
             edge.executor.spawn(kept).detach();
         }
+        if let Some(cas) = cas {
+            edge.heard(cas);
+        }
         let serial = identity.certificate.serial();
         let number = edge.state.connected(peer.to_string(), serial);
         log::info!("connected to {peer} as {} (session {number})", request.node);
         edge.executor
-            .spawn(tidy(edge.clone(), identity.ca_hash()))
+            .spawn(tidy(edge.clone(), identity.clone()))
             .detach();
         Ok(Session::start(edge, tunnel, replace_safe))
     }
@@ -244,7 +272,7 @@ impl Keeper<'_> {
         let identity = identity.ok_or(IdentityError::Absent)?;
         let own = (&identity.certificate, &identity.key);
         let config = tls::client_observed(
-            std::slice::from_ref(&identity.ca),
+            &identity.trusted(),
             Some(own),
             &edge.host.clock,
             &self.presented,
@@ -271,7 +299,7 @@ impl Keeper<'_> {
             return None;
         }
         let identity = self.edge.identity.borrow();
-        let same = |identity: &Identity| *token.ca_hash() == identity.ca_hash();
+        let same = |identity: &Identity| identity.trusts(token.ca_hash());
         (useless || !identity.as_ref().is_some_and(same)).then_some(token)
     }
 

@@ -1,7 +1,7 @@
 //! The device's identity: key, certificate and CA on disk, committed as one unit.
 //!
-//! `server.key` holds the key, behind it the certificate, behind that the CA. That file alone is
-//! the truth and changes by one rename, so a power cut leaves the old identity or the new one.
+//! `server.key` holds the key, behind it the certificate, behind that the CA; and behind that, while
+//! the cloud changes its CA, the other one. That file alone is the truth and changes by one rename, so a power cut leaves the old identity or the new one.
 //! `server.crt` and `rootCA.crt` are copies for other readers (Go's edgecore, openssl) and are
 //! repaired at start. A pair that Go's edgecore wrote, with the key alone in `server.key`, is
 //! read as well.
@@ -26,6 +26,8 @@ pub struct Identity {
     pub key: PrivateKey,
     pub certificate: Certificate,
     pub ca: Certificate,
+    /// More CAs that vouch for the cloud, while it changes from one to another.
+    pub also: Vec<Certificate>,
 }
 
 /// Where an identity lies; real paths, below the root prefix.
@@ -115,18 +117,15 @@ impl Identity {
             key,
             certificate,
             ca,
+            also: unit.collect(),
         })
     }
 
     /// Makes this the device's identity. When it returns, the identity outlives a power cut.
     pub fn commit(&self, files: &Files, place: &Place) -> Result<(), IdentityError> {
         place.make_folders(files)?;
-        let unit = format!(
-            "{}{}{}",
-            self.key.to_sec1_pem(),
-            self.certificate.to_pem(),
-            self.ca.to_pem()
-        );
+        let (key, certificate) = (self.key.to_sec1_pem(), self.certificate.to_pem());
+        let unit = key + &certificate + &pems(&self.trusted());
         files.replace(&place.key, unit.as_bytes(), 0o600)?;
         self.write_copies(files, place);
         Ok(())
@@ -152,6 +151,16 @@ impl Identity {
         now > self.certificate.not_after()
     }
 
+    /// All CAs that vouch for the cloud.
+    pub fn trusted(&self) -> Vec<Certificate> {
+        let first = std::iter::once(&self.ca);
+        first.chain(&self.also).cloned().collect()
+    }
+
+    pub fn trusts(&self, hash: &Sha256Hash) -> bool {
+        self.trusted().iter().any(|ca| ca.hash() == *hash)
+    }
+
     pub fn ca_hash(&self) -> Sha256Hash {
         self.ca.hash()
     }
@@ -168,11 +177,11 @@ impl Identity {
     /// Makes the copies what they should be. The identity is whole without them, so a disk that
     /// is full or read-only costs no more than a line in the log.
     fn write_copies(&self, files: &Files, place: &Place) {
-        for (path, certificate) in [
-            (&place.certificate, &self.certificate),
-            (&place.ca, &self.ca),
+        for (path, certificates) in [
+            (&place.certificate, vec![self.certificate.clone()]),
+            (&place.ca, self.trusted()),
         ] {
-            if let Err(error) = write_copy(files, path, certificate) {
+            if let Err(error) = write_copy(files, path, &certificates) {
                 log::warn!("{error}");
             }
         }
@@ -193,24 +202,31 @@ fn close_to_others(files: &Files, key: &Path) -> Result<(), IdentityError> {
     Ok(())
 }
 
-fn write_copy(files: &Files, path: &Path, certificate: &Certificate) -> Result<(), IdentityError> {
+fn write_copy(files: &Files, path: &Path, wanted: &[Certificate]) -> Result<(), IdentityError> {
     // What can't be read is not what it should be.
     let there = read(files, path).unwrap_or_default();
-    if !same_first(&there, certificate) {
+    if !is_same(&there, wanted) {
         if let Some(folder) = path.parent() {
             files.make_dir(folder, 0o700)?;
         }
-        files.replace(path, certificate.to_pem().as_bytes(), 0o644)?;
+        files.replace(path, pems(wanted).as_bytes(), 0o644)?;
     }
     Ok(())
 }
 
-/// Whether a file already holds this certificate, in whatever line breaks another writer chose.
-fn same_first(there: &Option<Vec<u8>>, certificate: &Certificate) -> bool {
-    let found = there
-        .as_ref()
-        .and_then(|bytes| Certificate::from_pem(bytes).ok());
-    found.is_some_and(|found| found.der() == certificate.der())
+/// Whether a file already holds these certificates, in whatever line breaks another writer chose.
+fn is_same(there: &Option<Vec<u8>>, wanted: &[Certificate]) -> bool {
+    let blocks = there.as_ref().and_then(|bytes| pem::blocks(bytes).ok());
+    blocks.is_some_and(|blocks| {
+        let found = blocks.iter().filter(|block| block.label == "CERTIFICATE");
+        found
+            .map(|block| &block.der[..])
+            .eq(wanted.iter().map(Certificate::der))
+    })
+}
+
+fn pems(certificates: &[Certificate]) -> String {
+    certificates.iter().map(Certificate::to_pem).collect()
 }
 
 fn read(files: &Files, path: &Path) -> Result<Option<Vec<u8>>, IdentityError> {

@@ -14,7 +14,6 @@ use super::enroll::enroll;
 use super::identity::{Identity, IdentityError, Place};
 use super::timekeeping::{is_over, recall};
 use super::{hub, rotate};
-use crate::pki::hash::Sha256Hash;
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::files::FileError;
@@ -175,8 +174,9 @@ async fn find(edge: &Rc<Edge>) -> Option<JoinToken> {
 }
 
 /// Erases a token of the cloud that has just taken this identity: it has done its work.
-pub async fn tidy(edge: Rc<Edge>, ca: Sha256Hash) {
-    if find(&edge).await.is_none_or(|token| *token.ca_hash() != ca) {
+pub async fn tidy(edge: Rc<Edge>, identity: Identity) {
+    let token = find(&edge).await;
+    if token.is_none_or(|token| !identity.trusts(token.ca_hash())) {
         return;
     }
     let tokens = edge.tokens.clone();

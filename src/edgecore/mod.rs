@@ -7,6 +7,7 @@ mod control;
 mod daemon;
 mod edge;
 mod enroll;
+mod follow;
 mod hub;
 mod identity;
 mod life;

@@ -50,6 +50,15 @@ impl NoTunnel {
         }
     }
 
+    /// Whether the hub's certificate is by no CA that is trusted here; of several, of all.
+    pub fn is_foreign(&self) -> bool {
+        match self {
+            NoTunnel::Failure(_) => false,
+            NoTunnel::Tunnel(error) => matches!(error, TunnelError::ForeignCa(_)),
+            NoTunnel::Each(failures) => failures.iter().all(NoTunnel::is_foreign),
+        }
+    }
+
     pub fn is_about_time(&self) -> bool {
         match self {
             NoTunnel::Failure(_) => false,

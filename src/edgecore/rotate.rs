@@ -9,6 +9,7 @@ use smol::future::or;
 use super::backoff::Backoff;
 use super::edge::{Asked, Edge, Failure, pause};
 use super::enroll::{accept, commit, new_key};
+use super::follow;
 use super::identity::Identity;
 use super::timekeeping;
 use crate::pki::certificate::Subject;
@@ -32,15 +33,22 @@ pub async fn run(edge: &Edge) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
     let mut earliest = Instant::now();
     let mut early = None;
+    let mut follower = follow::Follower::new();
     loop {
-        let asked = match early.take() {
-            Some(asked) => Some(asked),
-            None => wait_until_due(edge, earliest).await,
+        let wake = match early.take() {
+            Some(asked) => Wake::Asked(asked),
+            None => or(changed(&mut follower, edge), due_or_asked(edge, earliest)).await,
         };
-        // A clock that is years ahead makes every certificate look due.
-        if asked.is_none() && !is_still_due(edge).await {
-            continue;
-        }
+        let asked = match wake {
+            // A clock that is years ahead makes every certificate look due.
+            Wake::Due if !is_still_due(edge).await => continue,
+            Wake::Due => None,
+            Wake::Asked(asked) => Some(asked),
+            Wake::Changed => {
+                follower.step(edge).await;
+                continue;
+            }
+        };
         let outcome = renew(edge).await;
         match &outcome {
             Ok(identity) => {
@@ -79,13 +87,28 @@ pub async fn run(edge: &Edge) {
     }
 }
 
+/// Why it is time to do something.
+enum Wake {
+    Due,
+    /// Somebody asks for a renewal.
+    Asked(Asked),
+    /// The cloud's CA may have changed.
+    Changed,
+}
+
+async fn changed(follower: &mut follow::Follower, edge: &Edge) -> Wake {
+    follower.wait(edge).await;
+    Wake::Changed
+}
+
 /// Sleeps until the renewal is due, or until somebody asks for it.
 ///
 /// Sleeps in short steps, since the wall clock may be set while the device runs. Before `earliest`
 /// nothing is due: even a cloud that issues certificates which are due at once, or a clock that nobody
 /// corrects, causes no storm.
-async fn wait_until_due(edge: &Edge, earliest: Instant) -> Option<Asked> {
-    let asked = async { edge.renew.1.recv().await.ok() };
+async fn due_or_asked(edge: &Edge, earliest: Instant) -> Wake {
+    // The sender lives in `edge`: the channel is never closed.
+    let asked = async { edge.renew.1.recv().await.map_or(Wake::Due, Wake::Asked) };
     let timed = async {
         let mut may_ask = Instant::now() + CLOCK_STEP;
         Timer::at(earliest).await;
@@ -99,7 +122,7 @@ async fn wait_until_due(edge: &Edge, earliest: Instant) -> Option<Asked> {
             }
             let left = time_left(edge).unwrap_or(CLOCK_STEP);
             if left.is_zero() {
-                return None;
+                return Wake::Due;
             }
             or(pause(left.min(CLOCK_STEP)), edge.time_told.wait()).await;
         }
@@ -138,9 +161,14 @@ pub async fn renew(edge: &Edge) -> Result<Identity, Failure> {
     let (key, request) = edge.off_thread(move || new_key(&subject)).await??;
     let (old, node) = (present.clone(), edge.settings.node.clone());
     let certificate = edge
-        .api(move |api| api.renew(&old.ca, (&old.certificate, &old.key), &node, &request))
+        .api(move |api| {
+            let own = (&old.certificate, &old.key);
+            api.renew(&old.trusted(), own, &node, &request)
+        })
         .await?;
-    let identity = accept(edge, key, certificate, present.ca)?;
+    let trusted = present.trusted();
+    let trusted = follow::issuers(edge, &certificate, trusted, Some(&present)).await?;
+    let identity = accept(edge, key, certificate, trusted)?;
     commit(edge, &identity).await?;
     Ok(identity)
 }

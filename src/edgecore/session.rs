@@ -10,6 +10,7 @@ use smol::future::or;
 
 use super::edge::{Edge, pause};
 use crate::protocol::message::Message;
+use crate::protocol::trust::CHANGE;
 use crate::tunnel::metered::Share;
 use crate::tunnel::{Event, Receiver as Incoming, Sender as Outgoing, Tunnel, TunnelError};
 
@@ -133,6 +134,10 @@ fn handle(edge: &Edge, message: &Message, answers: &Sender<Message>) {
                 log::debug!("the hub asks faster than answers can leave: one was dropped");
             }
         }
+        CHANGE => match message.text().map(|word| word.parse()) {
+            Some(Ok(cas)) => edge.heard(cas),
+            _ => log::debug!("the hub says something of its CAs that is not understood"),
+        },
         // What nobody stores is not acknowledged either: the cloud keeps it and sends it again.
         operation => log::debug!("no use yet for {operation} {}", message.route.resource),
     }

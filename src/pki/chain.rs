@@ -9,9 +9,9 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, RootCertStore};
 
-use super::PkiError;
-use super::certificate::Certificate;
+use super::certificate::{Certificate, parse};
 use super::tls::provider;
+use super::{PkiError, signature};
 use crate::system::clock::Timestamp;
 
 /// Whether one of `ca` signed this certificate for a client, and it is valid now. Unlike webpki
@@ -37,15 +37,55 @@ pub fn verify_server(
     ca: &[Certificate],
     now: Timestamp,
 ) -> Result<(), PkiError> {
+    verify_server_through(certificate, &[], ca, now)
+}
+
+/// As `verify_server`, for a server that also shows `shown` between its certificate and its CA.
+pub fn verify_server_through(
+    certificate: &Certificate,
+    shown: &[Certificate],
+    ca: &[Certificate],
+    now: Timestamp,
+) -> Result<(), PkiError> {
     let parsed = ParsedCertificate::try_from(certificate.rustls_der()).map_err(PkiError::Tls)?;
+    let shown: Vec<_> = shown.iter().map(|it| it.rustls_der().clone()).collect();
     verify_server_cert_signed_by_trust_anchor(
         &parsed,
         &*roots(ca)?,
-        &[],
+        &shown,
         unix_time(now),
         provider().signature_verification_algorithms.all,
     )
     .map_err(|error| reason(error, "servers"))
+}
+
+/// Whether the authority `by` vouches for the authority `ca`: has signed this very certificate of
+/// it, which is valid now. webpki judges no authority by itself, so this is done here.
+pub fn verify_authority(
+    ca: &Certificate,
+    by: &Certificate,
+    now: Timestamp,
+) -> Result<(), PkiError> {
+    if !ca.is_ca() || !by.is_ca() {
+        return Err(PkiError::NotCa);
+    }
+    let (parsed, issuer) = (parse(ca.der())?, parse(by.der())?);
+    let named = parsed.issuer == issuer.subject;
+    let signed =
+        named && signature::is_good(by.spki(), parsed.algorithm, parsed.signed, parsed.signature)?;
+    if !signed {
+        return Err(PkiError::UnknownCa);
+    }
+    for certificate in [ca, by] {
+        let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+        if now > not_after {
+            return Err(PkiError::Expired { not_after, now });
+        }
+        if now < not_before {
+            return Err(PkiError::NotYetValid { not_before, now });
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn client_verifier(ca: &[Certificate]) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {

@@ -1,10 +1,8 @@
 //! Certificate requests (PKCS#10): made by the edge, judged by the cloud.
 
-use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-
 use super::certificate::Subject;
-use super::key::{Curve, PrivateKey};
-use super::{MAX_INPUT, PkiError, x509};
+use super::key::PrivateKey;
+use super::{MAX_INPUT, PkiError, signature, x509};
 
 /// A request for this key under this subject, as DER. It asks for no extensions: the cloud decides
 /// what a certificate may be used for.
@@ -32,21 +30,15 @@ impl Csr {
         }
         let malformed = |fault| PkiError::malformed(WHAT, fault);
         let request = x509::request(der).map_err(malformed)?;
-        let (curve, point) = Curve::of_spki(request.spki)?;
-        let sha256 = match request.algorithm {
-            ECDSA_SHA256 => true,
-            ECDSA_SHA384 => false,
-            _ => return Err(PkiError::NotSelfSigned),
-        };
-        let verify: &dyn VerificationAlgorithm = match (curve, sha256) {
-            (Curve::P256, true) => &signature::ECDSA_P256_SHA256_ASN1,
-            (Curve::P256, false) => &signature::ECDSA_P256_SHA384_ASN1,
-            (Curve::P384, true) => &signature::ECDSA_P384_SHA256_ASN1,
-            (Curve::P384, false) => &signature::ECDSA_P384_SHA384_ASN1,
-        };
-        UnparsedPublicKey::new(verify, point)
-            .verify(request.info, request.signature)
-            .map_err(|_| PkiError::NotSelfSigned)?;
+        let signed = signature::is_good(
+            request.spki,
+            request.algorithm,
+            request.info,
+            request.signature,
+        );
+        if !signed? {
+            return Err(PkiError::NotSelfSigned);
+        }
         Ok(Csr {
             subject: Subject::read(request.subject).map_err(malformed)?,
             spki: request.spki.to_vec(),
@@ -64,13 +56,11 @@ impl Csr {
 }
 
 const WHAT: &str = "the certificate request";
-/// Object identifiers, without tag and length.
-const ECDSA_SHA256: &[u8] = b"\x2a\x86\x48\xce\x3d\x04\x03\x02";
-const ECDSA_SHA384: &[u8] = b"\x2a\x86\x48\xce\x3d\x04\x03\x03";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::key::Curve;
     use crate::pki::pem;
     use proptest::prelude::*;
 

@@ -19,18 +19,10 @@ use crate::system::clock::Timestamp;
 /// `now` (in whole seconds).
 pub fn new_ca(now: Timestamp) -> Result<(Certificate, PrivateKey), PkiError> {
     let key = PrivateKey::generate()?;
-    let (_, point) = Curve::of_spki(key.spki())?;
-    // The method is free, as long as it is the CA's own; see RFC 7093.
-    let hash = Sha256Hash::of(point);
     let mut params = validity(now, now.plus(CA_LIFETIME))?;
     params.serial_number = Some(CA_SERIAL.into());
     params.distinguished_name = kubeedge(None).to_rcgen();
-    params.custom_extensions = vec![
-        key_usage([2, SIGNATURE | ENCIPHERMENT | CERTIFICATES]),
-        extended_key_usage(&[SERVER_AUTH, CLIENT_AUTH]),
-        extension(19, true, tagged(SEQUENCE, &[&[BOOLEAN, 1, 0xff]])),
-        extension(14, false, tagged(OCTET_STRING, &[&hash.as_bytes()[..20]])),
-    ];
+    params.custom_extensions = authority_extensions(&key_id(key.spki())?);
     let certificate = params.self_signed(&key).map_err(refused)?;
     Ok((Certificate::from_der(certificate.der())?, key))
 }
@@ -103,14 +95,33 @@ impl Issuer {
         self.sign(params, key.spki())
     }
 
+    /// A certificate by which this CA vouches for another, until either ends: who knows this one
+    /// alone can verify what the other one signs.
+    pub fn cross(&self, other: &Certificate, now: Timestamp) -> Result<Certificate, PkiError> {
+        if !other.is_ca() {
+            return Err(PkiError::NotCa);
+        }
+        let begin = now.max(self.certificate.not_before());
+        let end = other.not_after().min(self.certificate.not_after());
+        let mut params = validity(begin, end)?;
+        params.distinguished_name = copy_name(other)?;
+        let id = other.key_id().map(<[u8]>::to_vec);
+        let id = id.map_or_else(|| key_id(other.spki()), Ok)?;
+        params.custom_extensions = authority_extensions(&id);
+        // Both have the same name as a rule: without it OpenSSL takes this for self-signed.
+        let own = self.certificate.key_id().map(<[u8]>::to_vec);
+        let own = own.map_or_else(|| key_id(self.certificate.spki()), Ok)?;
+        params.custom_extensions.push(by_key(&own));
+        self.sign(params, other.spki())
+    }
+
     fn leaf_extensions(&self, usage: &[u8]) -> Vec<CustomExtension> {
         let mut extensions = vec![
             key_usage([5, SIGNATURE | ENCIPHERMENT]),
             extended_key_usage(&[usage]),
         ];
         if let Some(id) = self.certificate.key_id() {
-            let id = tagged(IMPLICIT, &[id]);
-            extensions.push(extension(35, false, tagged(SEQUENCE, &[&id])));
+            extensions.push(by_key(id));
         }
         extensions
     }
@@ -163,6 +174,27 @@ fn kubeedge(organization: Option<&str>) -> Subject {
         common_name: Some("KubeEdge".to_owned()),
         ..Subject::default()
     }
+}
+
+fn authority_extensions(id: &[u8]) -> Vec<CustomExtension> {
+    vec![
+        key_usage([2, SIGNATURE | ENCIPHERMENT | CERTIFICATES]),
+        extended_key_usage(&[SERVER_AUTH, CLIENT_AUTH]),
+        extension(19, true, tagged(SEQUENCE, &[&[BOOLEAN, 1, 0xff]])),
+        extension(14, false, tagged(OCTET_STRING, &[id])),
+    ]
+}
+
+/// The method is free, as long as it is the CA's own; see RFC 7093.
+fn key_id(spki: &[u8]) -> Result<Vec<u8>, PkiError> {
+    let (_, point) = Curve::of_spki(spki)?;
+    Ok(Sha256Hash::of(point).as_bytes()[..20].to_vec())
+}
+
+/// The AuthorityKeyIdentifier.
+fn by_key(id: &[u8]) -> CustomExtension {
+    let id = tagged(IMPLICIT, &[id]);
+    extension(35, false, tagged(SEQUENCE, &[&id]))
 }
 
 /// `bits` is the content of a BIT STRING: how many are unused at the end, and the bits.

@@ -14,6 +14,7 @@ pub mod hash;
 pub mod issue;
 pub mod key;
 pub mod pem;
+mod signature;
 mod subject;
 pub mod tls;
 mod verifier;

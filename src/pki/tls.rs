@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ConfigBuilder, ServerConfig, WantsVerifier, WantsVersions};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, ServerConfig, WantsVerifier, WantsVersions,
+};
 
 use super::PkiError;
 use super::certificate::Certificate;
-use super::chain::{roots, unix_time};
+use super::chain::{client_verifier, roots, unix_time};
 use super::key::PrivateKey;
 use super::verifier::{ClientGate, ServerGate};
 use crate::system::clock::Clock;
@@ -86,7 +89,7 @@ pub fn server(
 ) -> Result<Arc<ServerConfig>, PkiError> {
     let gate = match clients {
         ClientAuth::Optional => ClientGate::optional(),
-        ClientAuth::Required(ca) => ClientGate::required(&ca)?,
+        ClientAuth::Required(trust) => ClientGate::required(trust),
     };
     let time = Arc::new(ClockTime(clock.clone()));
     let mut config = versions(ServerConfig::builder_with_details(provider(), time))?
@@ -104,8 +107,33 @@ pub enum ClientAuth {
     /// A certificate is asked for, and any is taken, from anyone who holds its key: the caller must
     /// judge it with `chain::verify_client` before it counts for anything.
     Optional,
-    /// A certificate of one of these authorities, made for clients and valid now.
-    Required(Vec<Certificate>),
+    /// A certificate of one of the authorities in the cell, made for clients and valid now.
+    Required(Arc<TrustCell>),
+}
+
+/// The authorities whose clients a server takes, which can be changed while connections go on.
+pub struct TrustCell(Mutex<Arc<dyn ClientCertVerifier>>);
+
+impl TrustCell {
+    pub fn new(ca: &[Certificate]) -> Result<Arc<TrustCell>, PkiError> {
+        Ok(Arc::new(TrustCell(Mutex::new(client_verifier(ca)?))))
+    }
+
+    /// For all handshakes from now on.
+    pub fn set(&self, ca: &[Certificate]) -> Result<(), PkiError> {
+        *locked(&self.0) = client_verifier(ca)?;
+        Ok(())
+    }
+
+    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        locked(&self.0).clone()
+    }
+}
+
+impl fmt::Debug for TrustCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TrustCell")
+    }
 }
 
 /// A server's certificate and key, which can be changed while connections go on.
@@ -120,16 +148,35 @@ struct Serving {
 }
 
 impl ServingCell {
-    pub fn new(certificate: &Certificate, key: &PrivateKey) -> Result<Arc<ServingCell>, PkiError> {
-        let current = Mutex::new(Serving::new(certificate, key)?);
+    /// `chain` is shown behind the certificate.
+    pub fn new(
+        certificate: &Certificate,
+        key: &PrivateKey,
+        chain: &[Certificate],
+    ) -> Result<Arc<ServingCell>, PkiError> {
+        let current = Mutex::new(Serving::new(certificate, key, chain)?);
         Ok(Arc::new(ServingCell { current }))
     }
 
     /// For all handshakes from now on; connections that are up stay as they are.
-    pub fn set(&self, certificate: &Certificate, key: &PrivateKey) -> Result<(), PkiError> {
-        let serving = Serving::new(certificate, key)?;
+    pub fn set(
+        &self,
+        certificate: &Certificate,
+        key: &PrivateKey,
+        chain: &[Certificate],
+    ) -> Result<(), PkiError> {
+        let serving = Serving::new(certificate, key, chain)?;
         *locked(&self.current) = serving;
         Ok(())
+    }
+
+    /// Shows this behind the certificate, which stays.
+    pub fn show(&self, chain: &[Certificate]) {
+        let mut current = locked(&self.current);
+        let shown = std::iter::once(&current.certificate).chain(chain);
+        let shown: Vec<_> = shown.map(|it| it.rustls_der().clone()).collect();
+        let key = current.certified.key.clone();
+        current.certified = Arc::new(CertifiedKey::new(shown, key));
     }
 
     pub fn certificate(&self) -> Certificate {
@@ -138,10 +185,14 @@ impl ServingCell {
 }
 
 impl Serving {
-    fn new(certificate: &Certificate, key: &PrivateKey) -> Result<Serving, PkiError> {
+    fn new(
+        certificate: &Certificate,
+        key: &PrivateKey,
+        chain: &[Certificate],
+    ) -> Result<Serving, PkiError> {
         Ok(Serving {
             certificate: certificate.clone(),
-            certified: certified_key(certificate, key)?,
+            certified: certified_key(certificate, key, chain)?,
         })
     }
 }
@@ -189,6 +240,12 @@ pub fn server_name(host: &Host) -> Result<ServerName<'static>, PkiError> {
     }
 }
 
+/// Whether a peer's certificate is by none of the authorities that are trusted.
+pub fn is_unknown_issuer(error: &rustls::Error) -> bool {
+    let unknown = CertificateError::UnknownIssuer;
+    *error == rustls::Error::InvalidCertificate(unknown)
+}
+
 /// The TLS error inside of an I/O error, for `explain`.
 pub fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
@@ -206,7 +263,7 @@ fn client_with(
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let certified = certified_key(certificate, key)?;
+            let certified = certified_key(certificate, key, &[])?;
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
         }
     };
@@ -226,11 +283,13 @@ fn versions<S: rustls::ConfigSide>(
 fn certified_key(
     certificate: &Certificate,
     key: &PrivateKey,
+    chain: &[Certificate],
 ) -> Result<Arc<CertifiedKey>, PkiError> {
     if certificate.spki() != key.spki() {
         return Err(PkiError::KeyMismatch);
     }
-    let chain = vec![certificate.rustls_der().clone()];
+    let shown = std::iter::once(certificate).chain(chain);
+    let chain = shown.map(|it| it.rustls_der().clone()).collect();
     Ok(Arc::new(CertifiedKey::new(chain, key.rustls_key()?)))
 }
 

@@ -14,10 +14,8 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::PkiError;
-use super::certificate::Certificate;
-use super::chain::{client_verifier, foreign_ca, timestamp, unix_time};
-use super::tls::{Presented, peer_certificate, provider};
+use super::chain::{foreign_ca, timestamp, unix_time};
+use super::tls::{Presented, TrustCell, peer_certificate, provider};
 
 /// A client's judgement of a server: by these roots and the name dialled, or none at all.
 pub(super) struct ServerGate {
@@ -111,7 +109,7 @@ impl fmt::Debug for ServerGate {
 /// A server's judgement of a client. The proof that the client holds the key of the certificate it
 /// presents is asked for in every case: certificates are public.
 pub(super) struct ClientGate {
-    required: Option<Arc<dyn ClientCertVerifier>>,
+    required: Option<Arc<TrustCell>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -123,11 +121,11 @@ impl ClientGate {
         }
     }
 
-    pub(super) fn required(ca: &[Certificate]) -> Result<ClientGate, PkiError> {
-        Ok(ClientGate {
-            required: Some(client_verifier(ca)?),
+    pub(super) fn required(trust: Arc<TrustCell>) -> ClientGate {
+        ClientGate {
+            required: Some(trust),
             ..ClientGate::optional()
-        })
+        }
     }
 }
 
@@ -136,10 +134,9 @@ impl ClientCertVerifier for ClientGate {
         self.required.is_some()
     }
 
+    /// None: the authorities may change, and every client has one certificate only.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.required
-            .as_ref()
-            .map_or(&[], |required| required.root_hint_subjects())
+        &[]
     }
 
     fn verify_client_cert(
@@ -152,6 +149,7 @@ impl ClientCertVerifier for ClientGate {
             return Ok(ClientCertVerified::assertion());
         };
         let verified = required
+            .verifier()
             .verify_client_cert(end_entity, intermediates, now)
             .map_err(foreign_ca)?;
         let named = peer_certificate(std::slice::from_ref(end_entity))

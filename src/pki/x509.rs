@@ -14,6 +14,11 @@ use crate::system::clock::Timestamp;
 
 /// A certificate, its parts still as DER.
 pub(super) struct Parsed<'a> {
+    /// What is signed.
+    pub signed: &'a [u8],
+    /// Content of the OBJECT IDENTIFIER of the signature's algorithm.
+    pub algorithm: &'a [u8],
+    pub signature: &'a [u8],
     /// Content of the INTEGER.
     pub serial: &'a [u8],
     /// The whole SEQUENCE, as the issuer's name is compared byte for byte.
@@ -64,11 +69,15 @@ pub(super) type Fault = &'static str;
 /// Reads a certificate with nothing behind it.
 pub(super) fn certificate(der: &[u8]) -> Result<Parsed<'_>, Fault> {
     let mut outer = Reader::whole(der, SEQUENCE).ok_or("no certificate, or more behind it")?;
-    let mut tbs = outer.inside(SEQUENCE).ok_or("no content")?;
-    outer.content(SEQUENCE).ok_or("no signature algorithm")?;
-    outer.content(BIT_STRING).ok_or("no signature")?;
+    let signed = outer.raw(SEQUENCE).ok_or("no content")?;
+    let mut algorithm = outer.inside(SEQUENCE).ok_or("no signature algorithm")?;
+    let algorithm = algorithm.content(OID).ok_or("no signature algorithm")?;
+    let signature = outer.content(BIT_STRING).ok_or("no signature")?;
     outer.end().ok_or("more behind the signature")?;
+    // The first octet counts unused bits, of which a signature has none: another one is never good.
+    let signature = signature.strip_prefix(&[0]).unwrap_or_default();
 
+    let mut tbs = Reader::whole(signed, SEQUENCE).ok_or("no content")?;
     tbs.content(EXPLICIT);
     let serial = tbs.content(INTEGER).ok_or("no serial number")?;
     tbs.content(SEQUENCE).ok_or("no algorithm")?;
@@ -88,6 +97,9 @@ pub(super) fn certificate(der: &[u8]) -> Result<Parsed<'_>, Fault> {
     }
     tbs.end().ok_or("more behind the extensions")?;
     Ok(Parsed {
+        signed,
+        algorithm,
+        signature,
         serial,
         issuer,
         subject,

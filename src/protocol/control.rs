@@ -54,6 +54,15 @@ pub struct Request {
     /// `token-delete`: which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// `ca-rotate`: the step, or the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// `ca-rotate`: though some devices have not followed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+    /// `ca-rotate`: only say what would happen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 impl Request {
@@ -67,6 +76,9 @@ impl Request {
             uses: None,
             description: None,
             id: None,
+            step: None,
+            force: false,
+            dry_run: false,
         }
     }
 }
@@ -281,6 +293,48 @@ pub struct HubSession {
     /// when it is the node's first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_gap_ms: Option<u64>,
+}
+
+/// The answer to `ca-rotate` and `ca-status`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct CaReport {
+    pub v: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// With an error: the exit code that says it best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// `ca-rotate`: the step, and whether it was done now, or had been before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    pub done: bool,
+    pub already: bool,
+    /// prepared, switched or announced; absent when no rotation is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// SHA-256 of the CA; during a rotation, of the old one.
+    pub ca: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Devices with a certificate that counts.
+    pub nodes: usize,
+    /// How many of them have not followed.
+    pub behind_count: usize,
+    /// The first of them.
+    pub behind: Vec<BehindNode>,
+}
+
+/// A device that has not followed a rotation.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct BehindNode {
+    pub node: String,
+    /// It trusts the next CA.
+    pub trusts: bool,
+    /// Its certificate is by the next CA.
+    pub renewed: bool,
+    /// The end of its certificate.
+    pub until: Timestamp,
 }
 
 /// One line of cloudcore's answer to `revoke` and `revocations`: a line for each node, then the end.

@@ -21,12 +21,14 @@ use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::tls;
 use crate::protocol::token::JoinToken;
+use crate::protocol::trust::TRUST_HEADER;
 use crate::system::cause;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::names::{Endpoint, NodeName};
 use crate::system::network::NetError;
 use crate::system::way::{Reached, Way};
 
+mod questions;
 mod time;
 mod transport;
 
@@ -150,7 +152,10 @@ impl CertificateApi {
     /// Fetches the CA certificate and accepts it only when it is the one the token pins.
     pub fn fetch_ca(&self, token: &JoinToken) -> Result<Certificate, EnrollError> {
         let config = tls::client_unverified(&self.clock).map_err(|e| self.no_tls(e))?;
-        let answer = self.get(config, CA_PATH, &[], b"")?;
+        // During a rotation a cloud of ours has two, and gives the one that the token pins.
+        let pinned = token.ca_hash().to_string();
+        let headers = [(TRUST_HEADER, pinned.as_str())];
+        let answer = self.get(config, CA_PATH, &headers, b"")?;
         // Whoever answers is not known yet, so nothing but the CA itself is taken as its word.
         if answer.status != StatusCode::OK {
             return Err(self.unexpected(&answer));
@@ -179,7 +184,7 @@ impl CertificateApi {
     /// Sends a CSR with the token; the answer is a certificate, not yet judged.
     pub fn apply(
         &self,
-        ca: &Certificate,
+        trusted: &[Certificate],
         token: &JoinToken,
         node: &NodeName,
         csr: &[u8],
@@ -189,51 +194,33 @@ impl CertificateApi {
             ("Authorization", bearer.as_str()),
             (NODE_NAME_HEADER, node.as_str()),
         ];
-        self.certificate(ca, None, &headers, csr)
+        self.certificate(trusted, None, &headers, csr)
     }
 
     /// Sends a CSR with the present certificate instead of a token.
     pub fn renew(
         &self,
-        ca: &Certificate,
+        trusted: &[Certificate],
         identity: (&Certificate, &PrivateKey),
         node: &NodeName,
         csr: &[u8],
     ) -> Result<Certificate, EnrollError> {
         self.certificate(
-            ca,
+            trusted,
             Some(identity),
             &[(NODE_NAME_HEADER, node.as_str())],
             csr,
         )
     }
 
-    /// Asks whether another key holds the name. With the node's own identity, its own name is free.
-    pub fn check_node(
-        &self,
-        ca: &Certificate,
-        identity: Option<(&Certificate, &PrivateKey)>,
-        node: &NodeName,
-    ) -> Result<NodeCheck, EnrollError> {
-        let path = format!("{NODE_PATH}{node}");
-        let answer = self.ask(ca, identity, &path, &[], b"")?;
-        let free = answer.body.starts_with(b"Node not found");
-        match answer.status {
-            StatusCode::OK => Ok(NodeCheck::Taken),
-            StatusCode::NOT_FOUND if free => Ok(NodeCheck::Free),
-            StatusCode::NOT_FOUND => Ok(NodeCheck::Unknown),
-            _ => Err(self.refused(&answer)),
-        }
-    }
-
     fn certificate(
         &self,
-        ca: &Certificate,
+        trusted: &[Certificate],
         identity: Option<(&Certificate, &PrivateKey)>,
         headers: &[(&str, &str)],
         csr: &[u8],
     ) -> Result<Certificate, EnrollError> {
-        let answer = self.ask(ca, identity, CERTIFICATE_PATH, headers, csr)?;
+        let answer = self.ask(trusted, identity, CERTIFICATE_PATH, headers, csr)?;
         let body = self.success(answer)?;
         Certificate::from_der(&body).map_err(|e| EnrollError::Unusable {
             endpoint: self.endpoint.clone(),
@@ -243,6 +230,13 @@ impl CertificateApi {
                 fault(e)
             },
         })
+    }
+
+    fn unusable(&self, error: PkiError) -> EnrollError {
+        EnrollError::Unusable {
+            endpoint: self.endpoint.clone(),
+            cause: error.to_string(),
+        }
     }
 
     fn no_tls(&self, error: PkiError) -> EnrollError {

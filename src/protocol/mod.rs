@@ -4,3 +4,4 @@ pub mod control;
 pub mod enrollment;
 pub mod message;
 pub mod token;
+pub mod trust;

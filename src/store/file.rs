@@ -11,7 +11,9 @@ use super::journal::Journal;
 use super::keys::{KeyFolder, make_private};
 use super::revocations::Revocations;
 use super::tokens::TokenFolder;
-use super::{Answer, Claim, Corruption, KeyPair, NodeRecord, Recorded, Store, StoreError};
+use super::{
+    Answer, Claim, Corruption, KeyPair, NodeRecord, Recorded, Rotation, Store, StoreError,
+};
 use super::{Taken, TokenId, TokenRecord, TokenUse};
 use crate::system::blocking::{self, Kind};
 use crate::system::clock::Timestamp;
@@ -107,6 +109,44 @@ impl Store for FileStore {
             check_lasting(keys.path(), allow_volatile)?;
             keys.keep(CA)?;
             keys.replace(CA, &pair)
+        }))
+    }
+
+    fn load_rotation(&self) -> Answer<'_, Option<Rotation>> {
+        Box::pin(self.on_disk(|keys| {
+            let (rotation, ca) = (keys.load_rotation(NEXT)?, keys.load(CA)?);
+            let took_place = |rotation: &Rotation| {
+                ca.is_some_and(|ca| ca.certificate() == rotation.next.certificate())
+            };
+            match rotation {
+                // A power cut came between the last two steps of finishing.
+                Some(rotation) if took_place(&rotation) => {
+                    keys.remove(NEXT)?;
+                    Ok(None)
+                }
+                rotation => Ok(rotation),
+            }
+        }))
+    }
+
+    fn create_rotation<'a>(&'a self, rotation: &'a Rotation) -> Answer<'a, Rotation> {
+        let rotation = rotation.clone();
+        Box::pin(self.on_disk(move |keys| keys.create_rotation(NEXT, &rotation)))
+    }
+
+    fn advance_rotation<'a>(&'a self, rotation: &'a Rotation) -> Answer<'a, ()> {
+        let rotation = rotation.clone();
+        Box::pin(self.on_disk(move |keys| keys.replace_rotation(NEXT, &rotation)))
+    }
+
+    fn finish_rotation(&self) -> Answer<'_, ()> {
+        Box::pin(self.on_disk(|keys| {
+            let Some(rotation) = keys.load_rotation(NEXT)? else {
+                return Ok(());
+            };
+            keys.keep(CA)?;
+            keys.replace(CA, &rotation.next)?;
+            keys.remove(NEXT)
         }))
     }
 
@@ -220,6 +260,8 @@ const STATE: &str = "/var/lib/kubeedge/cloudcore";
 pub const FOLDERS: [&str; 2] = [KEYS, STATE];
 
 const CA: &str = "ca";
+/// The CA that is to come.
+const NEXT: &str = "ca-next";
 const SERVING: &str = "serving";
 
 /// The format of all that lies below `STATE`. A program refuses numbers that it does not know.

@@ -140,6 +140,8 @@ pub fn line(name: &NodeName, record: Option<&NodeRecord>) -> Vec<u8> {
         since: record.map(|record| record.since.unix()),
         until: record.map(|record| record.not_after.unix()),
         serial: record.map(|record| record.serial.clone()),
+        by: record.and_then(|record| record.by.map(|ca| ca.to_string())),
+        trusts: record.and_then(|record| record.trusts.map(|ca| ca.to_string())),
     };
     // Strings and a number: there is nothing in it that JSON can't hold.
     let json = serde_json::to_string(&entry).unwrap_or_default();
@@ -160,6 +162,10 @@ struct Entry {
     until: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     serial: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trusts: Option<String>,
 }
 
 /// What a journal's bytes say.
@@ -214,7 +220,9 @@ fn parse_line(line: &[u8]) -> Option<(NodeName, Option<NodeRecord>)> {
         return Some((entry.node, None));
     };
     let key_hash: Sha256Hash = key.parse().ok()?;
-    let previous = entry.previous.map(|key| key.parse()).transpose().ok()?;
+    let hash = |text: Option<String>| text.map(|text| text.parse()).transpose().ok();
+    let previous = hash(entry.previous)?;
+    let (by, trusts) = (hash(entry.by)?, hash(entry.trusts)?);
     let not_after = Timestamp::from_unix(entry.until?);
     Some((
         entry.node,
@@ -224,6 +232,8 @@ fn parse_line(line: &[u8]) -> Option<(NodeName, Option<NodeRecord>)> {
             since: Timestamp::from_unix(entry.since.unwrap_or(0)),
             not_after,
             serial: entry.serial?,
+            by,
+            trusts,
         }),
     ))
 }
@@ -318,6 +328,8 @@ mod tests {
         assert_eq!(nodes[&name("a")], expected);
         let full = NodeRecord {
             previous: Some(record("2").key_hash),
+            by: Some(record("3").key_hash),
+            trusts: Some(record("4").key_hash),
             ..record("1")
         };
         let new = line(&name("a"), Some(&full));

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use log::warn;
 
-use super::{Corruption, KeyPair, StoreError};
+use super::{Corruption, KeyPair, Phase, Rotation, StoreError};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
+use crate::pki::pem;
 use crate::system::files::Files;
 
 /// A folder of key pairs.
@@ -75,6 +76,62 @@ impl KeyFolder {
         Ok(())
     }
 
+    /// The rotation that is under way: one file, so that it is whole or not there.
+    pub fn load_rotation(&self, name: &str) -> Result<Option<Rotation>, StoreError> {
+        let path = self.file(name, "key");
+        let Some(bytes) = self.files.read_opt(&path, MAX_BYTES)? else {
+            return Ok(None);
+        };
+        let corrupt = |what| StoreError::Corrupt {
+            path: path.clone(),
+            what,
+        };
+        let unreadable = |error| corrupt(Corruption::Unreadable(Arc::new(error)));
+        let missing = || corrupt(Corruption::NoRotation);
+        let text = String::from_utf8_lossy(&bytes);
+        let phase = text
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix(PHASE));
+        let phase = phase.and_then(Phase::from_word).ok_or_else(missing)?;
+        let key = PrivateKey::from_pem(&bytes).map_err(unreadable)?;
+        let blocks = pem::blocks(&bytes).map_err(unreadable)?;
+        let certificates = blocks.iter().filter(|block| block.label == "CERTIFICATE");
+        let mut certificates = certificates.map(|block| Certificate::from_der(&block.der));
+        let mut certificate = || {
+            let next = certificates.next().ok_or_else(missing)?;
+            next.map_err(unreadable)
+        };
+        let next = KeyPair::new(certificate()?, key);
+        Ok(Some(Rotation {
+            next: next.ok_or_else(|| corrupt(Corruption::Mismatch))?,
+            cross: certificate()?,
+            phase,
+        }))
+    }
+
+    /// Stores the rotation when there is none, and reads back what is stored.
+    pub fn create_rotation(&self, name: &str, made: &Rotation) -> Result<Rotation, StoreError> {
+        let path = self.file(name, "key");
+        let bytes = rotation_unit(made);
+        self.files.create(&path, bytes.as_bytes(), 0o600)?;
+        self.load_rotation(name)?.ok_or(StoreError::Corrupt {
+            path,
+            what: Corruption::Vanished,
+        })
+    }
+
+    pub fn replace_rotation(&self, name: &str, rotation: &Rotation) -> Result<(), StoreError> {
+        let path = self.file(name, "key");
+        let bytes = rotation_unit(rotation);
+        Ok(self.files.replace(&path, bytes.as_bytes(), 0o600)?)
+    }
+
+    pub fn remove(&self, name: &str) -> Result<(), StoreError> {
+        self.files.remove(&self.file(name, "key"))?;
+        Ok(())
+    }
+
     pub fn path(&self) -> &Path {
         &self.folder
     }
@@ -126,9 +183,17 @@ pub fn make_private(files: &Files, folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+fn rotation_unit(rotation: &Rotation) -> String {
+    let (phase, cross) = (rotation.phase.word(), rotation.cross.to_pem());
+    format!("{PHASE}{phase}\n{}{cross}", unit(&rotation.next))
+}
+
 fn unit(pair: &KeyPair) -> String {
     pair.key().to_sec1_pem() + &pair.certificate().to_pem()
 }
+
+/// The beginning of the line before the key of a CA that is to come.
+const PHASE: &str = "rotation: ";
 
 /// A pair takes about 1 kB.
 const MAX_BYTES: usize = 64 * 1024;

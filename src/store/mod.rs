@@ -43,6 +43,19 @@ pub trait Store: Send + Sync {
     /// Puts `pair` in the place of the CA, and keeps a copy of the old one.
     fn replace_ca<'a>(&'a self, pair: &'a KeyPair) -> Answer<'a, ()>;
 
+    /// The CA that is to come, while one is.
+    fn load_rotation(&self) -> Answer<'_, Option<Rotation>>;
+
+    /// Stores `rotation` when there is none. The answer is the one that is stored now.
+    fn create_rotation<'a>(&'a self, rotation: &'a Rotation) -> Answer<'a, Rotation>;
+
+    /// Notes how far the rotation has come.
+    fn advance_rotation<'a>(&'a self, rotation: &'a Rotation) -> Answer<'a, ()>;
+
+    /// Makes the CA that is to come the CA, keeps a copy of the old one, and ends the rotation. To
+    /// be repeated after an error or a power cut.
+    fn finish_rotation(&self) -> Answer<'_, ()>;
+
     fn load_serving(&self) -> Answer<'_, Option<KeyPair>>;
 
     fn save_serving<'a>(&'a self, pair: &'a KeyPair) -> Answer<'a, ()>;
@@ -118,6 +131,41 @@ impl KeyPair {
     }
 }
 
+/// A CA that is to take the place of the present one.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    pub next: KeyPair,
+    /// By which the present CA vouches for the next.
+    pub cross: Certificate,
+    pub phase: Phase,
+}
+
+/// How far a rotation has come; each step keeps what the ones before it gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The next CA is there, and devices may fetch it.
+    Prepared,
+    /// It signs.
+    Switched,
+    /// New tokens and `/ca.crt` name it.
+    Announced,
+}
+
+impl Phase {
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Prepared => "prepared",
+            Phase::Switched => "switched",
+            Phase::Announced => "announced",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Phase> {
+        let all = [Phase::Prepared, Phase::Switched, Phase::Announced];
+        all.into_iter().find(|phase| phase.word() == word)
+    }
+}
+
 /// What is kept of a node: the keys it may use, and its last certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRecord {
@@ -133,6 +181,10 @@ pub struct NodeRecord {
     pub not_after: Timestamp,
     /// The serial number of its last certificate, in hexadecimal.
     pub serial: String,
+    /// The CA that issued it, when that was the next one of a rotation.
+    pub by: Option<Sha256Hash>,
+    /// The newest CA that the node has shown to trust, of a rotation too.
+    pub trusts: Option<Sha256Hash>,
 }
 
 /// What a new record may replace.
@@ -206,6 +258,8 @@ pub enum Corruption {
     Mismatch,
     /// It is not the number of a format.
     NoFormat,
+    /// It does not say how far a rotation has come, or lacks a part of it.
+    NoRotation,
     /// This line is not a node's name and a time.
     NoRevocation(usize),
     /// It does not hold a key and a certificate that can be read.
@@ -265,6 +319,9 @@ impl fmt::Display for Corruption {
             Corruption::NoFormat => {
                 f.write_str("does not hold the number of a format: restore it from a backup")
             }
+            Corruption::NoRotation => {
+                f.write_str("does not hold the rotation of a CA: restore it from a backup")
+            }
             Corruption::NoRevocation(line) => write!(
                 f,
                 "has no name and time in line {line}: correct that line, or restore a backup"
@@ -317,6 +374,8 @@ pub mod testing {
             since: Timestamp::from_unix(1_795_335_000),
             not_after: Timestamp::from_unix(1_826_871_000),
             serial: format!("0{key}"),
+            by: None,
+            trusts: None,
         }
     }
 

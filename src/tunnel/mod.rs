@@ -55,6 +55,8 @@ pub enum TunnelError {
     Tls(String),
     /// The same, where a clock that is wrong, here or there, can be the cause.
     Time(String),
+    /// The peer's certificate is by no CA that is trusted; the sentence says so.
+    ForeignCa(String),
     /// The peer answered the upgrade with something else than 101.
     Refused {
         status: u16,
@@ -96,7 +98,7 @@ impl TunnelError {
             TunnelError::Protocol(_) => "protocol",
             TunnelError::Refused { .. } => "refused",
             TunnelError::TimedOut(_) => "slow",
-            TunnelError::Tls(_) | TunnelError::Time(_) => "tls",
+            TunnelError::Tls(_) | TunnelError::Time(_) | TunnelError::ForeignCa(_) => "tls",
             TunnelError::TooBig { .. } => "too-big",
         }
     }
@@ -112,7 +114,7 @@ impl fmt::Display for TunnelError {
                 write!(f, "the other side closed the tunnel ({code}: {reason})")
             }
             TunnelError::Lost(e) => write!(f, "the tunnel was cut: {}", cause::of(e)),
-            TunnelError::Tls(cause) | TunnelError::Time(cause) => {
+            TunnelError::Tls(cause) | TunnelError::Time(cause) | TunnelError::ForeignCa(cause) => {
                 write!(f, "no secure connection to the hub: {cause}")
             }
             TunnelError::Refused { status, said, .. } => {

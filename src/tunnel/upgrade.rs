@@ -17,6 +17,8 @@ use super::{
     CONNECTION_USE_HEADER, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE, SESSION_HEADER,
     Secured, Stream, TunnelError,
 };
+use crate::pki::hash::Sha256Hash;
+use crate::protocol::trust::{self, CA_HEADER, CloudCas, TRUST_HEADER};
 use crate::system::clock::{Timestamp, http_date};
 
 /// An upgrade request that is well-formed as such and waits for a verdict.
@@ -33,6 +35,8 @@ pub struct Head {
     pub project_id: Option<String>,
     /// `msg` for the tunnel that we serve; Go repeats the header on retries of one client object.
     pub connection_use: Option<String>,
+    /// The CAs that the edge trusts; edges of KubeEdge do not say.
+    pub trusted: Option<Vec<Sha256Hash>>,
     accept_key: String,
 }
 
@@ -84,10 +88,12 @@ impl<S: Stream> Upgrade<S> {
         now: Timestamp,
         max_message: usize,
         budget: &Budget,
+        cas: &CloudCas,
     ) -> Result<Tunnel<S>, TunnelError> {
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n{SESSION_HEADER}: {REPLACE_SAFE}\r\nDate: {}\r\n\r\n",
+             Sec-WebSocket-Accept: {}\r\n{SESSION_HEADER}: {REPLACE_SAFE}\r\nDate: {}\r\n\
+             {CA_HEADER}: {cas}\r\n\r\n",
             self.head.accept_key,
             http_date::show(now)
         );
@@ -177,6 +183,9 @@ impl Head {
             node_id: only(NODE_ID_HEADER)?,
             project_id: only(PROJECT_ID_HEADER)?,
             connection_use: only(CONNECTION_USE_HEADER)?,
+            trusted: all(TRUST_HEADER)
+                .first()
+                .map(|word| trust::read_trusted(word)),
             accept_key,
         })
     }

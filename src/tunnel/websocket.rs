@@ -20,9 +20,11 @@ use super::{
     CONNECTION_USE_HEADER, Event, Guarded, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE,
     SESSION_HEADER, Secured, Stream, TunnelError,
 };
+use crate::pki::hash::Sha256Hash;
 use crate::pki::tls;
 use crate::protocol::enrollment::{self, retry_after};
 use crate::protocol::message::Message;
+use crate::protocol::trust::{self, CloudCas};
 use crate::system::clock::Timestamp;
 use crate::system::names::{Endpoint, NodeName};
 
@@ -32,6 +34,8 @@ pub struct TunnelRequest {
     pub endpoint: Endpoint,
     pub project: String,
     pub node: NodeName,
+    /// The CAs that the edge trusts, for the cloud to know who has followed a change.
+    pub trusted: Vec<Sha256Hash>,
 }
 
 /// A tunnel that was just opened.
@@ -41,6 +45,8 @@ pub struct Connected<S = Secured> {
     pub replace_safe: bool,
     /// The hub's time, if it says it.
     pub date: Option<Timestamp>,
+    /// Which CAs the cloud has, where it says so.
+    pub cas: Option<CloudCas>,
 }
 
 /// An open tunnel; the halves may live in different tasks.
@@ -91,6 +97,9 @@ pub async fn upgrade<S: Stream>(
     if let Ok(node) = HeaderValue::from_str(request.node.as_str()) {
         headers.insert(NODE_ID_HEADER, node);
     }
+    if let Ok(trusted) = HeaderValue::from_str(&trust::trusted(&request.trusted)) {
+        headers.insert(trust::TRUST_HEADER, trusted);
+    }
     headers.insert(CONNECTION_USE_HEADER, HeaderValue::from_static("msg"));
     let metered = Metered::new(stream, &Budget::new(MAX_DOWNSTREAM * 2));
     let share = metered.share();
@@ -102,10 +111,13 @@ pub async fn upgrade<S: Stream>(
     let replace_safe = promise.is_some_and(|v| v.as_bytes() == REPLACE_SAFE.as_bytes());
     let date = answer.headers().get("date");
     let date = date.and_then(|value| enrollment::date(value.as_bytes()));
+    let cas = answer.headers().get(trust::CA_HEADER);
+    let cas = cas.and_then(|word| word.to_str().ok()?.parse().ok());
     Ok(Connected {
         tunnel: Tunnel::new(socket, share, MAX_DOWNSTREAM),
         replace_safe,
         date,
+        cas,
     })
 }
 
@@ -252,9 +264,10 @@ fn lost(error: io::Error, endpoint: &Endpoint) -> TunnelError {
     {
         Some(fault) => {
             let cause = tls::explain(fault, &endpoint.to_string());
-            match tls::is_about_time(fault) {
-                true => TunnelError::Time(cause),
-                false => TunnelError::Tls(cause),
+            match (tls::is_about_time(fault), tls::is_unknown_issuer(fault)) {
+                (true, _) => TunnelError::Time(cause),
+                (_, true) => TunnelError::ForeignCa(cause),
+                _ => TunnelError::Tls(cause),
             }
         }
         None => TunnelError::Lost(error),

@@ -1,5 +1,7 @@
 //! The tunnel: heads of both sides, and frames as an edge and as a hub gets them.
 
+use kubeedge::pki::hash::Sha256Hash;
+use kubeedge::protocol::trust::CloudCas;
 use kubeedge::system::clock::Timestamp;
 use kubeedge::tunnel::upgrade::{Head, Upgrade};
 use kubeedge::tunnel::websocket::{TunnelRequest, upgrade};
@@ -75,7 +77,7 @@ pub fn hub_frames(data: &[u8]) {
             .await
             .unwrap_or_else(|e| panic!("a good head: {e}"));
         let tunnel = upgrade
-            .accept(Timestamp::from_unix(0), MAX_MESSAGE, &budget)
+            .accept(Timestamp::from_unix(0), MAX_MESSAGE, &budget, &cas())
             .await
             .unwrap_or_else(|e| panic!("{e}"));
         let events = drain(tunnel.receiver, MAX_MESSAGE).await;
@@ -121,5 +123,14 @@ fn request() -> TunnelRequest {
         endpoint: "cloud.example:10000".parse().expect("an endpoint"),
         project: "p".to_owned(),
         node: "edge-1".parse().expect("a name"),
+        trusted: vec![Sha256Hash::of(b"a CA")],
+    }
+}
+
+fn cas() -> CloudCas {
+    let signer = Sha256Hash::of(b"a CA");
+    CloudCas {
+        all: vec![signer],
+        signer,
     }
 }

@@ -18,11 +18,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn make(cloud: &Cloud, wish: &Wish) -> Result<Made, CreateError> {
     let authority = &cloud.authority;
-    let (store, key) = (&**authority.store(), authority.token_key());
+    let (store, standing) = (&**authority.store(), authority.standing());
+    let key = &standing.tokens;
     block_on(create(
         store,
         key,
-        authority.ca(),
+        &standing.announced,
         authority.clock().now(),
         wish,
     ))

@@ -21,12 +21,16 @@ pub struct Claims {
     /// Under which its record is kept; none for tokens that were made without one. An id in
     /// another form than ours is somebody else's, and says nothing here.
     pub id: Option<TokenId>,
+    /// The CA whose key has signed it, and which it pins therefore; none in tests only.
+    pub ca: Option<Sha256Hash>,
 }
 
 /// What tokens are made and checked with.
 pub struct TokenKey {
     ca_hash: Sha256Hash,
     mac: hmac::Key,
+    /// Of the other CA of a rotation, whose tokens are good as well.
+    other: Option<(Sha256Hash, hmac::Key)>,
 }
 
 impl TokenKey {
@@ -35,7 +39,26 @@ impl TokenKey {
         TokenKey {
             ca_hash: ca.hash(),
             mac,
+            other: None,
         }
+    }
+
+    /// Takes the tokens of another CA as well.
+    pub fn and_of(self, ca: &Certificate, key: &PrivateKey) -> TokenKey {
+        let mac = hmac::Key::new(hmac::HMAC_SHA256, &key.to_sec1_der());
+        TokenKey {
+            other: Some((ca.hash(), mac)),
+            ..self
+        }
+    }
+
+    /// The CA whose key has made this signature.
+    fn maker(&self, signed: &[u8], mac: &[u8]) -> Option<Sha256Hash> {
+        let own = Some((self.ca_hash, &self.mac));
+        let other = self.other.as_ref().map(|(hash, key)| (*hash, key));
+        let mut keys = own.into_iter().chain(other);
+        let maker = keys.find(|(_, key)| hmac::verify(key, signed, mac).is_ok());
+        maker.map(|(hash, _)| hash)
     }
 
     /// A whole token, CA hash included, of which no record is kept.
@@ -82,9 +105,12 @@ impl TokenKey {
         if mac.len() < MAC_LENGTH {
             return Err(TokenRefusal::Cut);
         }
-        hmac::verify(&self.mac, signed.as_bytes(), &decode(mac)?)
-            .map_err(|_| TokenRefusal::Signature)?;
-        check_claims(claims, now)
+        let ca = self.maker(signed.as_bytes(), &decode(mac)?);
+        let ca = ca.ok_or(TokenRefusal::Signature)?;
+        Ok(Claims {
+            ca: Some(ca),
+            ..check_claims(claims, now)?
+        })
     }
 }
 
@@ -130,7 +156,11 @@ fn check_claims(part: &str, now: Timestamp) -> Result<Claims, TokenRefusal> {
     }
     let id = claims.get("jti").and_then(Value::as_str);
     let id = id.and_then(|id| id.parse().ok());
-    Ok(Claims { expires, id })
+    Ok(Claims {
+        expires,
+        id,
+        ca: None,
+    })
 }
 
 /// Seconds since 1970, perhaps with a fraction. What a `Timestamp` can't hold becomes its end.
@@ -257,6 +287,7 @@ mod tests {
         let claims = Claims {
             expires: record.expires,
             id: Some(record.id.clone()),
+            ca: Some(key.ca_hash),
         };
         assert_eq!(key.check(jwt, recorded_at()), Ok(claims));
         let payload = jwt.split('.').nth(1).unwrap();
@@ -304,7 +335,8 @@ mod tests {
             key.check(jwt, before),
             Ok(Claims {
                 expires: recorded_at(),
-                id: None
+                id: None,
+                ca: Some(key.ca_hash),
             })
         );
     }

@@ -24,7 +24,7 @@ use crate::system::clock::Timestamp;
 /// Checks the JWT of a request: a join token without the CA's hash in front. Whether the token is
 /// good for a certificate, `Authority::issue` says.
 pub fn check(authority: &Authority, jwt: &str, now: Timestamp) -> Result<Claims, TokenRefusal> {
-    authority.token_key().check(jwt, now)
+    authority.standing().tokens.check(jwt, now)
 }
 
 /// Takes the JWT out of an `Authorization` header, which must say `Bearer`, a space and the JWT.

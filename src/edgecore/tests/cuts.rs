@@ -104,7 +104,7 @@ fn config(token: Option<&JoinToken>) -> String {
 /// A start up to the moment at which the hub has taken the identity.
 fn begin(edge: &Rc<Edge>) -> Identity {
     let identity = run(edge, obtain(edge));
-    run(edge, tidy(edge.clone(), identity.ca_hash()));
+    run(edge, tidy(edge.clone(), identity.clone()));
     identity
 }
 

@@ -99,6 +99,7 @@ fn identity(ca: &(Certificate, PrivateKey), node: &NodeName, from: Timestamp) ->
         key,
         certificate,
         ca: ca.0.clone(),
+        also: Vec::new(),
     }
 }
 

@@ -294,13 +294,18 @@ fn every_recorded_answer_of_the_certificate_port_is_survived() {
             let (ca, node, csr) = (ca.clone(), edge.settings.node.clone(), csr.clone());
             let own = old.clone();
             let asked = move |api: &crate::protocol::enrollment::CertificateApi| {
-                api.renew(&ca, (&own.certificate, &own.key), &node, &csr)
+                api.renew(
+                    std::slice::from_ref(&ca),
+                    (&own.certificate, &own.key),
+                    &node,
+                    &csr,
+                )
             };
             let outcome = run(&edge, edge.api(asked));
             let status = recorded.get(9..12).unwrap_or_default();
             match outcome {
                 Ok(certificate) => {
-                    let judged = accept(&edge, key.clone(), certificate, old.ca.clone());
+                    let judged = accept(&edge, key.clone(), certificate, old.trusted());
                     assert!(judged.is_err(), "{name}: not our key");
                     assert_eq!(status, b"200", "{name}");
                 }

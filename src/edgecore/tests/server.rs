@@ -41,7 +41,7 @@ impl Server {
         clock: &Clock,
         answer: impl FnMut(&Request) -> Vec<u8> + Send + 'static,
     ) -> Server {
-        let cell = ServingCell::new(&serving.0, &serving.1).unwrap();
+        let cell = ServingCell::new(&serving.0, &serving.1, &[]).unwrap();
         let config = tls::server(&cell, ClientAuth::Optional, clock).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (sender, news) = smol::channel::unbounded();

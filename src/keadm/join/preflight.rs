@@ -207,7 +207,7 @@ fn name(
     });
     let shown = own.map(|own| (&own.certificate, &own.key));
     let endpoint = api.endpoint.clone();
-    match api.check_node(ca, shown, node)? {
+    match api.check_node(std::slice::from_ref(ca), shown, node)? {
         NodeCheck::Free => Ok(Vec::new()),
         NodeCheck::Unknown => Ok(vec![format!(
             "the cloud is too old to tell whether another device is called {node}"

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::TokenFault;
-use crate::authority::tokens::{self, TokenFacts, TokenKey, Wish};
+use crate::authority::tokens::{self, TokenFacts, Wish};
+use crate::authority::{AuthorityError, Standing};
 use crate::config::cloud::CloudConfig;
 use crate::keadm::out::Report;
 use crate::protocol::control::{
@@ -138,9 +139,13 @@ impl<'a> Cloud<'a> {
 
     fn create_from_files(&self, wish: &Wish) -> Result<Minted, TokenFault> {
         let (store, pair) = self.files()?;
-        let key = TokenKey::new(pair.certificate(), pair.key());
+        let standing = smol::block_on(Standing::load(&store, &pair));
+        let standing = standing.map_err(|error| match error {
+            AuthorityError::Store(error) => TokenFault::Store(error),
+            error => TokenFault::Refused(error.to_string()),
+        })?;
         let now = self.host.clock.now();
-        let made = tokens::create(&store, &key, pair.certificate(), now, wish);
+        let made = tokens::create(&store, &standing.tokens, &standing.announced, now, wish);
         let made = smol::block_on(made)?;
         let id = made.record.id.to_string();
         self.judge(&made.token, Some(id), self.dial())

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use super::super::lifetime;
 use super::*;
 use crate::authority::tokens::CreateError;
+use crate::authority::tokens::TokenKey;
 use crate::keadm::out;
 use crate::pki::certificate::Certificate;
 use crate::pki::issue::new_ca;

@@ -195,3 +195,58 @@ impl Drop for Folder {
         std::fs::remove_dir_all(&self.0).unwrap();
     }
 }
+
+/// Who knows the old CA alone can verify what the new one signs, by the cross certificate, for as
+/// long as the old one lasts; and nobody else's cross certificate does.
+#[test]
+fn an_authority_vouches_for_another() {
+    let now = Timestamp::from_unix(1_800_000_000);
+    let year = Duration::from_secs(365 * 86_400);
+    let made = |at| {
+        let (ca, key) = new_ca(at).unwrap();
+        (ca.clone(), Issuer::new(ca, key).unwrap())
+    };
+    let ((old, old_issuer), (new, new_issuer), (_, other)) = (made(now), made(now), made(now));
+    let cross = old_issuer.cross(&new, now.plus(year)).unwrap();
+    assert_eq!(cross.spki(), new.spki());
+    assert_eq!(cross.subject(), new.subject());
+    assert_eq!(cross.key_id(), new.key_id());
+    assert!(cross.is_ca() && cross.hash() != new.hash());
+    let later = now.plus(2 * year);
+    chain::verify_authority(&cross, &old, later).unwrap();
+    chain::verify_authority(&new, &new, later).unwrap();
+    for (ca, by) in [(&cross, &new), (&new, &old), (&old, &new)] {
+        let refused = chain::verify_authority(ca, by, later);
+        assert!(matches!(refused, Err(PkiError::UnknownCa)), "{refused:?}");
+    }
+    let early = chain::verify_authority(&cross, &old, now);
+    assert!(matches!(early, Err(PkiError::NotYetValid { .. })));
+    let ended = chain::verify_authority(&cross, &old, old.not_after().plus(year));
+    assert!(matches!(ended, Err(PkiError::Expired { .. })));
+
+    let key = PrivateKey::generate().unwrap();
+    let leaf = new_issuer
+        .server(&key, &[], &[], now, later.plus(year))
+        .unwrap();
+    let through = |shown: &[Certificate]| {
+        chain::verify_server_through(&leaf, shown, std::slice::from_ref(&old), later)
+    };
+    through(std::slice::from_ref(&cross)).unwrap();
+    let foreign = other.cross(&new, now).unwrap();
+    for shown in [
+        &[][..],
+        std::slice::from_ref(&new),
+        std::slice::from_ref(&foreign),
+    ] {
+        assert!(matches!(through(shown), Err(PkiError::UnknownCa)));
+    }
+    through(&[foreign, cross.clone()]).unwrap();
+    let not_ca = old_issuer.cross(&leaf, now);
+    assert!(matches!(not_ca, Err(PkiError::NotCa)));
+    // A client certificate does not make an authority, though the authority signed it.
+    let client = old_issuer
+        .client(new.spki(), &new.subject(), now, later)
+        .unwrap();
+    let refused = chain::verify_authority(&client, &old, later);
+    assert!(matches!(refused, Err(PkiError::NotCa)));
+}

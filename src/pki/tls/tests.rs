@@ -40,7 +40,7 @@ impl World {
         let (ca, key) = new_ca(now).unwrap();
         let issuer = Issuer::new(ca.clone(), key).unwrap();
         let key = PrivateKey::generate().unwrap();
-        let cell = ServingCell::new(&serving(&issuer, &key, now), &key).unwrap();
+        let cell = ServingCell::new(&serving(&issuer, &key, now), &key, &[]).unwrap();
         let key = PrivateKey::generate().unwrap();
         let subject = Subject::node(&"edge-1".parse().unwrap());
         let node = issuer
@@ -62,7 +62,9 @@ impl World {
     }
 
     fn required(&self) -> Arc<ServerConfig> {
-        self.server(ClientAuth::Required(vec![self.ca.clone()]))
+        self.server(ClientAuth::Required(
+            TrustCell::new(std::slice::from_ref(&self.ca)).unwrap(),
+        ))
     }
 
     fn client(&self) -> Arc<ClientConfig> {
@@ -205,7 +207,7 @@ fn a_public_certificate_is_worth_nothing_without_its_key() {
         let client = world.careless(version, &world.node.0, &thief);
         for clients in [
             ClientAuth::Optional,
-            ClientAuth::Required(vec![world.ca.clone()]),
+            ClientAuth::Required(TrustCell::new(std::slice::from_ref(&world.ca)).unwrap()),
         ] {
             let failure = shake(&client, &world.server(clients), ADDRESS).unwrap_err();
             assert_eq!(
@@ -311,12 +313,12 @@ fn the_serving_certificate_changes_while_connections_go_on() {
     let old = shown();
     let key = PrivateKey::generate().unwrap();
     assert!(matches!(
-        world.cell.set(&old, &key),
+        world.cell.set(&old, &key, &[]),
         Err(PkiError::KeyMismatch)
     ));
     assert_eq!(shown(), old);
     let new = serving(&world.issuer, &key, world.now);
-    world.cell.set(&new, &key).unwrap();
+    world.cell.set(&new, &key, &[]).unwrap();
     assert_eq!(shown(), new);
 }
 

@@ -1,6 +1,7 @@
 //! What time the cloud says it is, and requests that time alone was against.
 
 use super::{CA_PATH, CertificateApi, EnrollError, Reply};
+use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::tls::{self, Presented};
@@ -32,14 +33,18 @@ impl CertificateApi {
     /// for it, and then the request is made once more.
     pub(super) fn ask(
         &self,
-        ca: &Certificate,
+        trusted: &[Certificate],
         identity: Option<(&Certificate, &PrivateKey)>,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Reply, EnrollError> {
+        // Both CAs of a rotation are the same cloud's.
+        let ca = trusted
+            .first()
+            .ok_or_else(|| self.no_tls(PkiError::UnknownCa))?;
         let ask = || {
-            let (presented, trusted) = (Presented::default(), std::slice::from_ref(ca));
+            let presented = Presented::default();
             let config = tls::client_observed(trusted, identity, &self.clock, &presented);
             let config = config.map_err(|e| self.no_tls(e))?;
             let answer = self.get(config, path, headers, body)?;
