@@ -175,7 +175,8 @@ impl Client {
     fn apply(&self, node: &str, key: &PrivateKey) -> Result<Certificate, EnrollError> {
         let node: NodeName = node.parse().expect("a name");
         let request = csr::create(key, &Subject::node(&node)).expect("a request");
-        self.api.apply(&self.ca, &self.token, &node, &request)
+        self.api
+            .apply(std::slice::from_ref(&self.ca), &self.token, &node, &request)
     }
 }
 
