@@ -64,4 +64,8 @@ pub const DIFFERENT: &[(&str, &str)] = &[
     ("accept-encoding", "no compressed answer is wanted"),
     ("content-length", "our request names no country and no town"),
     ("sec-websocket-key", "random"),
+    (
+        "kubeedge-trust",
+        "ours: which CAs the device knows, so that the cloud sees who has followed a change",
+    ),
 ];
