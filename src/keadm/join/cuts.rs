@@ -92,6 +92,7 @@ const FOREIGN: &[&str] = &[
     "etc/kubeedge/bootstrap-edgecore.conf",
     "etc/kubeedge/ca",
     "etc/kubeedge/certs",
+    "run/kubeedge/edgecore",
     "run/kubeedge/edgecore-status.sock",
     "run/kubeedge/edgecore.lock",
     "run/kubeedge/edgecore.sock",
