@@ -12,9 +12,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 JOBS=${JOBS:-$(($(nproc) * 2))}
-# An input that takes longer than PATIENCE is a finding. The time is not the processor's: where others go first, as in
-# a long run in the background, it must be long.
-PATIENCE=${PATIENCE:-20}
+# An input that takes longer than PATIENCE is a finding. The time is not the processor's: on a machine where others go
+# first, even a seed took half a minute.
+PATIENCE=${PATIENCE:-120}
 LIMITS=(-max_len=16384 -rss_limit_mb=1024 "-timeout=$PATIENCE" "-report_slow_units=$PATIENCE" -print_final_stats=1)
 # In processor seconds: how long a target of the long run goes on before it is another's turn.
 SLICE=120
