@@ -141,14 +141,6 @@ pub fn retry_after(value: &[u8]) -> Option<Duration> {
 }
 
 impl CertificateApi {
-    /// Whether a certificate API is there at all. Whose it is this does not tell.
-    pub fn answers(&self) -> bool {
-        let asked = tls::client_unverified(&self.clock).map_err(|e| self.no_tls(e));
-        let asked = asked.and_then(|config| self.get(config, CA_PATH, &[], b""));
-        let body = asked.and_then(|reply| self.success(reply));
-        body.is_ok_and(|body| Certificate::from_der(&body).is_ok())
-    }
-
     /// Fetches the CA certificate and accepts it only when it is the one the token pins.
     pub fn fetch_ca(&self, token: &JoinToken) -> Result<Certificate, EnrollError> {
         let config = tls::client_unverified(&self.clock).map_err(|e| self.no_tls(e))?;

@@ -1,4 +1,4 @@
-//! What a cloud is asked besides certificates: which CAs it has, and whether a name is taken.
+//! What a cloud is asked besides certificates: whether it is one, which CAs it has, whether a name is taken.
 
 use ureq::http::StatusCode;
 
@@ -9,6 +9,14 @@ use crate::pki::{PkiError, pem, tls};
 use crate::system::names::NodeName;
 
 impl CertificateApi {
+    /// Whether a certificate API is there at all. Whose it is this does not tell.
+    pub fn answers(&self) -> bool {
+        let asked = tls::client_unverified(&self.clock).map_err(|e| self.no_tls(e));
+        let asked = asked.and_then(|config| self.get(config, CA_PATH, &[], b""));
+        let body = asked.and_then(|reply| self.success(reply));
+        body.is_ok_and(|body| Certificate::from_der(&body).is_ok())
+    }
+
     /// Asks whether another key holds the name. With the node's own identity, its own name is free.
     pub fn check_node(
         &self,
