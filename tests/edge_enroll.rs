@@ -338,7 +338,7 @@ fn a_token_of_another_cloud_moves_the_device() {
     // The addresses first, as when a cloud was set up anew: the edge says what is wrong.
     device.configure(&new, "");
     edge.order("reload");
-    edge.complains("no secure connection to the hub");
+    edge.complains("but this device belongs to the CA");
     device.configure(&new, &new.token());
     edge.order("reload");
     let status = edge.connected();

@@ -19,6 +19,7 @@ use super::rotate::renew;
 use crate::pki::certificate::Certificate;
 use crate::pki::chain;
 use crate::pki::hash::Sha256Hash;
+use crate::protocol::enrollment::EnrollError;
 use crate::system::clock::Timestamp;
 
 /// Follows step by step; what fails is tried again, less and less often.
@@ -138,10 +139,18 @@ pub async fn issuers(
     }
     match vouched(edge, trusted.clone(), own).await {
         Ok(more) => Ok(more),
-        // A cloud of KubeEdge has nothing to say about its CA. Then the certificate is judged by
-        // what is known.
-        Err(failure) if failure.retryable() => Err(failure),
+        Err(failure) if !has_no_bundle(&failure) => Err(failure),
         Err(_) => Ok(trusted),
+    }
+}
+
+/// A cloud of KubeEdge has nothing to say about its CA. Then the certificate is judged by what is known.
+fn has_no_bundle(failure: &Failure) -> bool {
+    match failure {
+        Failure::Api(EnrollError::Status { status, .. }) => {
+            (400..500).contains(status) && *status != 429
+        }
+        failure => !failure.retryable(),
     }
 }
 
