@@ -26,6 +26,8 @@ pub struct Crowd {
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
+    /// Peers that have been there at least once: on a slow machine the first may be cut by then.
+    came: AtomicUsize,
     held: AtomicUsize,
     cut: AtomicUsize,
 }
@@ -66,7 +68,9 @@ impl Crowd {
             shared,
             thread: Some(thread),
         };
-        until("all slow peers are there", || crowd.held() >= count);
+        until("all slow peers have come", || {
+            crowd.shared.came.load(Ordering::Relaxed) >= count
+        });
         crowd
     }
 
@@ -92,31 +96,40 @@ impl Drop for Crowd {
 }
 
 async fn keep_coming(port: u16, from: Ipv4Addr, kind: Slow, shared: Arc<Shared>) {
+    let mut first = true;
     loop {
         let stream = dial(from, port).unwrap();
         stream.set_nonblocking(true).unwrap();
         let stream = TcpStream::try_from(stream).unwrap();
-        be_slow(stream, kind, &shared).await;
+        be_slow(stream, kind, &shared, std::mem::take(&mut first)).await;
         shared.cut.fetch_add(1, Ordering::Relaxed);
         Timer::after(PAUSE).await;
     }
 }
 
-async fn be_slow(mut stream: TcpStream, kind: Slow, shared: &Shared) {
+async fn be_slow(mut stream: TcpStream, kind: Slow, shared: &Shared, first: bool) {
+    let came = || shared.came.fetch_add(usize::from(first), Ordering::Relaxed);
     match kind {
-        Slow::Silent => trickle(stream, b"", shared).await,
+        Slow::Silent => {
+            came();
+            trickle(stream, b"", shared).await;
+        }
         Slow::Hello => {
             let _ = stream.write_all(HALF_HELLO).await;
+            came();
             trickle(stream, b"x", shared).await;
         }
         Slow::FatHello => {
             let _ = stream.write_all(&hello(30_000)).await;
+            came();
             trickle(stream, b"", shared).await;
         }
         Slow::Head => {
             let name = ServerName::try_from("127.0.0.1").unwrap();
             let connector = TlsConnector::from(config(None));
-            if let Ok(mut stream) = connector.connect(name, stream).await {
+            let connected = connector.connect(name, stream).await;
+            came();
+            if let Ok(mut stream) = connected {
                 let _ = stream.write_all(b"GET / HTTP/1.1\r\nX: ").await;
                 let _ = stream.write_all(&[b'x'; 15_000]).await;
                 trickle(stream, b"x", shared).await;

@@ -177,12 +177,12 @@ impl Drop for Cloud {
 
 /// Waits until something is so.
 #[track_caller]
-pub fn until(what: &str, is_so: impl Fn() -> bool) {
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
     assert!(comes(is_so), "not within {LIMIT:?}: {what}");
 }
 
 /// Whether something becomes so in time.
-pub fn comes(is_so: impl Fn() -> bool) -> bool {
+pub fn comes(mut is_so: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + LIMIT;
     while !is_so() {
         if Instant::now() > end {
