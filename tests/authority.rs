@@ -2,11 +2,14 @@
 
 mod common;
 
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use common::cloud::python;
 use common::device::{BOOTSTRAP, CONFIG, Device, KEY};
 use common::site::{Cloudcore, Said};
-use common::{LIMIT, figures};
+use common::{Folder, LIMIT, figures};
 use kubeedge::protocol::control::{EdgeState, EdgeStatus};
 use serde_json::Value;
 
@@ -338,5 +341,112 @@ fn a_ca_is_replaced_while_devices_go_on() {
         "authority-rotation",
         "devices that followed a rotation of the CA without joining again",
         devices.len(),
+    );
+}
+
+/// A peer in Python that behaves as KubeEdge's edge does, with what it has below its folder.
+fn peer(cloud: &Cloudcore, folder: &Path, words: &[&str]) -> Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/edge.py");
+    let address = |port: u16| format!("127.0.0.1:{port}");
+    let mut command = Command::new(python());
+    command.arg(script).args(words).args(["--node", "peer"]);
+    command.args(["--https", &address(cloud.https)]);
+    command
+        .args(["--hub", &address(cloud.hub), "--dir"])
+        .arg(folder);
+    command.arg("--token-file").arg(folder.join("token"));
+    let ended = command.stdin(Stdio::null()).output();
+    ended.expect("the peer starts: run tests/setup.sh first")
+}
+
+#[track_caller]
+fn peer_does(cloud: &Cloudcore, folder: &Path, words: &[&str]) {
+    let ended = peer(cloud, folder, words);
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{words:?}: {said}\n{}", cloud.log());
+}
+
+/// KubeEdge's edge knows the old CA alone: it goes on by the cross certificate, and is waited for.
+#[test]
+fn a_device_that_cannot_follow_goes_on_and_is_waited_for() {
+    let cloud = Cloudcore::start(LONG);
+    let (folder, again) = (Folder::new(), Folder::new());
+    let tunnel = &["tunnel", "--hold", "0.2"];
+    common::put(&folder.path().join("token"), cloud.token(), 0o600);
+    peer_does(&cloud, folder.path(), &["join"]);
+    step(&cloud, "prepare").ends(0);
+    peer_does(&cloud, folder.path(), tunnel);
+    step(&cloud, "switch").ends(0);
+    peer_does(&cloud, folder.path(), tunnel);
+    peer_does(&cloud, folder.path(), &["rotate", "--other-issuer"]);
+    peer_does(&cloud, folder.path(), tunnel);
+    step(&cloud, "announce").ends(0);
+    peer_does(&cloud, folder.path(), tunnel);
+    assert_eq!(cloud.run(&["certs", "check"]).code, 0);
+
+    let refused = step(&cloud, "finish").ends(75);
+    assert!(
+        refused.err.contains("1 devices have not followed (peer)"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(ca(&cloud)["phase"], "announced");
+    common::put(&again.path().join("token"), cloud.token(), 0o600);
+    peer_does(&cloud, again.path(), &["join"]);
+    peer_does(&cloud, again.path(), tunnel);
+    step(&cloud, "finish").ends(0);
+    peer_does(&cloud, again.path(), tunnel);
+    assert!(!peer(&cloud, folder.path(), tunnel).status.success());
+}
+
+/// cloudcore was set up anew at the same address: the device says which CA it met, and stays what it
+/// is; with the old CA back it connects, and with a token of the new one it moves.
+#[test]
+fn a_ca_that_changed_by_accident_changes_nothing_on_the_device() {
+    let mut cloud = Cloudcore::start(LONG);
+    let device = device(&cloud, "stays");
+    let edge = device.start();
+    edge.connected();
+    let (key, old) = (
+        device.read(KEY),
+        ca(&cloud)["ca"].as_str().unwrap().to_owned(),
+    );
+    cloud.stop();
+    let (files, aside) = (cloud.path("/etc/kubeedge/cloudcore"), cloud.path("/aside"));
+    std::fs::rename(&files, &aside).unwrap();
+    cloud.start_again(LONG);
+    let new = ca(&cloud)["ca"].as_str().unwrap().to_owned();
+    edge.order("reload");
+    let status = edge.complains(&new);
+    let problem = status.last_error.unwrap();
+    assert!(
+        problem.message.contains(&old) && !problem.retryable,
+        "{problem:?}"
+    );
+    assert_eq!(device.read(KEY), key);
+
+    cloud.stop();
+    let other = cloud.path("/other");
+    std::fs::rename(&files, &other).unwrap();
+    std::fs::rename(&aside, &files).unwrap();
+    cloud.start_again(LONG);
+    edge.order("reload");
+    edge.connected();
+    assert_eq!(device.read(KEY), key);
+
+    cloud.stop();
+    std::fs::rename(&files, &aside).unwrap();
+    std::fs::rename(&other, &files).unwrap();
+    cloud.start_again(LONG);
+    edge.order("reload");
+    edge.complains(&new);
+    device.write(BOOTSTRAP, &cloud.token(), 0o600);
+    edge.order("reload");
+    edge.connected();
+    assert_ne!(device.read(KEY), key);
+    figures::tried(
+        "authority-accident",
+        "clouds set up anew that a device met, said so, and stayed what it was until a person decided",
+        2,
     );
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::inspect::{self, Faults, Found};
 use crate::keadm::device::Device;
+use crate::pki::MAX_INPUT;
 use crate::pki::certificate::Certificate;
 use crate::pki::chain;
 use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeStatus, Request};
@@ -121,8 +122,13 @@ pub fn cloud(host: &Host) -> Vec<Row> {
     }
     let (serving_key, serving_file) = (file("serving.key"), file("serving.crt"));
     let mut serving = inspect::unit(&host.files, &serving_key, &serving_file);
-    if let (Some(certificate), Some(ca)) = (&serving.certificate, &ca.certificate)
-        && let Err(error) = chain::verify_server(certificate, std::slice::from_ref(ca), now)
+    // During a rotation the next CA may have signed it already.
+    let next = host.files.read_opt(&file("ca-next.key"), MAX_INPUT);
+    let next = next.ok().flatten();
+    let next = next.and_then(|bytes| Certificate::from_pem(&bytes).ok());
+    let trusted: Vec<Certificate> = ca.certificate.iter().cloned().chain(next).collect();
+    if let (Some(certificate), Some(_)) = (&serving.certificate, &ca.certificate)
+        && let Err(error) = chain::verify_server(certificate, &trusted, now)
     {
         serving.certificate_faults.add(error.to_string());
     }
