@@ -196,18 +196,18 @@ impl Cloudcore {
         Cloudcore::start_on(Folder::new(), options)
     }
 
-    /// Another place of the same cloud: it has the same CA, and nothing else in common.
+    /// Another place of the same cloud: it has the same CA, knows its tokens so far, and has nothing else in common.
     pub fn start_beside(other: &Cloudcore, options: &[&str]) -> Cloudcore {
         let folder = Folder::new();
-        let ca = "etc/kubeedge/cloudcore";
-        for (path, content) in files_below(&other.folder.path().join(ca)) {
-            let name = path
-                .file_name()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned();
-            if name.starts_with("ca") {
-                super::put(&folder.path().join(ca).join(name), content, 0o600);
+        for (place, prefix) in [
+            ("etc/kubeedge/cloudcore", "ca"),
+            ("var/lib/kubeedge/cloudcore/tokens", ""),
+        ] {
+            for (path, content) in files_below(&other.folder.path().join(place)) {
+                let name = path.file_name().expect("a name").to_string_lossy();
+                if name.starts_with(prefix) {
+                    super::put(&folder.path().join(place).join(&*name), content, 0o600);
+                }
             }
         }
         Cloudcore::start_on(folder, options)

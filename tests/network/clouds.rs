@@ -8,14 +8,16 @@ use kubeedge::protocol::control::EdgeState;
 use crate::common::site::{Cloudcore, Site};
 use crate::common::{LIMIT, figures};
 
-/// Two places of one cloud, each with a port for everything.
-fn two() -> [(Cloudcore, String); 2] {
+/// Two places of one cloud, each with a port for everything, and a token that both know.
+fn two() -> ([(Cloudcore, String); 2], String) {
     let first = Cloudcore::start(&["--single-port", "0"]);
+    let token = first.token_file();
     let second = Cloudcore::start_beside(&first, &["--single-port", "0"]);
-    [first, second].map(|cloud| {
+    let clouds = [first, second].map(|cloud| {
         let port = cloud.single.expect("one port");
         (cloud, format!("127.0.0.1:{port}"))
-    })
+    });
+    (clouds, token)
 }
 
 /// Where the present session leads, once there is one that leads elsewhere than before.
@@ -35,8 +37,8 @@ fn peer(site: &Site, before: &str) -> String {
 
 #[test]
 fn a_device_moves_when_its_place_is_gone_and_stays_when_it_is_back() {
-    let [(a, at_a), (b, at_b)] = two();
-    let (site, token) = (Site::new(), a.token_file());
+    let ([(a, at_a), (b, at_b)], token) = two();
+    let site = Site::new();
     let both = format!("{at_a},{at_b}");
     let words = ["join", "-e", &both, "--token-file", &token, "-i", "roamer"];
     site.run(&words).ends(0);
@@ -82,12 +84,12 @@ fn a_device_moves_when_its_place_is_gone_and_stays_when_it_is_back() {
 
 #[test]
 fn a_place_that_is_down_does_not_hinder_a_join() {
-    let [(a, at), _] = two();
+    let ([(_a, at), _], token) = two();
     let dead = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("an address").to_string()
     };
-    let (site, token) = (Site::new(), a.token_file());
+    let site = Site::new();
     let both = format!("{at},{dead}");
     let words = ["join", "-e", &both, "--token-file", &token, "-i", "early"];
     let started = Instant::now();
