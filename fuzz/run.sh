@@ -1,7 +1,8 @@
 #!/bin/bash
 # Fuzzes every parser, with the stable Rust at hand and nothing but cargo:
 #
-#   fuzz/run.sh [SECONDS [TARGET...]]          each target for so long, JOBS at a time; what the tests do (20 s)
+#   fuzz/run.sh [SECONDS [TARGET...]]          each target for so long, JOBS at a time; what the tests do (20 s).
+#                                              The same inputs in the same order each time, unless SEED is another
 #   fuzz/run.sh --long CPU-MINUTES [TARGET...] until each target has had so much processor time in all; can be
 #                                              interrupted and goes on; fuzz/long-run.tsv keeps what was reached
 #
@@ -33,6 +34,7 @@ short() { # SECONDS [TARGET...]
   shift
   mapfile -t targets < <(targets "$@")
   build
+  export SEED=${SEED:-1}
   printf '%s\n' "${targets[@]}" | xargs -P "$JOBS" -I{} "./${0##*/}" --slice {} "$seconds" || status=$?
   [ $status = 0 ] && echo "${#targets[@]} passed, 0 failed"
   return $status
@@ -63,6 +65,7 @@ slice() { # TARGET SECONDS
   local folders=("corpus/$1" "seeds/$1")
   mkdir -p "corpus/$target" "artifacts/$target"
   [ ! -d "regressions/$target" ] || folders+=("regressions/$target")
+  [ -z "${SEED:-}" ] || LIMITS+=("-seed=$SEED")
   log=$(mktemp)
   while [ $status = 0 ] && [ $cpu -lt "$seconds" ]; do
     piece=$(

@@ -16,6 +16,7 @@ use super::assert_sentence;
 
 const CA: &[u8] = include_bytes!("../../../tests/vectors/token-ca/ca.der");
 const CA_KEY: &[u8] = include_bytes!("../../../tests/vectors/token-ca/cakey.der");
+const LONGER_THAN_A_SENTENCE: usize = 200;
 const NOW: Timestamp = Timestamp::from_unix(1_795_339_363);
 
 /// A token as people paste it.
@@ -37,7 +38,8 @@ pub fn token(data: &[u8]) {
         }
         Err(error) => {
             assert_sentence(&error.to_string());
-            assert!(text.len() < 16 || !error.to_string().contains(text));
+            // Shorter ones may be words of the sentence itself, which a fuzzer learns.
+            assert!(text.len() < LONGER_THAN_A_SENTENCE || !error.to_string().contains(text));
         }
     }
 }

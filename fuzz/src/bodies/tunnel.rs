@@ -22,7 +22,9 @@ pub fn upgrade_head(data: &[u8]) {
     match Head::parse(data) {
         Ok(head) => {
             assert!(data.starts_with(b"GET ") || data.trim_ascii_start().starts_with(b"GET "));
-            let stands = |word: &str| data.windows(word.len()).any(|part| part == word.as_bytes());
+            let stands = |word: &str| {
+                word.is_empty() || data.windows(word.len()).any(|part| part == word.as_bytes())
+            };
             assert!(!head.path.contains(['\r', '\n', ' ']) && stands(&head.path));
             for value in [head.node_id, head.project_id, head.connection_use]
                 .into_iter()
