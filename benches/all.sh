@@ -17,7 +17,7 @@ megabytes() { awk -v bytes="$(stat -c %s "dist/kubeedge-$version-$1")" 'BEGIN { 
 {
   echo '| what | to reach | measured | method |'
   echo '| --- | --- | --- | --- |'
-  echo "| armv7 executable, every role | ≤ 2.0 MB; upstream 79 + 93 MB | $(megabytes armv7) | \`benches/sizes.sh armv7\` |"
+  echo "| armv7 executable, every role | ≤ 2.5 MB when all is there; upstream 79 + 93 MB | $(megabytes armv7) | \`benches/sizes.sh armv7\` |"
   echo "| x86_64 executable, every role | upstream 113 + 101 + 71 MB | $(megabytes x86_64) | \`benches/sizes.sh x86_64\` |"
   cargo bench --quiet --bench edge
   cargo bench --quiet --bench load
