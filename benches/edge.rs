@@ -235,7 +235,7 @@ fn outage(executable: &Path) {
     let mut edge = Edge::start(executable, "patient", ports(&cloud), &cloud.token().0);
     let mut generation = edge.session_after(0).0.generation;
     let mut samples = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..5 {
         // Only after that long a session the edge takes the next outage for a new one.
         std::thread::sleep(Duration::from_secs(31));
         cloud.stop();
@@ -252,7 +252,7 @@ fn outage(executable: &Path) {
         span(median(&samples)),
         &format!(
             "`cargo bench --bench edge -- outage`: cloudcore ends and starts again 2 s later, on \
-             the same ports; median of 10, the longest {}",
+             the same ports; median of 5, the longest {}",
             span(percentile(&samples, 100))
         ),
     );
