@@ -26,14 +26,7 @@ use crate::tunnel::{self, Secured};
 
 /// Accepts connections until cloudcore stops.
 pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor) {
-    loop {
-        let accepted = or(async { Some(listener.accept().await) }, async {
-            cloud.stop.wait().await;
-            None
-        });
-        let Some((stream, peer)) = accepted.await else {
-            return;
-        };
+    while let Some((stream, peer)) = listener.accept_until(&cloud.stop).await {
         let (shared, acceptor) = (cloud.clone(), acceptor.clone());
         match cloud.place(Port::Certificates, peer.ip(), &stream) {
             Ok(place) => cloud.spawn(async move {

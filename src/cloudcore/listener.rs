@@ -11,8 +11,10 @@ use nix::sys::socket::{
     sockopt,
 };
 use smol::Timer;
+use smol::future::or;
 use smol::net::{TcpListener, TcpStream};
 
+use super::cloud::Stop;
 use crate::system::cause;
 
 /// A socket that listens.
@@ -82,6 +84,15 @@ impl Bound {
 impl Listener {
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The next connection; none when cloudcore stops.
+    pub async fn accept_until(&self, stop: &Stop) -> Option<(TcpStream, SocketAddr)> {
+        or(async { Some(self.accept().await) }, async {
+            stop.wait().await;
+            None
+        })
+        .await
     }
 
     /// The next connection. What goes wrong is waited out: no error ends a server.

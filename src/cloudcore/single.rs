@@ -25,14 +25,7 @@ use crate::tunnel::Secured;
 /// Accepts connections until cloudcore stops. Whoever finds no place is told as on the certificate
 /// port.
 pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor) {
-    loop {
-        let accepted = or(async { Some(listener.accept().await) }, async {
-            cloud.stop.wait().await;
-            None
-        });
-        let Some((stream, peer)) = accepted.await else {
-            return;
-        };
+    while let Some((stream, peer)) = listener.accept_until(&cloud.stop).await {
         let (shared, acceptor) = (cloud.clone(), acceptor.clone());
         match cloud.place(Port::Tunnels, peer.ip(), &stream) {
             Ok(place) => cloud.spawn(connection(shared, acceptor, stream, peer, place)),
