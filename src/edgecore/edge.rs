@@ -12,6 +12,7 @@ use smol::{LocalExecutor, Timer};
 
 use super::clouds::Clouds;
 use super::identity::Identity;
+use super::requests::Requests;
 use super::settings::Settings;
 use super::state::State;
 use super::token::TokenSource;
@@ -20,6 +21,7 @@ use crate::pki::PkiError;
 use crate::pki::hash::Sha256Hash;
 use crate::pki::key::PrivateKey;
 use crate::protocol::enrollment::{CertificateApi, EnrollError};
+use crate::protocol::message::Message;
 use crate::protocol::token::JoinToken;
 use crate::protocol::trust::CloudCas;
 use crate::system::blocking::{self, Blocked, Kind};
@@ -61,7 +63,17 @@ pub struct Edge {
     pub sessions: Cell<usize>,
     pub session_ended: Signal,
     pub clouds: Clouds,
+    /// What is asked of the cloud, and who waits for the answers.
+    pub requests: Rc<Requests>,
+    /// What the cloud sends without having been asked, on its way to who stores it.
+    pub pushes: (Sender<Push>, Receiver<Push>),
     last_good: RefCell<Vec<SocketAddr>>,
+}
+
+/// A message that the cloud sent unasked, and where its acknowledgement goes when it is stored.
+pub struct Push {
+    pub message: Message,
+    pub acks: Sender<Message>,
 }
 
 /// A wake-up that is kept until it is read; many become one.
@@ -154,6 +166,8 @@ impl Edge {
             reload: Signal::new(),
             sessions: Cell::new(0),
             session_ended: Signal::new(),
+            requests: Rc::default(),
+            pushes: bounded(PUSHES),
             last_good: RefCell::default(),
         }
     }
@@ -174,6 +188,16 @@ impl Edge {
     pub fn heard(&self, cas: CloudCas) {
         self.cas.replace(Some(cas));
         self.changed.raise();
+    }
+
+    /// Puts what the cloud sent unasked in line, as soon as there is room.
+    pub async fn pushed(&self, message: Message, acks: &Sender<Message>) {
+        let push = Push {
+            message,
+            acks: acks.clone(),
+        };
+        // Both ends live in `self`, so the channel is never closed.
+        let _ = self.pushes.0.send(push).await;
     }
 
     /// A connection to the hub of a cloud. When names fail, the address that last held a session
@@ -338,6 +362,8 @@ impl std::error::Error for Failure {
     }
 }
 
+/// Messages that wait to be stored. When all places are taken the hub has to wait.
+const PUSHES: usize = 32;
 /// What looking up, connecting and a proxy may take, and a little more.
 const CONNECTING: Duration = Duration::from_secs(35);
 const API_DEADLINE: Duration = Duration::from_secs(30);

@@ -84,6 +84,7 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelErro
         mut receiver,
     } = tunnel;
     let (answers, queue) = bounded(OUTGOING);
+    let _attached = edge.requests.attach(answers.clone());
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
     let stop = async {
@@ -117,15 +118,16 @@ async fn read(
         };
         heard.set(Instant::now());
         match event {
-            Event::Message(message) => handle(edge, &message, answers),
+            Event::Message(message) => handle(edge, *message, answers).await,
             Event::Malformed(error) => log::warn!("skipped a frame from the hub: {error}"),
             Event::Alive => {}
         }
     }
 }
 
-/// Hands a message to who wants it.
-fn handle(edge: &Edge, message: &Message, answers: &Sender<Message>) {
+/// Hands a message to who wants it. When objects come faster than they can be stored, the hub waits
+/// rather than anything being dropped.
+async fn handle(edge: &Edge, message: Message, answers: &Sender<Message>) {
     match message.route.operation.as_str() {
         // The tunnel's own questions are answered by the tunnel, as upstream does.
         "ping" | "config" => {
@@ -138,8 +140,15 @@ fn handle(edge: &Edge, message: &Message, answers: &Sender<Message>) {
             Some(Ok(cas)) => edge.heard(cas),
             _ => log::debug!("the hub says something of its CAs that is not understood"),
         },
-        // What nobody stores is not acknowledged either: the cloud keeps it and sends it again.
-        operation => log::debug!("no use yet for {operation} {}", message.route.resource),
+        _ if message.header.parent_id.is_empty() => edge.pushed(message, answers).await,
+        _ => {
+            if let Err(late) = edge.requests.answered(message) {
+                log::debug!(
+                    "an answer for {} that nobody waits for",
+                    late.route.resource
+                );
+            }
+        }
     }
 }
 

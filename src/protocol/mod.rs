@@ -3,5 +3,8 @@
 pub mod control;
 pub mod enrollment;
 pub mod message;
+pub mod object;
+pub mod reply;
+pub mod resource;
 pub mod token;
 pub mod trust;
