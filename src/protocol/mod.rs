@@ -6,5 +6,6 @@ pub mod message;
 pub mod object;
 pub mod reply;
 pub mod resource;
+pub mod terms;
 pub mod token;
 pub mod trust;
