@@ -333,7 +333,6 @@ fn what_can_not_be_meant_is_said_in_one_sentence() {
         (&["-e", "x:99999"], 64, "port"),
         (&["-e", "x", "-s", "0"], 64, "--certport"),
         (&["-e", "x", "--hub-protocol", "udp"], 64, "--hub-protocol"),
-        (&["-e", "x", "--hub-protocol", "quic"], 78, "quic"),
         (&["-e", "x", "--cgroupdriver", "x"], 64, "--cgroupdriver"),
         (
             &["-e", "x", "-t", &good, "-i", "Pump_7"],

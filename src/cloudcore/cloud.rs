@@ -13,7 +13,8 @@ use smol::net::TcpStream;
 
 use super::descriptors::Descriptors;
 use super::metrics::{Metrics, Port};
-use super::places::{Full, Place, Places, Taken};
+use super::places::{Cut, Full, Place, Places, Taken};
+use super::quic::Cutter;
 use super::rate::{Rate, Rates};
 use super::registry::Registry;
 use super::settings::Settings;
@@ -39,6 +40,9 @@ pub struct Cloud {
     pub api_places: Arc<Places>,
     /// Connections to the hub that have not shown who they are.
     pub hub_places: Arc<Places>,
+    /// Connections over QUIC that have not shown who they are. Their own, because the address of a
+    /// datagram may be anybody's: a flood of them must not cost a place of who has connected.
+    pub quic_places: Arc<Places<Cutter>>,
     /// Questions after node names.
     pub node_checks: Rates,
     /// What peers did wrong.
@@ -73,11 +77,12 @@ impl Cloud {
         stop: Stop,
     ) -> Arc<Cloud> {
         let descriptors = Descriptors::new(open_files);
+        // Half for one source: it can't take all, be it by serving.
         let places = |wanted| {
             let total = descriptors.room_for_port(wanted);
-            // Half for one source: it can't take all, be it by serving.
             Places::new(total, (total / 2).max(1), &descriptors)
         };
+        let quic = descriptors.room_for_port(QUIC_PLACES);
         Arc::new(Cloud {
             authority,
             clock: clock.clone(),
@@ -88,6 +93,7 @@ impl Cloud {
             budget: Budget::new(settings.partial_budget),
             api_places: places(API_PLACES),
             hub_places: places(HUB_PLACES),
+            quic_places: Places::new(quic, (quic / 2).max(1), &descriptors),
             descriptors,
             node_checks: Rates::new(Rate::new(NODE_CHECKS_PER_SECOND, NODE_CHECKS_AT_ONCE)),
             strikes: Strikes::new(Instant::now()),
@@ -114,8 +120,19 @@ impl Cloud {
     ) -> Result<Place, Option<Arc<()>>> {
         let places = match port {
             Port::Certificates => &self.api_places,
-            Port::Tunnels => &self.hub_places,
+            Port::Tunnels | Port::Quic => &self.hub_places,
         };
+        self.place_among(places, port, address, stream)
+    }
+
+    /// The same among these places.
+    pub fn place_among<S: Cut>(
+        &self,
+        places: &Arc<Places<S>>,
+        port: Port,
+        address: IpAddr,
+        stream: &S,
+    ) -> Result<Place<S>, Option<Arc<()>>> {
         let due = |summary| self.strikes.is_due(summary, Instant::now());
         match places.take(address, stream) {
             Ok(Taken { place, cut }) => {
@@ -222,6 +239,8 @@ impl LegacyNames {
 /// milliseconds and a handshake not much longer, so these are many; each costs memory.
 const API_PLACES: usize = 2048;
 const HUB_PLACES: usize = 2048;
+/// The memory of a QUIC handshake is ours, not the kernel's.
+const QUIC_PLACES: usize = 256;
 
 const MAX_TURNED_AWAY: usize = 32;
 

@@ -208,7 +208,8 @@ fn session(row: Row) -> HubSession {
         node: row.node.to_string(),
         generation: row.generation,
         since: row.facts.since,
-        peer: row.facts.peer.to_string(),
+        peer: row.facts.at().to_string(),
+        tunnel: row.facts.transport,
         serial: row.facts.serial,
         last_gap_ms: row.last_gap.map(millis),
     }

@@ -17,17 +17,19 @@ use super::listener::{BindError, Bound, Listener};
 use super::outbox::Ending;
 use super::prepare::{self, Prepared};
 use super::settings::Settings;
-use super::{door, hub, prometheus, single};
+use super::{door, hub, prometheus, quic, single};
 use crate::authority::AuthorityError;
 use crate::pki::PkiError;
 use crate::pki::tls::{self, ClientAuth};
 use crate::store::StoreError;
 use crate::system::blocking;
+use crate::system::cause;
 use crate::system::exit;
 use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::signals::{Request, Signals};
 use crate::system::{limits, notify, threads};
+use crate::tunnel;
 
 /// Runs until it is asked to stop. `started` is called once all is served.
 pub fn run(
@@ -103,6 +105,9 @@ pub struct Ports {
     pub https: u16,
     pub hub: Option<u16>,
     pub single: Option<u16>,
+    /// UDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quic: Option<u16>,
     pub metrics: Option<u16>,
 }
 
@@ -113,6 +118,8 @@ pub enum DaemonError {
     Bind(BindError),
     File(FileError),
     Pki(PkiError),
+    /// The socket is there, and can't be served.
+    Quic(io::Error),
     /// Signals can't be caught, and a daemon that can't be stopped is none.
     Signals(io::Error),
     Store(StoreError),
@@ -129,7 +136,10 @@ impl DaemonError {
             DaemonError::Authority(error) if error.is_retryable() => exit::TRY_AGAIN,
             DaemonError::Store(error) if error.is_retryable() => exit::TRY_AGAIN,
             DaemonError::Authority(_) | DaemonError::Store(_) => exit::CONFIG,
-            DaemonError::File(_) | DaemonError::Pki(_) | DaemonError::Signals(_) => exit::FAILURE,
+            DaemonError::File(_)
+            | DaemonError::Pki(_)
+            | DaemonError::Quic(_)
+            | DaemonError::Signals(_) => exit::FAILURE,
         }
     }
 }
@@ -146,12 +156,18 @@ async fn serve(
     let Prepared {
         authority, ports, ..
     } = prepared;
-    let acceptor = |clients| {
+    let config = |clients| {
         let config = tls::server(&authority.serving(), clients, &host.clock);
-        config.map(TlsAcceptor::from).map_err(DaemonError::Pki)
+        config.map_err(DaemonError::Pki)
     };
-    let anyone = acceptor(ClientAuth::Optional)?;
-    let edges = acceptor(ClientAuth::Required(authority.trust()))?;
+    let anyone = TlsAcceptor::from(config(ClientAuth::Optional)?);
+    let edges = config(ClientAuth::Required(authority.trust()))?;
+    let spawn = quic::spawner(executor);
+    let datagrams = prepared.quic.map(|socket| {
+        let hub = tunnel::quic::Hub::new(socket, &edges, spawn);
+        hub.map_err(DaemonError::Quic)
+    });
+    let datagrams = datagrams.transpose()?;
 
     let listen = |bound: Bound| bound.listen().map_err(DaemonError::Bind);
     let https = prepared.https.map(listen).transpose()?;
@@ -174,7 +190,10 @@ async fn serve(
         cloud.spawn(door::serve(cloud.clone(), https, anyone));
     }
     if let Some(hub) = hub {
-        cloud.spawn(hub::serve(cloud.clone(), hub, edges));
+        cloud.spawn(hub::serve(cloud.clone(), hub, edges.into()));
+    }
+    if let Some(datagrams) = datagrams {
+        cloud.spawn(quic::serve(cloud.clone(), datagrams));
     }
     if let Some(monitor) = monitor {
         cloud.spawn(prometheus::serve(cloud.clone(), monitor));
@@ -300,9 +319,11 @@ impl Ports {
         let port = |port: Option<u16>| port.map_or("off".to_owned(), |port| port.to_string());
         let (hub, metrics) = (port(self.hub), port(self.metrics));
         let both = self.single.map(|port| format!(", both on {port}"));
+        let quic = self.quic.map(|port| format!(", over QUIC on UDP {port}"));
         format!(
-            "certificates on port {}, tunnels on {hub}{}, metrics on {metrics}",
+            "certificates on port {}, tunnels on {hub}{}{}, metrics on {metrics}",
             self.https,
+            quic.unwrap_or_default(),
             both.unwrap_or_default()
         )
     }
@@ -315,6 +336,11 @@ impl fmt::Display for DaemonError {
             DaemonError::Bind(error) => error.fmt(f),
             DaemonError::File(error) => error.fmt(f),
             DaemonError::Pki(error) => error.fmt(f),
+            DaemonError::Quic(error) => write!(
+                f,
+                "tunnels over QUIC can't be served: {}: set modules.cloudHub.quic.enable to false",
+                cause::of(error)
+            ),
             DaemonError::Signals(error) => write!(
                 f,
                 "signals can't be caught: {error}: start it from another program to see whether \
@@ -332,6 +358,7 @@ impl std::error::Error for DaemonError {
             DaemonError::Bind(error) => error,
             DaemonError::File(error) => error,
             DaemonError::Pki(error) => error,
+            DaemonError::Quic(error) => error,
             DaemonError::Signals(error) => error,
             DaemonError::Store(error) => error,
         })

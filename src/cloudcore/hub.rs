@@ -15,7 +15,7 @@ use super::cloud::Cloud;
 use super::listener::Listener;
 use super::metrics::Port;
 use super::outbox::{Ending, Outbox};
-use super::places::Place;
+use super::places::{Cut, Place};
 use super::registry::{Promise, Refused, Registered, SessionFacts};
 use super::strikes::{Limit, RETRY_AFTER, Strike};
 use super::{rotation, session};
@@ -23,10 +23,11 @@ use crate::authority::{self, LegacyCertificates};
 use crate::pki::certificate::Certificate;
 use crate::pki::hash::Sha256Hash;
 use crate::protocol::terms::Terms;
+use crate::protocol::transport::Transport;
 use crate::system::names::NodeName;
 use crate::system::network;
 use crate::tunnel::upgrade::Upgrade;
-use crate::tunnel::{self, Secured, Tunnel, TunnelError};
+use crate::tunnel::{self, AnyCarrier, Secured, Tunnel, TunnelError};
 
 /// Accepts connections until cloudcore stops.
 pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor) {
@@ -61,7 +62,7 @@ async fn connection(
             io::ErrorKind::InvalidData => TunnelError::Tls(error.to_string()),
             _ => TunnelError::Lost(error),
         })?;
-        let upgrade = Upgrade::read(secured, Vec::new()).await?;
+        let upgrade = Upgrade::read(carrier(secured), Vec::new()).await?;
         open(&cloud, upgrade, peer, Proof::Handshake).await
     };
     let opened = in_time(opened).await;
@@ -77,23 +78,28 @@ pub async fn enter(
     place: Place,
 ) {
     let opened = async {
-        let upgrade = Upgrade::read(secured, read).await?;
+        let upgrade = Upgrade::read(carrier(secured), read).await?;
         open(&cloud, upgrade, peer, Proof::OfKeyOnly).await
     };
     let opened = in_time(opened).await;
     begin(cloud, opened, peer, place);
 }
 
+fn carrier(secured: Secured) -> AnyCarrier {
+    Box::new(secured)
+}
+
 /// What the handshake has proved of the client's certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Proof {
+pub(super) enum Proof {
     /// All: it is by our CA, valid now, for clients, and the client has its key.
     Handshake,
     /// Only that the client has its key, if it has shown one at all.
     OfKeyOnly,
 }
 
-async fn in_time(
+/// What comes of opening a tunnel, at the latest when there has been time enough.
+pub(super) async fn in_time(
     opened: impl Future<Output = Result<Opened, NoTunnel>>,
 ) -> Result<Opened, NoTunnel> {
     or(opened, async {
@@ -103,7 +109,13 @@ async fn in_time(
     .await
 }
 
-fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, place: Place) {
+/// The session, or what is to be done about it that there is none.
+pub(super) fn begin<S: Cut + Send + 'static>(
+    cloud: Arc<Cloud>,
+    opened: Result<Opened, NoTunnel>,
+    peer: SocketAddr,
+    place: Place<S>,
+) {
     match opened {
         Ok(Opened {
             tunnel,
@@ -112,12 +124,17 @@ fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, 
             certificate,
             trusted,
             terms,
+            transport,
         }) => {
             let descriptor = place.into_descriptor();
             let (shared, generation) = (cloud.clone(), registered.generation);
             info!(
-                "session {generation} of node {} from {peer} begins",
-                registered.node
+                "session {generation} of node {} from {peer} begins{}",
+                registered.node,
+                match transport {
+                    Transport::WebSocket => "",
+                    Transport::Quic => ", over QUIC",
+                }
             );
             cloud.spawn(settle(
                 cloud.clone(),
@@ -135,8 +152,8 @@ fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, 
 }
 
 /// Why there is no tunnel, and what was done about that already.
-struct NoTunnel {
-    error: TunnelError,
+pub(super) struct NoTunnel {
+    pub(super) error: TunnelError,
     strike: Option<Strike>,
     /// A label for counters where the error alone does not tell.
     reason: Option<&'static str>,
@@ -180,7 +197,7 @@ async fn turn_away(acceptor: &TlsAcceptor, stream: TcpStream) {
         let Ok(secured) = tunnel::accept(acceptor, stream).await else {
             return;
         };
-        if let Ok(upgrade) = Upgrade::read(secured, Vec::new()).await {
+        if let Ok(upgrade) = Upgrade::read(carrier(secured), Vec::new()).await {
             let said = "too many connections at the moment: come again in some seconds";
             upgrade.refuse(503, said, Some(RETRY_WHEN_FULL)).await;
         }
@@ -211,16 +228,18 @@ async fn settle(
     }
 }
 
-struct Opened {
+pub(super) struct Opened {
     tunnel: Tunnel,
     registered: Registered,
     outbox: Outbox,
     certificate: Certificate,
     trusted: Option<Vec<Sha256Hash>>,
     terms: Option<Terms>,
+    transport: Transport,
 }
 
-async fn open(
+/// Judges who asks, and begins a session or answers with the refusal.
+pub(super) async fn open(
     cloud: &Arc<Cloud>,
     upgrade: Upgrade,
     peer: SocketAddr,
@@ -232,6 +251,8 @@ async fn open(
     };
     let trusted = upgrade.head.trusted.clone();
     let terms = upgrade.head.terms.map(Terms::granted);
+    let line = upgrade.line();
+    let transport = line.transport();
     let tunnel = upgrade
         .accept(
             cloud.clock.now(),
@@ -248,6 +269,8 @@ async fn open(
         serial: certificate.serial(),
         follows: trusted.is_some(),
         terms,
+        transport,
+        roaming: (transport == Transport::Quic).then(|| line.into()),
     };
     // Only now, with the new tunnel up, an older session of the node ends.
     let registered = promise.begin(facts, outbox.clone());
@@ -258,6 +281,7 @@ async fn open(
         certificate,
         trusted,
         terms,
+        transport,
     })
 }
 
@@ -304,7 +328,8 @@ async fn admit(
             reason: None,
         })
     };
-    let certificate = upgrade.peer_certificate().map(Certificate::from_der);
+    let certificate = upgrade.peer_certificate();
+    let certificate = certificate.map(|der| Certificate::from_der(&der));
     let certificate = match certificate {
         None => return refuse(401, "a tunnel needs the client certificate of its node"),
         Some(Err(_)) => return refuse(403, "the client certificate can't be read"),

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::socket::{
@@ -41,16 +41,10 @@ impl Bound {
     /// Listens on `address`. `0.0.0.0` and `[::]` both mean all addresses of both families, where
     /// the system has IPv6.
     pub fn new(what: &'static str, address: SocketAddr) -> Result<Bound, BindError> {
-        let bound = if address.ip().is_unspecified() {
-            let all_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-            bind_both(address.port()).or_else(|error| match error.kind() {
-                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-                _ => bind_to(all_v4, false),
-            })
-        } else {
-            bind_to(address, false)
-        };
-        let listener = bound.and_then(|socket| {
+        let listener = bind_all(address, SockType::Stream).and_then(|socket| {
+            // After an outage all edges come at once.
+            listen(&socket, Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN))?;
+            let socket = std::net::TcpListener::from(socket);
             let address = socket.local_addr()?;
             Ok(Bound { socket, address })
         });
@@ -140,25 +134,44 @@ impl std::error::Error for BindError {
     }
 }
 
-/// IPv6 and, mapped into it, IPv4, whatever the system's default for that is.
-fn bind_both(port: u16) -> io::Result<std::net::TcpListener> {
-    bind_to(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), true)
+/// A socket for datagrams to `address`, with the same meaning.
+pub fn bind_datagrams(what: &'static str, address: SocketAddr) -> Result<UdpSocket, BindError> {
+    let bound = bind_all(address, SockType::Datagram);
+    bound.map(UdpSocket::from).map_err(|source| BindError {
+        what,
+        address,
+        source,
+    })
 }
 
-fn bind_to(address: SocketAddr, both_families: bool) -> io::Result<std::net::TcpListener> {
+fn bind_all(address: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
+    if !address.ip().is_unspecified() {
+        return bind_to(address, kind, false);
+    }
+    // IPv6 and, mapped into it, IPv4, whatever the system's default for that is.
+    let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+    let all_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    bind_to(both, kind, true).or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+        _ => bind_to(all_v4, kind, false),
+    })
+}
+
+fn bind_to(address: SocketAddr, kind: SockType, both_families: bool) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
-    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
     if both_families {
         setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
     }
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    // Of datagrams it would give somebody else a part.
+    if kind == SockType::Stream {
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-    // After an outage all edges come at once.
-    listen(&fd, Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN))?;
-    Ok(fd.into())
+    Ok(fd)
 }
 
 fn is_about_one_client(error: &io::Error) -> bool {

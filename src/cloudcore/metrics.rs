@@ -37,6 +37,8 @@ pub struct Metrics {
     /// Requests whose answer was 429 or 503 for want of moderation.
     pub limited_requests: Labelled,
     pub refused_tunnels: Labelled,
+    /// Callers over QUIC that had to prove their address first.
+    pub validations: Counter,
     pub ended_sessions: Labelled,
 }
 
@@ -45,6 +47,7 @@ pub struct Metrics {
 pub enum Port {
     Certificates,
     Tunnels,
+    Quic,
 }
 
 impl Display for Port {
@@ -52,6 +55,7 @@ impl Display for Port {
         f.write_str(match self {
             Port::Certificates => "the certificate port",
             Port::Tunnels => "the hub",
+            Port::Quic => "the hub over QUIC",
         })
     }
 }
@@ -178,6 +182,8 @@ fn bound(port: Port, full: Full) -> &'static str {
         (Port::Certificates, Full::Source) => "https-source",
         (Port::Tunnels, Full::Total) => "hub-total",
         (Port::Tunnels, Full::Source) => "hub-source",
+        (Port::Quic, Full::Total) => "quic-total",
+        (Port::Quic, Full::Source) => "quic-source",
     }
 }
 

@@ -17,6 +17,7 @@ mod pages;
 mod places;
 mod prepare;
 mod prometheus;
+mod quic;
 mod rate;
 mod registry;
 mod rotation;

@@ -115,8 +115,8 @@ impl<S: Cut> Places<S> {
         self.total
     }
 
-    #[cfg(test)]
-    fn taken(&self) -> usize {
+    /// How many there are.
+    pub fn taken(&self) -> usize {
         self.lock().taken
     }
 

@@ -1,5 +1,6 @@
 //! What cloudcore does before it gives up its rights and starts its threads: ports, store, CA.
 
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::ctl::AdminSocket;
 use super::daemon::{DaemonError, Ports};
-use super::listener::Bound;
+use super::listener::{Bound, bind_datagrams};
 use super::settings::Settings;
 use crate::authority::Authority;
 use crate::protocol::control::{CLOUD_SOCKET, VERSION};
@@ -17,12 +18,14 @@ use crate::system::blocking;
 use crate::system::host::Host;
 use crate::system::processes;
 use crate::system::sandbox::{self, Plan, User};
+use crate::tunnel::quic;
 
 /// Everything that needs rights, done.
 pub struct Prepared {
     pub https: Option<Bound>,
     pub single: Option<Bound>,
     pub hub: Option<Bound>,
+    pub quic: Option<UdpSocket>,
     pub monitor: Option<Bound>,
     pub admin: AdminSocket,
     pub authority: Authority,
@@ -46,6 +49,16 @@ impl Prepared {
         let single = single.transpose()?;
         let hub = settings.hub.map(|address| bind("tunnels", address));
         let hub = hub.transpose()?;
+        let quic = settings.quic.filter(|_| {
+            if !quic::OFFERED {
+                log::warn!(
+                    "this cloudcore was built without QUIC: modules.cloudHub.quic is ignored"
+                );
+            }
+            quic::OFFERED
+        });
+        let quic = quic.map(|address| bind_datagrams("tunnels over QUIC", address));
+        let quic = quic.transpose().map_err(DaemonError::Bind)?;
         let monitor = settings.metrics.and_then(|address| {
             let bound = Bound::new("metrics", address);
             bound
@@ -60,12 +73,17 @@ impl Prepared {
             https: port(&https).or(port(&single)).unwrap_or_default(),
             hub: port(&hub).or(port(&single)),
             single: port(&single),
+            quic: quic.as_ref().and_then(|socket| {
+                let address = socket.local_addr().ok()?;
+                Some(address.port())
+            }),
             metrics: port(&monitor),
         };
         let prepared = Prepared {
             https,
             single,
             hub,
+            quic,
             monitor,
             admin: admin.map_err(DaemonError::File)?,
             authority,

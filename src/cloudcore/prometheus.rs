@@ -13,6 +13,7 @@ use super::http::{self, Rest};
 use super::listener::Listener;
 use super::metrics::{BOUNDS, Histogram, Labelled, Latencies, ROUTES};
 use super::places::Places;
+use crate::protocol::transport::Transport;
 use crate::system::clock::Timestamp;
 
 /// Answers `GET /metrics` until cloudcore stops.
@@ -62,6 +63,16 @@ pub fn render(cloud: &Cloud) -> String {
     let sessions = cloud.registry.sessions();
     let mut page = Page::default();
     page.gauge("kubeedge_sessions", "Edges with a session.", sessions);
+    page.gauge(
+        "kubeedge_sessions_quic",
+        "Those of them whose tunnel is over QUIC.",
+        cloud.registry.sessions_over(Transport::Quic),
+    );
+    page.counter(
+        "kubeedge_quic_retries_total",
+        "Callers over QUIC that had to prove their address first.",
+        &[("", metrics.validations.get())],
+    );
     page.gauge(
         "KubeEdge_CloudHub_connected_nodes",
         "The same, by KubeEdge's name.",

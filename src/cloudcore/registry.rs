@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::outbox::{Ending, Outbox};
 use crate::protocol::terms::Terms;
+use crate::protocol::transport::Transport;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
+use crate::tunnel::Line;
 
 /// All sessions of this cloud. Share it in an `Arc`.
 pub struct Registry {
@@ -46,6 +48,7 @@ struct Session {
 #[derive(Clone, Debug)]
 pub struct SessionFacts {
     pub since: Timestamp,
+    /// Where the tunnel was opened from.
     pub peer: SocketAddr,
     /// Of the certificate that the session was opened with.
     pub serial: String,
@@ -53,6 +56,17 @@ pub struct SessionFacts {
     pub follows: bool,
     /// What was agreed with the edge, if it is one of ours.
     pub terms: Option<Terms>,
+    pub transport: Transport,
+    /// Knows where the edge is now, if it may have another address than at first.
+    pub roaming: Option<Arc<dyn Line>>,
+}
+
+impl SessionFacts {
+    /// Where the edge is.
+    pub fn at(&self) -> SocketAddr {
+        let now = self.roaming.as_ref().and_then(|line| line.peer());
+        now.unwrap_or(self.peer)
+    }
 }
 
 /// One line of the list of sessions.
@@ -128,6 +142,17 @@ impl Registry {
 
     pub fn sessions(&self) -> usize {
         self.lock().sessions
+    }
+
+    /// How many of them run on this.
+    pub fn sessions_over(&self, transport: Transport) -> usize {
+        let state = self.lock();
+        let sessions = state
+            .nodes
+            .values()
+            .filter_map(|node| node.session.as_ref());
+        let over = sessions.filter(|session| session.facts.transport == transport);
+        over.count()
     }
 
     /// How many sessions took the place of one that was up.
@@ -306,6 +331,8 @@ mod tests {
             serial: serial.to_owned(),
             follows: false,
             terms: None,
+            transport: Transport::WebSocket,
+            roaming: None,
         }
     }
 

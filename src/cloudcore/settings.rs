@@ -20,6 +20,8 @@ pub struct Settings {
     pub single: Option<SocketAddr>,
     /// The tunnel port; none when the file turns it off.
     pub hub: Option<SocketAddr>,
+    /// The tunnel port for QUIC, where the file turns it on.
+    pub quic: Option<SocketAddr>,
     pub metrics: Option<SocketAddr>,
     /// A session from which nothing comes for so long is dead.
     pub keepalive: Duration,
@@ -101,6 +103,7 @@ impl Settings {
             https: certificates.then(|| at(hub.https.socket(), overrides.https_port)),
             single: single.map(|port| at(hub.https.socket(), Some(port))),
             hub: tunnels.then(|| at(hub.websocket.socket(), overrides.hub_port)),
+            quic: hub.quic.enable.then(|| at(hub.quic.socket(), None)),
             // Metrics are for this machine unless the file says otherwise.
             metrics: match (config.monitor, overrides.metrics_port) {
                 (Some(address), Some(port)) => Some(SocketAddr::new(address.ip(), port)),
@@ -185,6 +188,7 @@ mod tests {
         assert_eq!(plain.https.unwrap().to_string(), "0.0.0.0:1");
         assert_eq!(plain.hub.unwrap().to_string(), "0.0.0.0:2");
         assert_eq!(plain.metrics.unwrap().to_string(), "127.0.0.1:9091");
+        assert_eq!(plain.quic, None);
         assert_eq!(plain.node_limit, 7);
         let overrides = Overrides {
             listen: Some([127, 0, 0, 1].into()),

@@ -148,20 +148,21 @@ impl Summary {
         let of_port = |first, port| match port {
             Port::Certificates => first,
             Port::Tunnels => first + 1,
+            Port::Quic => first + 2,
         };
         match self {
             Summary::Source => 0,
             Summary::All => 1,
             Summary::Lines => 2,
             Summary::CutOfSource(port) => of_port(3, port),
-            Summary::CutOfAll(port) => of_port(5, port),
-            Summary::Refused(port) => of_port(7, port),
-            Summary::NodeChecks => 9,
+            Summary::CutOfAll(port) => of_port(6, port),
+            Summary::Refused(port) => of_port(9, port),
+            Summary::NodeChecks => 12,
         }
     }
 }
 
-const SUMMARIES: usize = 10;
+const SUMMARIES: usize = 13;
 
 /// When to come back, in seconds: for the `Retry-After` of 429 and 503.
 pub const RETRY_AFTER: u16 = 30;

@@ -41,7 +41,8 @@ pub struct CloudHub {
     pub https: Listener,
     /// `singlePort`, a key of ours: a port for certificates and tunnels alike.
     pub single_port: Option<u16>,
-    pub quic_enable: bool,
+    /// The tunnel over QUIC, of our own edges.
+    pub quic: Listener,
     /// `authorization.enable`, kept for what reads it; each node sees only its own objects anyway.
     pub authorization: bool,
     /// `legacyCertificates`, a key of ours.
@@ -151,7 +152,7 @@ impl CloudHub {
         }
         listener(reader, "modules.cloudHub.websocket", &mut self.websocket)?;
         listener(reader, "modules.cloudHub.https", &mut self.https)?;
-        reader.flag("modules.cloudHub.quic.enable", &mut self.quic_enable)?;
+        listener(reader, "modules.cloudHub.quic", &mut self.quic)?;
         reader.flag(
             "modules.cloudHub.authorization.enable",
             &mut self.authorization,
@@ -236,8 +237,8 @@ impl Default for CloudConfig {
 
 impl Default for CloudHub {
     fn default() -> CloudHub {
-        let listener = |port| Listener {
-            enable: true,
+        let listener = |enable, port| Listener {
+            enable,
             address: Ipv4Addr::UNSPECIFIED.into(),
             port,
         };
@@ -253,10 +254,10 @@ impl Default for CloudHub {
             tls_ca_key_file: "/etc/kubeedge/ca/rootCA.key".into(),
             tls_cert_file: "/etc/kubeedge/certs/server.crt".into(),
             tls_private_key_file: "/etc/kubeedge/certs/server.key".into(),
-            websocket: listener(10_000),
-            https: listener(10_002),
+            websocket: listener(true, 10_000),
+            https: listener(true, 10_002),
             single_port: None,
-            quic_enable: false,
+            quic: listener(false, 10_001),
             authorization: false,
             legacy_certificates: LegacyCertificates::Refused,
             protect_names: false,

@@ -65,7 +65,7 @@ pub struct EdgeWebsocket {
     pub write_deadline: Duration,
 }
 
-/// `modules.edgeHub.quic`
+/// `modules.edgeHub.quic`: tried first, with the other tunnel for networks that block UDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeQuic {
     pub enable: bool,
@@ -118,9 +118,9 @@ impl EdgeConfig {
 
     fn check(&self, reader: &Reader<'_>) -> Result<(), ConfigError> {
         let hub = &self.hub;
-        if hub.enable && hub.websocket.enable == hub.quic.enable {
-            let message = "exactly one of modules.edgeHub.websocket and modules.edgeHub.quic \
-                           must have enable: true";
+        if hub.enable && !hub.websocket.enable && !hub.quic.enable {
+            let message = "one of modules.edgeHub.websocket and modules.edgeHub.quic must have \
+                           enable: true";
             return Err(reader.error("modules.edgeHub", message));
         }
         Ok(())
@@ -169,7 +169,12 @@ impl EdgeHub {
         self.websocket.read(reader)?;
         reader.flag("modules.edgeHub.quic.enable", &mut self.quic.enable)?;
         reader.parsed("modules.edgeHub.quic.server", &mut self.quic.server)?;
-        let tunnel = if self.quic.enable {
+        // KubeEdge's edgecore has one of the two; here the other one serves when UDP is blocked.
+        let only_quic = self.quic.enable && !self.websocket.enable;
+        if only_quic && reader.get("modules.edgeHub.websocket.server").is_none() {
+            self.websocket.server = Endpoint::new(self.quic.server.host.clone(), WEBSOCKET_PORT);
+        }
+        let tunnel = if only_quic {
             &self.quic.server
         } else {
             &self.websocket.server
@@ -224,7 +229,7 @@ impl Default for EdgeHub {
             sandbox: true,
             websocket: EdgeWebsocket {
                 enable: true,
-                server: loopback(10_000),
+                server: loopback(WEBSOCKET_PORT),
                 handshake_timeout: Duration::from_secs(30),
                 read_deadline: Duration::from_secs(15),
                 write_deadline: Duration::from_secs(15),
@@ -309,6 +314,7 @@ fn fill(template: &str, host: &str, ip: &str) -> String {
     text.replace("@IP@", &address)
 }
 
+const WEBSOCKET_PORT: u16 = 10_000;
 const HTTPS_PORT: u16 = 10_002;
 const KIND: &str = "EdgeCore";
 const VERSION: &str = "edgecore.config.kubeedge.io/v1alpha2";

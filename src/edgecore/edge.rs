@@ -27,6 +27,7 @@ use crate::protocol::token::JoinToken;
 use crate::protocol::trust::CloudCas;
 use crate::system::blocking::{self, Blocked, Kind};
 use crate::system::host::Host;
+use crate::system::names::Endpoint;
 use crate::system::network::NetError;
 use crate::system::way::{Peer, Reached};
 
@@ -209,6 +210,18 @@ impl Edge {
     pub async fn reach(&self, cloud: &CloudAt) -> Result<Reached, NetError> {
         let known = self.known(cloud);
         self.settings.way.connect(&cloud.hub, &known).await
+    }
+
+    /// The addresses of this cloud's endpoint that connections from here can have, for datagrams.
+    pub async fn addresses(
+        &self,
+        cloud: &CloudAt,
+        endpoint: &Endpoint,
+    ) -> Result<Vec<SocketAddr>, NetError> {
+        let (way, known) = (&self.settings.way, self.known(cloud));
+        let mut addresses = way.addresses(endpoint, &known).await?;
+        addresses.retain(|address| way.uplink.may_reach(address));
+        Ok(addresses)
     }
 
     /// A session with this cloud is up.

@@ -1,10 +1,12 @@
 //! Keeps a tunnel to the hub: connects, reconnects, and moves over to a renewed identity.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use smol::Timer;
-use smol::future::or;
+use smol::future::{or, pending};
 
 use super::backoff::Backoff;
 use super::edge::{Edge, pause};
@@ -12,7 +14,8 @@ use super::follow;
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
 use super::no_tunnel::NoTunnel;
-use super::rhythm::Rhythm;
+use super::quic::{self, Tries};
+use super::rhythm::{Leads, Rhythm};
 use super::session::Session;
 use super::timekeeping;
 use crate::config::edge::network::CloudAt;
@@ -23,10 +26,11 @@ use crate::protocol::control::EdgeState;
 use crate::protocol::enrollment::take_word;
 use crate::protocol::terms::Terms;
 use crate::protocol::token::JoinToken;
-use crate::system::network;
+use crate::protocol::transport::Transport;
+use crate::system::names::Endpoint;
 use crate::system::way::{Peer, Reached};
 use crate::tunnel::websocket::{TunnelRequest, secure, upgrade};
-use crate::tunnel::{Connected, Secured, TunnelError};
+use crate::tunnel::{AnyCarrier, Connected, TunnelError};
 
 /// Runs until the identity is of no more use and a token waits that may give a new one.
 pub async fn run(edge: &Rc<Edge>) -> JoinToken {
@@ -35,6 +39,7 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
         backoff: Backoff::tunnel(),
         denied: Backoff::new(DENIED_FIRST, DENIED_CAP),
         hasty: false,
+        quic: Tries::default(),
         presented: Presented::default(),
     };
     let mut session = None;
@@ -57,6 +62,8 @@ struct Keeper<'a> {
     denied: Backoff,
     /// The session replaced another one at a hub that may kill both: then reconnect at once.
     hasty: bool,
+    /// What became of the tries to have the tunnel over QUIC.
+    quic: Tries,
     /// The certificate that the hub showed last.
     presented: Presented,
 }
@@ -99,6 +106,9 @@ impl Keeper<'_> {
                         Some(met) => self.changed(met),
                         None => error.sentence(expired),
                     };
+                    if let Some(why) = self.quic.why() {
+                        sentence += &format!("; {why}");
+                    }
                     if !expired && !foreign && self.seems_expired() {
                         let now = self.edge.host.clock.now();
                         sentence += &format!(
@@ -131,6 +141,7 @@ impl Keeper<'_> {
             self.edge.hurry.wait().await;
             // Whoever asks may have put the cloud in order.
             self.edge.refused.replace(None);
+            self.quic.forget();
         };
         or(pause(length), asked).await;
     }
@@ -150,13 +161,28 @@ impl Keeper<'_> {
 
     /// Stays with a session until it ends or the identity changes.
     async fn keep(&mut self, session: Session) -> Option<Session> {
-        let ended = async { Some(session.ended().await) };
+        let ended = async { Next::Ended(session.ended().await) };
         let renewed = async {
             self.edge.renewed.wait().await;
-            None
+            Next::Renewed
         };
-        let Some(end) = or(ended, renewed).await else {
-            return self.move_over(session).await;
+        let is_wanted = self.edge.settings.quic.is_some();
+        let may_change = session.transport == Transport::WebSocket && session.replace_safe;
+        let quic = async {
+            if !(is_wanted && may_change) {
+                return pending().await;
+            }
+            or(self.quic.due(), async {
+                self.edge.hurry.wait().await;
+                self.quic.forget();
+            })
+            .await;
+            Next::TryQuic
+        };
+        let end = match or(ended, or(renewed, quic)).await {
+            Next::Ended(end) => end,
+            Next::Renewed => return self.move_over(session).await,
+            Next::TryQuic => return Some(self.try_quic(session).await),
         };
         if session.since.elapsed() >= STABLE {
             self.backoff.reset();
@@ -174,12 +200,8 @@ impl Keeper<'_> {
     /// Opens a tunnel with the new identity, and only then ends the old one, where the hub allows.
     async fn move_over(&mut self, session: Session) -> Option<Session> {
         let cloud = self.edge.clouds.current();
-        let (identity, secured) = match self.secured(&cloud).await {
-            Ok(secured) => secured,
-            Err(error) => return self.stay(session, error).await,
-        };
         if session.replace_safe {
-            return match self.finish(&cloud, identity, secured).await {
+            return match self.open_at(&cloud).await {
                 Ok(new) => {
                     session.replaced().await;
                     Some(new)
@@ -187,13 +209,39 @@ impl Keeper<'_> {
                 Err(error) => self.stay(session, error).await,
             };
         }
+        let secured = match self.secured(&cloud).await {
+            Ok(secured) => secured,
+            Err(error) => return self.stay(session, error).await,
+        };
         // This hub may drop the newcomer together with the old tunnel, so the old one goes
         // first, at the last moment: when the new connection has come as far as TLS.
         session.stop().await;
         self.edge.state.disconnected();
         Timer::after(SETTLE).await;
         self.hasty = true;
-        self.finish(&cloud, identity, secured).await.ok()
+        self.finish(&cloud, secured).await.ok()
+    }
+
+    /// Moves over to a tunnel over QUIC, if UDP goes through by now.
+    async fn try_quic(&mut self, session: Session) -> Session {
+        let cloud = self.edge.clouds.current();
+        let Some(endpoint) = self.quic.endpoint(self.edge, &cloud) else {
+            return session;
+        };
+        let opened = match self.dialled(&cloud, &endpoint).await {
+            Ok(secured) => self.finish(&cloud, secured).await,
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(new) => {
+                session.replaced().await;
+                new
+            }
+            Err(error) => {
+                self.quic.failed(&endpoint, &error.sentence(false));
+                session
+            }
+        }
     }
 
     /// The new tunnel did not come up. The old identity is good for a while: stay, and try again.
@@ -218,11 +266,7 @@ impl Keeper<'_> {
     async fn open(&mut self) -> Result<Session, NoTunnel> {
         let mut failures = Vec::new();
         for cloud in self.edge.clouds.in_turn() {
-            let opened = match self.secured(&cloud).await {
-                Ok((identity, secured)) => self.finish(&cloud, identity, secured).await,
-                Err(error) => Err(error),
-            };
-            match opened {
+            match self.open_at(&cloud).await {
                 Err(error) if error.is_of_one_cloud() => failures.push(error),
                 opened => return opened,
             }
@@ -230,17 +274,37 @@ impl Keeper<'_> {
         Err(NoTunnel::each(failures))
     }
 
-    /// From TLS to a session.
-    async fn finish(
-        &mut self,
-        cloud: &CloudAt,
-        identity: Identity,
-        (secured, peer): (Secured, Peer),
-    ) -> Result<Session, NoTunnel> {
+    /// A session with this cloud: over QUIC, if that is wanted and comes up, else by a WebSocket. What a
+    /// hub says of the request counts, however it is said.
+    async fn open_at(&mut self, cloud: &CloudAt) -> Result<Session, NoTunnel> {
+        if let Some(endpoint) = self.quic.endpoint(self.edge, cloud) {
+            let opened = match self.dialled(cloud, &endpoint).await {
+                Ok(secured) => self.finish(cloud, secured).await,
+                Err(error) => Err(error),
+            };
+            match opened {
+                Err(error) if !error.is_refusal() => {
+                    self.quic.failed(&endpoint, &error.sentence(false));
+                }
+                opened => return opened,
+            }
+        }
+        let secured = self.secured(cloud).await?;
+        self.finish(cloud, secured).await
+    }
+
+    /// From the handshake to a session.
+    async fn finish(&mut self, cloud: &CloudAt, secured: Secured) -> Result<Session, NoTunnel> {
         let edge = self.edge;
-        let connection = secured.get_ref().0.stream().clone();
+        let Secured {
+            identity,
+            carrier,
+            peer,
+            endpoint,
+        } = secured;
+        let line = carrier.line();
         let request = TunnelRequest {
-            endpoint: cloud.hub.clone(),
+            endpoint,
             project: edge.settings.project.clone(),
             node: edge.settings.node.clone(),
             trusted: identity.trusted().iter().map(Certificate::hash).collect(),
@@ -252,7 +316,7 @@ impl Keeper<'_> {
             date,
             cas,
             terms,
-        } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
+        } = deadline(edge, "the hub's answer", upgrade(carrier, &request)).await?;
         edge.remember(cloud, &peer);
         if let Some(date) = date {
             take_word(date, &self.presented, &identity.ca, &edge.host.clock);
@@ -264,22 +328,62 @@ impl Keeper<'_> {
             edge.heard(cas);
         }
         let serial = identity.certificate.serial();
-        let number = edge.state.connected(peer.to_string(), serial);
-        log::info!("connected to {peer} as {} (session {number})", request.node);
+        let transport = line.transport();
+        if transport == Transport::Quic {
+            self.quic.worked();
+        }
+        let why = edge.settings.quic.as_ref().and_then(|_| self.quic.why());
+        let number = edge
+            .state
+            .connected(peer.to_string(), serial, transport, why);
+        log::info!(
+            "connected to {peer} as {} (session {number}, {transport})",
+            request.node
+        );
         edge.executor
             .spawn(tidy(edge.clone(), identity.clone()))
             .detach();
-        let through_proxy = matches!(peer, Peer::Through { .. });
-        let rhythm = Rhythm::new(edge.settings.heartbeat, terms, through_proxy);
+        let leads = match peer {
+            Peer::Through { .. } => Leads::ThroughProxy,
+            Peer::Direct(_) if transport == Transport::Quic => Leads::OverQuic,
+            Peer::Direct(_) => Leads::Straight,
+        };
+        let rhythm = Rhythm::new(edge.settings.heartbeat, terms, leads);
         if let Some(limit) = rhythm.unacknowledged {
-            network::give_up_after(&connection, limit);
+            line.give_up_after(limit);
         }
         edge.terms.set(terms);
-        Ok(Session::start(edge, tunnel, replace_safe, rhythm))
+        Ok(Session::start(edge, (tunnel, line), replace_safe, rhythm))
     }
 
     /// From nothing to TLS with the present identity.
-    async fn secured(&self, cloud: &CloudAt) -> Result<(Identity, (Secured, Peer)), NoTunnel> {
+    async fn secured(&self, cloud: &CloudAt) -> Result<Secured, NoTunnel> {
+        let edge = self.edge;
+        let (identity, config) = self.credentials()?;
+        let Reached { stream, peer } = edge.reach(cloud).await?;
+        let secured = secure(stream, config, &cloud.hub);
+        Ok(Secured {
+            identity,
+            carrier: deadline(edge, "the TLS handshake", secured).await?,
+            peer,
+            endpoint: cloud.hub.clone(),
+        })
+    }
+
+    /// The same over QUIC.
+    async fn dialled(&self, cloud: &CloudAt, endpoint: &Endpoint) -> Result<Secured, NoTunnel> {
+        let (identity, config) = self.credentials()?;
+        let (carrier, peer) = quic::dial(self.edge, cloud, endpoint, &config).await?;
+        Ok(Secured {
+            identity,
+            carrier,
+            peer,
+            endpoint: endpoint.clone(),
+        })
+    }
+
+    /// The present identity, and the TLS that shows it.
+    fn credentials(&self) -> Result<(Identity, Arc<ClientConfig>), NoTunnel> {
         let edge = self.edge;
         let identity = edge.identity.borrow().clone();
         let identity = identity.ok_or(IdentityError::Absent)?;
@@ -290,10 +394,7 @@ impl Keeper<'_> {
             &edge.host.clock,
             &self.presented,
         )?;
-        let Reached { stream, peer } = edge.reach(cloud).await?;
-        let secured = secure(stream, config, &cloud.hub);
-        let secured = deadline(edge, "the TLS handshake", secured).await?;
-        Ok((identity, (secured, peer)))
+        Ok((identity, config))
     }
 
     /// A token that waits, when the identity is useless or the token is of another cloud: then
@@ -344,6 +445,21 @@ impl Keeper<'_> {
             None => false,
         }
     }
+}
+
+/// A connection whose handshake is done.
+struct Secured {
+    identity: Identity,
+    carrier: AnyCarrier,
+    peer: Peer,
+    endpoint: Endpoint,
+}
+
+/// What happens to a session.
+enum Next {
+    Ended(TunnelError),
+    Renewed,
+    TryQuic,
 }
 
 async fn deadline<T>(

@@ -50,6 +50,11 @@ impl NoTunnel {
         }
     }
 
+    /// Whether a hub has answered the request, with a refusal.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, NoTunnel::Tunnel(TunnelError::Refused { .. }))
+    }
+
     /// Whether the hub's certificate is by no CA that is trusted here; of several, each one's.
     pub fn is_foreign(&self) -> bool {
         match self {

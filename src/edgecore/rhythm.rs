@@ -16,6 +16,18 @@ pub struct Rhythm {
     /// After this long without an acknowledgement of the network the connection is given up; where
     /// the ordinary limit is too long.
     pub unacknowledged: Option<Duration>,
+    /// So long after a sign of life it is looked whether its acknowledgement has come, where that is
+    /// ours to see: it is a sign of life of the hub.
+    pub listen: Option<Duration>,
+}
+
+/// How a tunnel leads to the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// By TCP from end to end.
+    Straight,
+    ThroughProxy,
+    OverQuic,
 }
 
 /// What is sent to say: I live.
@@ -30,7 +42,7 @@ pub enum Sign {
 }
 
 impl Rhythm {
-    pub fn new(heartbeat: Duration, terms: Option<Terms>, through_proxy: bool) -> Rhythm {
+    pub fn new(heartbeat: Duration, terms: Option<Terms>, way: Leads) -> Rhythm {
         let Some(Terms { keepalive, .. }) = terms else {
             return Rhythm {
                 beat: heartbeat,
@@ -38,6 +50,7 @@ impl Rhythm {
                 quiet: heartbeat.min(QUIET),
                 dead: (heartbeat * 3).min(DEAD),
                 unacknowledged: None,
+                listen: None,
             };
         };
         let rhythm = Rhythm {
@@ -46,13 +59,21 @@ impl Rhythm {
             quiet: keepalive * SILENT_BEATS,
             dead: keepalive * (SILENT_BEATS + 1),
             unacknowledged: Some((keepalive / 2).max(SHORTEST)),
+            listen: None,
         };
-        match through_proxy {
-            false => rhythm,
-            true => Rhythm {
+        match way {
+            Leads::Straight => rhythm,
+            Leads::ThroughProxy => Rhythm {
                 sign: Sign::Ping,
                 quiet: keepalive,
                 dead: keepalive * 3 / 2,
+                ..rhythm
+            },
+            Leads::OverQuic => Rhythm {
+                quiet: keepalive * 4 / 3,
+                dead: keepalive * 4 / 3,
+                unacknowledged: None,
+                listen: Some(keepalive / 6),
                 ..rhythm
             },
         }
@@ -75,16 +96,18 @@ mod tests {
     #[test]
     fn a_half_open_connection_is_noticed_within_45_seconds_by_default() {
         let terms = Some(Terms::offer(HEARTBEAT * 2));
-        let direct = Rhythm::new(HEARTBEAT, terms, false);
+        let direct = Rhythm::new(HEARTBEAT, terms, Leads::Straight);
         assert_eq!(direct.beat + direct.unacknowledged.unwrap(), DEAD);
-        assert!(Rhythm::new(HEARTBEAT, terms, true).dead <= DEAD);
-        assert!(Rhythm::new(HEARTBEAT, None, false).dead <= DEAD);
+        assert!(Rhythm::new(HEARTBEAT, terms, Leads::ThroughProxy).dead <= DEAD);
+        let quic = Rhythm::new(HEARTBEAT, terms, Leads::OverQuic);
+        assert_eq!(quic.listen.unwrap() + quic.dead, DEAD);
+        assert!(Rhythm::new(HEARTBEAT, None, Leads::OverQuic).dead <= DEAD);
         assert!(terms.unwrap().patience() <= DEAD);
     }
 
     #[test]
     fn only_kubeedges_own_message_counts_for_its_cloud() {
-        let rhythm = Rhythm::new(HEARTBEAT, None, true);
+        let rhythm = Rhythm::new(HEARTBEAT, None, Leads::ThroughProxy);
         assert_eq!((rhythm.beat, rhythm.sign), (HEARTBEAT, Sign::Message));
     }
 }

@@ -11,27 +11,34 @@ use smol::future::or;
 use super::edge::{Edge, pause};
 use super::rhythm::{Rhythm, Sign};
 use crate::protocol::message::Message;
+use crate::protocol::transport::Transport;
 use crate::protocol::trust::CHANGE;
-use crate::tunnel::metered::Share;
-use crate::tunnel::{Event, Receiver as Incoming, Sender as Outgoing, Tunnel, TunnelError};
+use crate::tunnel::{Event, Line, Receiver as Incoming, Sender as Outgoing, Tunnel, TunnelError};
 
 /// A session that runs in a task of its own.
 pub struct Session {
     /// A second session of this node may be opened beside this one.
     pub replace_safe: bool,
     pub since: Instant,
+    pub transport: Transport,
     stop: Sender<()>,
     ended: Receiver<TunnelError>,
 }
 
 impl Session {
-    pub fn start(edge: &Rc<Edge>, tunnel: Tunnel, replace_safe: bool, rhythm: Rhythm) -> Self {
+    pub fn start(
+        edge: &Rc<Edge>,
+        (tunnel, line): (Tunnel, Box<dyn Line>),
+        replace_safe: bool,
+        rhythm: Rhythm,
+    ) -> Self {
+        let transport = line.transport();
         let (stop, stopped) = bounded(1);
         let (report, ended) = bounded(1);
         let shared = edge.clone();
         edge.sessions.update(|count| count + 1);
         let task = edge.executor.spawn(async move {
-            let end = serve(&shared, tunnel, stopped, rhythm).await;
+            let end = serve(&shared, (tunnel, line), stopped, rhythm).await;
             shared.sessions.update(|count| count - 1);
             shared.session_ended.raise();
             // Nobody waits for a session that was replaced.
@@ -41,6 +48,7 @@ impl Session {
         Session {
             replace_safe,
             since: Instant::now(),
+            transport,
             stop,
             ended,
         }
@@ -79,7 +87,12 @@ impl Session {
 }
 
 /// Drives the tunnel until it ends or is told to.
-async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>, rhythm: Rhythm) -> TunnelError {
+async fn serve(
+    edge: &Edge,
+    (tunnel, line): (Tunnel, Box<dyn Line>),
+    stopped: Receiver<()>,
+    rhythm: Rhythm,
+) -> TunnelError {
     let Tunnel {
         mut sender,
         mut receiver,
@@ -88,6 +101,7 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>, rhythm: Rhyth
     let _attached = edge.requests.attach(answers.clone());
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
+    let signs = || (share.received(), line.acknowledged());
     let stop = async {
         let _ = stopped.recv().await;
         TunnelError::Closed {
@@ -96,10 +110,12 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>, rhythm: Rhyth
         }
     };
     let read = read(edge, &mut receiver, &answers, &heard);
-    let write = write(edge, &mut sender, &queue, &heard, &share, rhythm);
+    let write = write(edge, &mut sender, &queue, &heard, &signs, rhythm);
     let end = or(stop, or(read, write)).await;
     let farewell = async {
         let _ = sender.close(1000, "").await;
+        drop((sender, receiver));
+        line.gone().await;
     };
     or(farewell, pause(GOODBYE)).await;
     end
@@ -159,28 +175,32 @@ async fn write(
     sender: &mut Outgoing,
     queue: &Receiver<Message>,
     heard: &Cell<Instant>,
-    share: &Share,
+    signs: &dyn Fn() -> (usize, Option<u64>),
     rhythm: Rhythm,
 ) -> TunnelError {
     let Rhythm {
         beat, quiet, dead, ..
     } = rhythm;
-    let mut received = share.received();
+    let mut received = signs();
     let mut beat_at = Instant::now();
+    let mut listen_at = None;
     let mut pinged_at: Option<Instant> = None;
     loop {
         let now = Instant::now();
-        // A part of a long message on a slow line is a sign of life, too.
-        if share.received() != received {
-            received = share.received();
+        // A part of a long message on a slow line is a sign of life, and so is an acknowledgement.
+        let signs = signs();
+        if signs != received {
+            received = signs;
             heard.set(now);
         }
+        listen_at = listen_at.filter(|at| *at > now);
         let last = heard.get();
         let pinged = pinged_at.is_some_and(|at| at > last);
         let sent = if now >= last + dead {
             return TunnelError::TimedOut("any sign of life from the hub");
         } else if now >= beat_at {
             beat_at = now + beat;
+            listen_at = rhythm.listen.map(|after| now + after);
             let sign = async {
                 match rhythm.sign {
                     Sign::Message => {
@@ -197,7 +217,8 @@ async fn write(
             within(edge.settings.write_deadline, sender.ping()).await
         } else {
             let silence_ends = last + if pinged { dead } else { quiet };
-            let wake = Timer::at(beat_at.min(silence_ends));
+            let wake = beat_at.min(silence_ends);
+            let wake = Timer::at(listen_at.map_or(wake, |at| wake.min(at)));
             let timed = async {
                 wake.await;
                 None
@@ -206,6 +227,7 @@ async fn write(
                 Some(message) => {
                     if rhythm.sign != Sign::Message {
                         beat_at = now + beat;
+                        listen_at = rhythm.listen.map(|after| now + after);
                     }
                     within(edge.settings.write_deadline, sender.send(&message)).await
                 }

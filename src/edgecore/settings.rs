@@ -11,7 +11,7 @@ use crate::config::{self, ConfigError};
 use crate::system::facts;
 use crate::system::files::FileError;
 use crate::system::host::Host;
-use crate::system::names::{NameError, NodeName};
+use crate::system::names::{Endpoint, NameError, NodeName};
 use crate::system::uplink::Uplink;
 use crate::system::way::Way;
 
@@ -20,6 +20,8 @@ pub struct Settings {
     pub node: NodeName,
     /// At least one; the first is the one that KubeEdge's edgecore would know.
     pub clouds: Vec<CloudAt>,
+    /// Where the first cloud takes tunnels over QUIC, if those are wanted.
+    pub quic: Option<Endpoint>,
     /// Where connections start, and through which proxy they go.
     pub way: Way,
     pub project: String,
@@ -52,8 +54,6 @@ pub enum SettingsError {
     Config(ConfigError),
     /// The file switches off what this program is.
     HubOff(PathBuf),
-    /// The file asks for a tunnel that is not spoken here.
-    Quic(PathBuf),
     /// Which way to go to the cloud can't be told.
     Way(WayError),
     /// Neither the file nor the host gives a name that a node can have.
@@ -85,9 +85,6 @@ impl Settings {
         if !config.hub.enable {
             return Err(SettingsError::HubOff(path.to_owned()));
         }
-        if config.hub.quic.enable {
-            return Err(SettingsError::Quic(path.to_owned()));
-        }
         let own = &mut config.hub.network.uplink;
         own.address = uplink.address.or(own.address);
         own.interface = uplink.interface.clone().or(own.interface.take());
@@ -107,6 +104,7 @@ impl Settings {
         };
         Ok(Settings {
             node,
+            quic: hub.quic.enable.then_some(hub.quic.server),
             clouds: hub.network.clouds(&hub.websocket.server, &hub.http_server),
             way: hub
                 .network
@@ -131,6 +129,16 @@ impl Settings {
 }
 
 impl Settings {
+    /// Where a cloud takes tunnels over QUIC, if those are wanted: those beside the first one at the
+    /// same port.
+    pub fn quic_at(&self, cloud: &CloudAt) -> Option<Endpoint> {
+        let quic = self.quic.as_ref()?;
+        Some(match *cloud == self.clouds[0] {
+            true => quic.clone(),
+            false => Endpoint::new(cloud.hub.host.clone(), quic.port),
+        })
+    }
+
     /// The folders that edgecore changes files in while it runs; the configuration and the token
     /// lie elsewhere, and are its supervisor's to change.
     pub fn folders(&self) -> Vec<PathBuf> {
@@ -160,12 +168,6 @@ impl fmt::Display for SettingsError {
             }
             SettingsError::File(e) => write!(f, "{e}"),
             SettingsError::Config(e) => write!(f, "{e}"),
-            SettingsError::Quic(path) => write!(
-                f,
-                "{} asks for a QUIC tunnel, which is not spoken here: \
-                 set modules.edgeHub.websocket.enable to true and quic.enable to false",
-                path.display()
-            ),
             SettingsError::Way(e) => write!(f, "{e}"),
             SettingsError::NoName(e) => {
                 write!(
@@ -189,7 +191,7 @@ impl std::error::Error for SettingsError {
             SettingsError::Config(e) => Some(e),
             SettingsError::Way(e) => Some(e),
             SettingsError::NoName(e) => Some(e),
-            SettingsError::HubOff(_) | SettingsError::Quic(_) => None,
+            SettingsError::HubOff(_) => None,
         }
     }
 }

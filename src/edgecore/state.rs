@@ -9,6 +9,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use crate::protocol::control::{
     CertificateFacts, EdgeState, EdgeStatus, Problem, SessionFacts, VERSION,
 };
+use crate::protocol::transport::Transport;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::log::clean;
 use crate::system::notify;
@@ -109,7 +110,13 @@ impl State {
     }
 
     /// A session is up: earlier problems are over. Returns the session's number.
-    pub fn connected(&self, peer: String, serial: String) -> u64 {
+    pub fn connected(
+        &self,
+        peer: String,
+        serial: String,
+        tunnel: Transport,
+        no_quic: Option<String>,
+    ) -> u64 {
         let generation = self.0.sessions.get() + 1;
         self.0.sessions.set(generation);
         let session = SessionFacts {
@@ -117,6 +124,8 @@ impl State {
             since: self.0.clock.now(),
             peer,
             serial,
+            tunnel,
+            no_quic,
         };
         self.change(|status| {
             status.session = Some(session);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::transport::Transport;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
@@ -246,6 +247,12 @@ pub struct SessionFacts {
     pub peer: String,
     /// Serial of the certificate that the session was opened with.
     pub serial: String,
+    /// What the tunnel runs on.
+    #[serde(default)]
+    pub tunnel: Transport,
+    /// Why that is not QUIC, where QUIC was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_quic: Option<String>,
 }
 
 /// cloudcore's answer to `status`.
@@ -286,9 +293,12 @@ pub struct HubSession {
     /// Grows with every session that this cloudcore begins, of whatever node.
     pub generation: u64,
     pub since: Timestamp,
+    /// Where the edge is.
     pub peer: String,
     /// Serial of the certificate that the session was opened with.
     pub serial: String,
+    #[serde(default)]
+    pub tunnel: Transport,
     /// How long the node had no session before this one: 0 when it took over from another, absent
     /// when it is the node's first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -442,19 +452,13 @@ impl Client {
     /// The next line; `None` when the daemon closed, or when nothing came within the patience.
     pub fn line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ControlError> {
         let mut line = String::new();
+        use io::ErrorKind::{TimedOut, WouldBlock};
         match self.lines.by_ref().take(MAX_LINE).read_line(&mut line) {
             Ok(0) => Ok(None),
             Ok(_) => serde_json::from_str(&line)
                 .map(Some)
                 .map_err(ControlError::Unreadable),
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(e) if matches!(e.kind(), WouldBlock | TimedOut) => Ok(None),
             Err(e) => Err(ControlError::Io(e)),
         }
     }

@@ -8,4 +8,5 @@ pub mod reply;
 pub mod resource;
 pub mod terms;
 pub mod token;
+pub mod transport;
 pub mod trust;

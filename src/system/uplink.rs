@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::str::FromStr;
 
@@ -82,7 +82,7 @@ impl Uplink {
             from: self.to_string(),
             source: source.into(),
         };
-        let socket = self.socket(to).map_err(local)?;
+        let socket = self.socket(to, SockType::Stream).map_err(local)?;
         match connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             // The interface is known, and has no address to start from.
@@ -92,13 +92,33 @@ impl Uplink {
         finish(socket).await.map_err(failed)
     }
 
-    fn socket(&self, to: SocketAddr) -> Result<OwnedFd, Errno> {
+    /// A socket for datagrams to this address, bound to where connections start. Without an address of
+    /// its own it follows the routes, so that a device may change its address.
+    pub fn datagrams(&self, to: SocketAddr) -> Result<UdpSocket, NetError> {
+        let bound = self.socket(to, SockType::Datagram).and_then(|socket| {
+            if self.address.is_none() {
+                let any: IpAddr = match to {
+                    SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let any = SockaddrStorage::from(SocketAddr::new(any, 0));
+                bind(socket.as_raw_fd(), &any)?;
+            }
+            Ok(UdpSocket::from(socket))
+        });
+        bound.map_err(|source| NetError::Uplink {
+            from: self.to_string(),
+            source: source.into(),
+        })
+    }
+
+    fn socket(&self, to: SocketAddr, kind: SockType) -> Result<OwnedFd, Errno> {
         let family = match to {
             SocketAddr::V4(_) => AddressFamily::Inet,
             SocketAddr::V6(_) => AddressFamily::Inet6,
         };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(family, SockType::Stream, flags, None)?;
+        let socket = socket(family, kind, flags, None)?;
         if let Some(Interface(name)) = &self.interface {
             setsockopt(&socket, sockopt::BindToDevice, &OsString::from(name))?;
         }
@@ -171,6 +191,13 @@ mod tests {
         let error = smol::block_on(uplink("127.0.0.1", Some("nosuch0")).connect(to)).unwrap_err();
         let error = error.to_string();
         assert!(error.contains("on the interface nosuch0"), "{error}");
+        let datagrams = uplink("127.0.0.9", None).datagrams(to).unwrap();
+        assert_eq!(
+            datagrams.local_addr().unwrap().ip(),
+            stream.local_addr().unwrap().ip()
+        );
+        let anywhere = Uplink::default().datagrams(to).unwrap();
+        assert!(anywhere.local_addr().unwrap().ip().is_unspecified());
         drop(listener);
         let error = smol::block_on(uplink("127.0.0.1", None).connect(to)).unwrap_err();
         assert!(error.to_string().contains("connection refused"), "{error}");

@@ -84,17 +84,27 @@ impl Way {
         endpoint: &Endpoint,
         known: &[SocketAddr],
     ) -> Result<TcpStream, NetError> {
+        let addresses = self.addresses(endpoint, known).await?;
+        network::connect(&addresses, &self.uplink, CONNECT).await
+    }
+
+    /// The addresses of an endpoint, without a proxy. Names are looked up each time; `known` serves
+    /// when that fails.
+    pub async fn addresses(
+        &self,
+        endpoint: &Endpoint,
+        known: &[SocketAddr],
+    ) -> Result<Vec<SocketAddr>, NetError> {
         let found = network::resolve(&endpoint.host, endpoint.port, LOOKUP).await;
-        let addresses = match found {
+        match found {
             Err(error) if !known.is_empty() => {
                 log::info!("{error}; trying the address that last worked");
                 let port = endpoint.port;
                 let known = known.iter();
-                known.map(|a| SocketAddr::new(a.ip(), port)).collect()
+                Ok(known.map(|a| SocketAddr::new(a.ip(), port)).collect())
             }
-            found => found?,
-        };
-        network::connect(&addresses, &self.uplink, CONNECT).await
+            found => found,
+        }
     }
 }
 

@@ -1,7 +1,13 @@
 //! The tunnel between edge and hub: how it is opened, what it carries, how much it may hold.
 
+pub mod carrier;
 pub mod guarded;
 pub mod metered;
+#[cfg(feature = "quic")]
+pub mod quic;
+#[cfg(not(feature = "quic"))]
+#[path = "no_quic.rs"]
+pub mod quic;
 pub mod upgrade;
 pub mod websocket;
 
@@ -12,14 +18,18 @@ use std::time::Duration;
 use crate::protocol::message::{Malformed, Message};
 use crate::system::cause;
 
+pub use carrier::{Carrier, Line};
 pub use guarded::{Guarded, accept};
 pub use metered::Budget;
 pub use websocket::{Connected, Receiver, Sender, Tunnel};
 
-/// What a tunnel runs on: TLS over TCP, either end.
+/// TLS over TCP, either end.
 pub type Secured = futures_rustls::TlsStream<Guarded>;
 
-/// What a tunnel can run on: `Secured`, or bytes in memory where the parsers are tested.
+/// What the tunnels of a process run on, each on its own.
+pub type AnyCarrier = Box<dyn Carrier>;
+
+/// What a tunnel can run on: a `Carrier`, or bytes in memory where the parsers are tested.
 pub trait Stream: smol::io::AsyncRead + smol::io::AsyncWrite + Unpin {}
 
 impl<S: smol::io::AsyncRead + smol::io::AsyncWrite + Unpin> Stream for S {}

@@ -11,11 +11,12 @@ use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use async_tungstenite::tungstenite::protocol::Role;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::carrier::Line;
 use super::metered::{Budget, Metered};
 use super::websocket::{Tunnel, limits};
 use super::{
-    CONNECTION_USE_HEADER, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE, SESSION_HEADER,
-    Secured, Stream, TunnelError,
+    AnyCarrier, CONNECTION_USE_HEADER, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE,
+    SESSION_HEADER, Stream, TunnelError,
 };
 use crate::pki::hash::Sha256Hash;
 use crate::protocol::terms::{TERMS_HEADER, Terms};
@@ -23,7 +24,7 @@ use crate::protocol::trust::{self, CA_HEADER, CloudCas, TRUST_HEADER};
 use crate::system::clock::{Timestamp, http_date};
 
 /// An upgrade request that is well-formed as such and waits for a verdict.
-pub struct Upgrade<S = Secured> {
+pub struct Upgrade<S = AnyCarrier> {
     pub head: Head,
     stream: S,
     rest: Vec<u8>,
@@ -45,9 +46,13 @@ pub struct Head {
 
 impl Upgrade {
     /// The certificate that the peer proved in the TLS handshake, as DER.
-    pub fn peer_certificate(&self) -> Option<&[u8]> {
-        let (_, connection) = self.stream.get_ref();
-        connection.peer_certificates()?.first().map(AsRef::as_ref)
+    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
+        self.stream.peer_certificate()
+    }
+
+    /// The connection that the request came on.
+    pub fn line(&self) -> Box<dyn Line> {
+        self.stream.line()
     }
 }
 

@@ -17,8 +17,8 @@ use smol::stream::StreamExt;
 
 use super::metered::{Budget, Metered, Share};
 use super::{
-    CONNECTION_USE_HEADER, Event, Guarded, NODE_ID_HEADER, PROJECT_ID_HEADER, REPLACE_SAFE,
-    SESSION_HEADER, Secured, Stream, TunnelError,
+    AnyCarrier, CONNECTION_USE_HEADER, Event, Guarded, NODE_ID_HEADER, PROJECT_ID_HEADER,
+    REPLACE_SAFE, SESSION_HEADER, Secured, Stream, TunnelError,
 };
 use crate::pki::hash::Sha256Hash;
 use crate::pki::tls;
@@ -42,7 +42,7 @@ pub struct TunnelRequest {
 }
 
 /// A tunnel that was just opened.
-pub struct Connected<S = Secured> {
+pub struct Connected<S = AnyCarrier> {
     pub tunnel: Tunnel<S>,
     /// The hub promises that a newer session replaces an older one without harm.
     pub replace_safe: bool,
@@ -55,14 +55,14 @@ pub struct Connected<S = Secured> {
 }
 
 /// An open tunnel; the halves may live in different tasks.
-pub struct Tunnel<S = Secured> {
+pub struct Tunnel<S = AnyCarrier> {
     pub sender: Sender<S>,
     pub receiver: Receiver<S>,
 }
 
-pub struct Sender<S = Secured>(WebSocketSender<Metered<S>>);
+pub struct Sender<S = AnyCarrier>(WebSocketSender<Metered<S>>);
 
-pub struct Receiver<S = Secured> {
+pub struct Receiver<S = AnyCarrier> {
     messages: WebSocketReceiver<Metered<S>>,
     share: Arc<Share>,
     limit: usize,
@@ -74,12 +74,13 @@ pub async fn secure(
     stream: TcpStream,
     config: Arc<ClientConfig>,
     endpoint: &Endpoint,
-) -> Result<Secured, TunnelError> {
+) -> Result<AnyCarrier, TunnelError> {
     let name = tls::server_name(&endpoint.host).map_err(|e| TunnelError::Tls(e.to_string()))?;
     let secured = futures_rustls::TlsConnector::from(config)
         .connect(name, Guarded::open(stream))
         .await;
-    secured.map(Secured::from).map_err(|e| lost(e, endpoint))
+    let secured = secured.map_err(|e| lost(e, endpoint))?;
+    Ok(Box::new(Secured::from(secured)))
 }
 
 /// Sends the upgrade request and waits for the 101.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use kubeedge::protocol::control::{EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request, call};
+use kubeedge::protocol::control::{
+    CLOUD_SOCKET, Client, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, HubSession, Request, call,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -189,11 +191,21 @@ pub struct Cloudcore {
     pub hub: u16,
     /// With `--single-port 0`.
     pub single: Option<u16>,
+    /// With a configuration that turns it on.
+    pub quic: Option<u16>,
 }
 
 impl Cloudcore {
     pub fn start(options: &[&str]) -> Cloudcore {
         Cloudcore::start_on(Folder::new(), options)
+    }
+
+    /// With this as its configuration.
+    pub fn start_with(config: &str, options: &[&str]) -> Cloudcore {
+        let folder = Folder::new();
+        let path = folder.path().join("etc/kubeedge/config/cloudcore.yaml");
+        super::put(&path, config, 0o644);
+        Cloudcore::start_on(folder, options)
     }
 
     /// Another place of the same cloud: it has the same CA, knows its tokens so far, and has nothing else in common.
@@ -218,14 +230,23 @@ impl Cloudcore {
         let (child, https, hub) = launch(native, &folder, (0, 0), options);
         let ports = fs::read(folder.path().join("ports")).expect("the ports are told");
         let ports: Value = serde_json::from_slice(&ports).expect("JSON");
-        let single = ports["single"].as_u64().map(|port| port as u16);
+        let optional = |key: &str| ports[key].as_u64().map(|port| port as u16);
         Cloudcore {
             folder,
             child,
             https,
             hub,
-            single,
+            single: optional("single"),
+            quic: optional("quic"),
         }
+    }
+
+    /// The sessions, as an operator sees them.
+    pub fn sessions(&self) -> Vec<HubSession> {
+        let socket = self.path(CLOUD_SOCKET);
+        let asked = Client::ask(&socket, &Request::new("sessions"), LIMIT);
+        let mut lines = asked.expect("cloudcore answers");
+        std::iter::from_fn(|| lines.line().expect("a line")).collect()
     }
 
     /// By another command than the executable itself, which is given the words.
@@ -241,6 +262,7 @@ impl Cloudcore {
             https,
             hub,
             single: None,
+            quic: None,
         }
     }
 

@@ -177,13 +177,28 @@ fn wrong_files_are_refused() {
             "f:2: modules.edged.hostnameOverride: \"A\"",
         ),
         (
-            "modules:\n  edgeHub:\n    quic: {enable: true}",
-            "f:2: modules.edgeHub: exactly one",
+            "modules:\n  edgeHub:\n    websocket: {enable: false}",
+            "f:2: modules.edgeHub: one of",
         ),
     ] {
         let refusal = refusal(text);
         assert!(refusal.starts_with(expected), "{refusal}");
     }
+}
+
+#[test]
+fn quic_alone_has_a_websocket_beside_it() {
+    let load = |text: &str| EdgeConfig::load(text, "f").expect("it loads").0.hub;
+    let hub = load(
+        "modules: {edgeHub: {websocket: {enable: false}, quic: {enable: true, server: 'x:7'}}}",
+    );
+    assert_eq!(hub.websocket.server.to_string(), "x:10000");
+    assert_eq!(hub.http_server.to_string(), "x:10002");
+    let hub = load(
+        "modules: {edgeHub: {websocket: {server: 'y:9'}, quic: {enable: true, server: 'x:7'}}}",
+    );
+    assert_eq!(hub.websocket.server.to_string(), "y:9");
+    assert_eq!(hub.http_server.to_string(), "y:10002");
 }
 
 #[test]

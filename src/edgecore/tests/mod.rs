@@ -52,6 +52,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
     let endpoint: crate::system::names::Endpoint = format!("127.0.0.1:{port}").parse().unwrap();
     let settings = Settings {
         node: node.parse().unwrap(),
+        quic: None,
         clouds: vec![CloudAt {
             hub: endpoint.clone(),
             api: endpoint,

@@ -13,6 +13,7 @@ use crate::config::{self, ConfigError, MAX_FILE, Segment, edit, set};
 use crate::keadm::device::{CONFIG, Device, DeviceError};
 use crate::keadm::version::KUBEEDGE;
 use crate::protocol::token::JoinToken;
+use crate::protocol::transport::Transport;
 use crate::system::facts;
 use crate::system::files::FileError;
 use crate::system::host::Host;
@@ -81,9 +82,6 @@ impl Draft {
         let (config, _) = EdgeConfig::load(&text, &name)?;
         if !config.hub.enable {
             return Err(useless(HUB_OFF));
-        }
-        if config.hub.quic.enable {
-            return Err(useless(QUIC));
         }
         let token = config.hub.token.as_ref();
         Ok(Draft {
@@ -158,9 +156,6 @@ fn merge(
 ) -> Result<String, JoinError> {
     let mut file = Editor(text.to_owned());
     file.connection(wish, api)?;
-    if before.hub.quic.enable {
-        file.put("modules.edgeHub.quic.enable", false)?;
-    }
     for (key, port) in [(QUIC_SERVER, QUIC_PORT), (STREAM_SERVER, STREAM_PORT)] {
         if edit::get(text, &config::path(key))?.is_some() {
             file.put(key, Endpoint::new(wish.hub.host.clone(), port).to_string())?;
@@ -198,8 +193,23 @@ impl Editor {
             let others: Vec<Value> = others.map(|hub| hub.to_string().into()).collect();
             self.put(servers, others)?;
         }
-        self.put("modules.edgeHub.websocket.enable", true)?;
-        self.put("modules.edgeHub.websocket.server", wish.hub.to_string())
+        self.put("modules.edgeHub.websocket.server", wish.hub.to_string())?;
+        let (config, _) = EdgeConfig::load(&self.0, "")?;
+        let quic = match wish.tunnel {
+            Some(tunnel) => tunnel == Transport::Quic,
+            None => config.hub.quic.enable,
+        };
+        // KubeEdge's edgecore wants one of the two, and for this one a WebSocket serves all the same
+        // where UDP is blocked.
+        if quic != config.hub.quic.enable {
+            self.put("modules.edgeHub.quic.enable", quic)?;
+            let server = Endpoint::new(wish.hub.host.clone(), QUIC_PORT);
+            self.put(QUIC_SERVER, server.to_string())?;
+        }
+        if quic == config.hub.websocket.enable && wish.tunnel.is_some() || !quic {
+            self.put("modules.edgeHub.websocket.enable", !quic)?;
+        }
+        Ok(())
     }
 
     fn node(&mut self, wish: &Wish) -> Result<(), ConfigError> {
@@ -241,5 +251,3 @@ const STREAM_PORT: u16 = 10_004;
 const NOT_TEXT: &str = "the file is not UTF-8: write it anew, or move it away";
 const HUB_OFF: &str =
     "modules.edgeHub.enable is false: set it to true, without it nothing runs here";
-const QUIC: &str =
-    "modules.edgeHub.quic.enable is true, which is not offered here: set it to false";

@@ -60,7 +60,7 @@ struct Flags {
     /// port of the cloud's certificate API; default: the hub's, if that serves it, else 10002
     #[argh(option, short = 's', arg_name = "port", default = "String::new()")]
     certport: String,
-    /// websocket, the only one offered
+    /// websocket, or quic, which falls back to websocket where UDP is blocked
     #[argh(option, arg_name = "name", default = "String::new()")]
     hub_protocol: String,
     /// labels of the node, such as site=barn,floor=2

@@ -11,12 +11,14 @@ use super::error::JoinError;
 use crate::config::duration;
 use crate::config::set::{self, Assignment};
 use crate::protocol::token::JoinToken;
+use crate::protocol::transport::Transport;
 use crate::system::host::Host;
 use crate::system::names::{Endpoint, NodeName};
 use crate::system::processes;
 use crate::system::proxy::Proxy;
 use crate::system::service::Choice;
 use crate::system::uplink::Uplink;
+use crate::tunnel::quic;
 
 pub struct Wish {
     /// What is installed: this very file.
@@ -30,6 +32,8 @@ pub struct Wish {
     pub node: Option<NodeName>,
     /// Replace the node's labels, unless there are none.
     pub labels: Vec<(String, String)>,
+    /// What the tunnel is to run on; else as it is.
+    pub tunnel: Option<Transport>,
     pub cgroup_driver: Option<String>,
     pub runtime: Option<String>,
     pub set: Vec<Assignment>,
@@ -54,11 +58,13 @@ impl Wish {
     /// Reads the token too, from wherever it is.
     pub fn read(host: &Host, flags: &Flags) -> Result<Wish, JoinError> {
         let (hub, others) = hubs(&flags.cloudcore_ipport)?;
-        match flags.hub_protocol.as_str() {
-            "" | "websocket" => {}
+        let tunnel = match flags.hub_protocol.as_str() {
+            "" => None,
+            "websocket" => Some(Transport::WebSocket),
+            "quic" if quic::OFFERED => Some(Transport::Quic),
             "quic" => return Err(JoinError::NotOffered(NO_QUIC)),
-            _ => return Err(refuse("--hub-protocol", "it is websocket")),
-        }
+            _ => return Err(refuse("--hub-protocol", "it is websocket or quic")),
+        };
         let driver = given(&flags.cgroupdriver);
         if driver.is_some_and(|driver| !["cgroupfs", "systemd"].contains(&driver)) {
             return Err(refuse("--cgroupdriver", "it is cgroupfs or systemd"));
@@ -70,6 +76,7 @@ impl Wish {
         Ok(Wish {
             program: processes::own_executable().map_err(JoinError::Executable)?,
             certport: port(&flags.certport)?,
+            tunnel,
             hub,
             others,
             token: token(host, flags)?,
@@ -190,7 +197,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes.
 const MAX_TOKEN: usize = 16 * 1024;
 const NO_QUIC: &str =
-    "--hub-protocol quic is not offered here: leave it out, the tunnel is a websocket";
+    "--hub-protocol quic is not in this build: leave it out, the tunnel is a websocket";
 const TWO_TOKENS: &str = "--token and --token-file are both given: give one";
 
 #[cfg(test)]

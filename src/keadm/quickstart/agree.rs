@@ -55,6 +55,7 @@ pub fn moved(
 mod tests {
     use super::*;
     use crate::protocol::control::{CertificateFacts, Problem, VERSION};
+    use crate::protocol::transport::Transport;
     use crate::system::clock::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
@@ -66,6 +67,8 @@ mod tests {
             since: NOW,
             peer,
             serial,
+            tunnel: Transport::WebSocket,
+            no_quic: None,
         }
     }
 
@@ -77,6 +80,7 @@ mod tests {
             since: NOW,
             peer: "127.0.0.1:2".to_owned(),
             serial: serial.to_owned(),
+            tunnel: Transport::WebSocket,
             last_gap_ms: gap,
         }
     }

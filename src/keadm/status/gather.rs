@@ -101,6 +101,8 @@ fn facts(status: EdgeStatus) -> Edgecore {
             since: session.since,
             peer: session.peer,
             serial: session.serial,
+            tunnel: session.tunnel,
+            no_quic: session.no_quic,
         }),
         next_rotation: status.next_rotation,
     }

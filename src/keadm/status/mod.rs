@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::out::{self, Format, Report};
 use super::span::span;
 use super::{Command, Group};
+use crate::protocol::transport::Transport;
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
 use crate::system::host::Host;
@@ -149,6 +150,9 @@ pub struct Session {
     pub peer: String,
     /// Of the certificate that it was opened with.
     pub serial: String,
+    pub tunnel: Transport,
+    /// Why the tunnel is not over QUIC, where that is wanted.
+    pub no_quic: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -205,6 +209,11 @@ impl Status {
                         },
                     ),
                 ));
+                if let Some(it) = &edgecore.session {
+                    let why = it.no_quic.as_ref();
+                    let why = why.map_or_else(String::new, |why| format!(", not QUIC: {why}"));
+                    rows.push(("tunnel", format!("{}{why}", it.tunnel)));
+                }
                 rows.push((
                     "last error",
                     edgecore.last_error.as_ref().map_or_else(
