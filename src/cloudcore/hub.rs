@@ -27,7 +27,7 @@ use crate::protocol::transport::Transport;
 use crate::system::names::NodeName;
 use crate::system::network;
 use crate::tunnel::upgrade::Upgrade;
-use crate::tunnel::{self, AnyCarrier, Secured, Tunnel, TunnelError};
+use crate::tunnel::{self, AnyCarrier, Line, Secured, Tunnel, TunnelError};
 
 /// Accepts connections until cloudcore stops.
 pub async fn serve(cloud: Arc<Cloud>, listener: Listener, acceptor: TlsAcceptor) {
@@ -124,17 +124,14 @@ pub(super) fn begin<S: Cut + Send + 'static>(
             certificate,
             trusted,
             terms,
-            transport,
+            roaming,
         }) => {
             let descriptor = place.into_descriptor();
             let (shared, generation) = (cloud.clone(), registered.generation);
             info!(
                 "session {generation} of node {} from {peer} begins{}",
                 registered.node,
-                match transport {
-                    Transport::WebSocket => "",
-                    Transport::Quic => ", over QUIC",
-                }
+                if roaming.is_some() { ", over QUIC" } else { "" }
             );
             cloud.spawn(settle(
                 cloud.clone(),
@@ -143,7 +140,7 @@ pub(super) fn begin<S: Cut + Send + 'static>(
                 outbox.clone(),
             ));
             cloud.spawn(async move {
-                session::run(shared, tunnel, registered, outbox, terms).await;
+                session::run(shared, tunnel, registered, outbox, terms, roaming).await;
                 drop(descriptor);
             });
         }
@@ -235,7 +232,8 @@ pub(super) struct Opened {
     certificate: Certificate,
     trusted: Option<Vec<Sha256Hash>>,
     terms: Option<Terms>,
-    transport: Transport,
+    /// The connection, if the edge may change its address.
+    roaming: Option<Arc<dyn Line>>,
 }
 
 /// Judges who asks, and begins a session or answers with the refusal.
@@ -251,8 +249,9 @@ pub(super) async fn open(
     };
     let trusted = upgrade.head.trusted.clone();
     let terms = upgrade.head.terms.map(Terms::granted);
-    let line = upgrade.line();
+    let line: Arc<dyn Line> = upgrade.line().into();
     let transport = line.transport();
+    let roaming = (transport == Transport::Quic).then_some(line);
     let tunnel = upgrade
         .accept(
             cloud.clock.now(),
@@ -270,7 +269,7 @@ pub(super) async fn open(
         follows: trusted.is_some(),
         terms,
         transport,
-        roaming: (transport == Transport::Quic).then(|| line.into()),
+        roaming: roaming.clone(),
     };
     // Only now, with the new tunnel up, an older session of the node ends.
     let registered = promise.begin(facts, outbox.clone());
@@ -281,7 +280,7 @@ pub(super) async fn open(
         certificate,
         trusted,
         terms,
-        transport,
+        roaming,
     })
 }
 

@@ -136,7 +136,12 @@ impl std::error::Error for BindError {
 
 /// A socket for datagrams to `address`, with the same meaning.
 pub fn bind_datagrams(what: &'static str, address: SocketAddr) -> Result<UdpSocket, BindError> {
-    let bound = bind_all(address, SockType::Datagram);
+    let bound = bind_all(address, SockType::Datagram).inspect(|socket| {
+        // After an outage all edges come at once. The system may allow less.
+        if setsockopt(socket, sockopt::RcvBufForce, &DATAGRAMS).is_err() {
+            let _ = setsockopt(socket, sockopt::RcvBuf, &DATAGRAMS);
+        }
+    });
     bound.map(UdpSocket::from).map_err(|source| BindError {
         what,
         address,
@@ -183,6 +188,8 @@ fn is_about_one_client(error: &io::Error) -> bool {
 }
 
 const BACKLOG: i32 = 4096;
+/// Bytes that wait in the kernel: of some 900 first datagrams, with what it counts for each.
+const DATAGRAMS: usize = 2 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 

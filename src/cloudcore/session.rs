@@ -1,5 +1,6 @@
 //! One edge: reads what it says, writes what waits for it, and notices when it is dead.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::outbox::{Ending, Outbox};
 use super::registry::Registered;
 use crate::protocol::terms::Terms;
 use crate::system::names::NodeName;
-use crate::tunnel::{Event, Receiver, Sender, Tunnel, TunnelError};
+use crate::tunnel::{Event, Line, Receiver, Sender, Tunnel, TunnelError};
 
 /// Serves a tunnel until either side ends it; the connection is closed on every way out.
 pub async fn run(
@@ -22,6 +23,7 @@ pub async fn run(
     registered: Registered,
     outbox: Outbox,
     terms: Option<Terms>,
+    roaming: Option<Arc<dyn Line>>,
 ) {
     let Tunnel {
         mut sender,
@@ -30,7 +32,13 @@ pub async fn run(
     let patience = terms.map_or(cloud.settings.keepalive, |terms| terms.patience());
     let end = or(
         write(&cloud, &mut sender, &outbox),
-        read(&cloud, &mut receiver, &outbox, &registered.node, patience),
+        read(
+            &cloud,
+            &mut receiver,
+            &outbox,
+            (&registered.node, Whereabouts::new(roaming)),
+            patience,
+        ),
     )
     .await;
     let (node, generation) = (registered.node.clone(), registered.generation);
@@ -145,12 +153,42 @@ async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox) -> End {
     }
 }
 
+/// Where an edge was last seen, if it may change its address.
+struct Whereabouts {
+    line: Option<Arc<dyn Line>>,
+    at: Option<SocketAddr>,
+    told: Option<Instant>,
+}
+
+impl Whereabouts {
+    fn new(line: Option<Arc<dyn Line>>) -> Whereabouts {
+        let at = line.as_ref().and_then(|line| line.peer());
+        Whereabouts {
+            line,
+            at,
+            told: None,
+        }
+    }
+
+    /// Logs a new address; of an edge that moves about all the time, one a minute.
+    fn tell(&mut self, node: &NodeName) {
+        let Some(now) = self.line.as_ref().and_then(|line| line.peer()) else {
+            return;
+        };
+        let quiet = self.told.is_some_and(|at| at.elapsed() < SILENCE);
+        if self.at != Some(now) && !quiet {
+            info!("node {node} is at {now} now, and keeps its session");
+            (self.at, self.told) = (Some(now), Some(Instant::now()));
+        }
+    }
+}
+
 /// Ends when nothing was heard for as long as `patience`.
 async fn read(
     cloud: &Cloud,
     receiver: &mut Receiver,
     outbox: &Outbox,
-    node: &NodeName,
+    (node, mut whereabouts): (&NodeName, Whereabouts),
     patience: Duration,
 ) -> End {
     let share = receiver.share();
@@ -164,6 +202,7 @@ async fn read(
             None
         });
         let event = event.await;
+        whereabouts.tell(node);
         // A part of a long message on a slow line is a sign of life, too.
         if share.received() != received {
             (received, heard) = (share.received(), Instant::now());
@@ -216,4 +255,6 @@ const MAX_MALFORMED: usize = 100;
 /// For one message; upstream's edge has the same.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
 
+/// Between two lines on where an edge is.
+const SILENCE: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -181,6 +181,9 @@ fn a_device_that_changes_its_address_keeps_its_session() {
         assert_eq!((after.since, after.last_gap_ms), (before.since, None));
         assert_eq!(session(&edge.status()), session(&status));
     }
+    wait_until("a line on that", || {
+        cloud.log().contains("node edge-1 is at")
+    });
     // An order from the cloud finds it there.
     cloud.run(&["certs", "revoke", "edge-1"]).ends(0);
     edge.until("the end", |status| status.session.is_none());

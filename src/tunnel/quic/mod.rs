@@ -78,7 +78,7 @@ impl Hub {
             .transport_config(Arc::new(transport(CLOUD_WINDOW, 1, LONGEST_IDLE)))
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(FIRST_FLIGHT)
-            .incoming_buffer_size_total(FIRST_FLIGHT * MAX_INCOMING as u64);
+            .incoming_buffer_size_total(FIRST_FLIGHTS);
         let endpoint = endpoint(Some(server), socket, &spawn)?;
         Ok(Hub { endpoint, spawn })
     }
@@ -235,9 +235,11 @@ const CLOUD_WINDOW: u32 = 128 * 1024;
 /// Bytes that may wait for their acknowledgement.
 const SEND_WINDOW: u64 = 128 * 1024;
 
-/// Callers that wait to be taken, and the bytes that are kept of each.
-const MAX_INCOMING: usize = 128;
+/// Callers that wait to be taken; after an outage all edges come at once. And the bytes that are kept
+/// behind the first datagram of each, and of all.
+const MAX_INCOMING: usize = 1024;
 const FIRST_FLIGHT: u64 = 8 * 1024;
+const FIRST_FLIGHTS: u64 = 1024 * 1024;
 
 /// The edge says which is the limit, by what it offers for the session; this is the highest.
 const LONGEST_IDLE: Duration = Duration::from_secs(1200);
