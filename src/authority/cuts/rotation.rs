@@ -221,25 +221,33 @@ fn a_rotation_in_the_files_may_lose_its_power_at_any_moment() {
 
 #[test]
 fn a_rotation_of_the_ca_survives_every_fault_of_the_disk() {
-    let flow = |site: &Site, files: Files| {
-        let folder = site.folder.path();
-        let authority = open(&files, folder).map_err(|error| (0, error.to_string()))?;
+    // A step that failed is taken once more, by the cloudcore that goes on.
+    let flow = |site: &Site, files: Files| -> (usize, Vec<String>) {
+        let (folder, mut said) = (site.folder.path(), Vec::new());
+        let authority = match open(&files, folder) {
+            Ok(authority) => authority,
+            Err(error) => return (0, vec![error.to_string()]),
+        };
         for (done, (step, _)) in STEPS.into_iter().enumerate() {
-            let taken = take(&files, folder, Some(&authority), step);
-            taken.map_err(|sentence| (done, sentence))?;
+            for attempt in 0..2 {
+                match take(&files, folder, Some(&authority), step) {
+                    Ok(()) if attempt == 0 => break,
+                    Ok(()) => site.serves(&authority, next(&authority, &site.old).as_ref(), None),
+                    Err(sentence) => said.push(sentence),
+                }
+            }
+            if said.len() > 1 {
+                return (done, said);
+            }
         }
-        Ok(())
+        (STEPS.len(), said)
     };
-    let faults = each_fault(Site::new, flow, |site, outcome, fault| {
+    let faults = each_fault(Site::new, flow, |site, (answered, said), fault| {
+        for sentence in said {
+            assert!(is_clear(&sentence, fault), "{fault}: {sentence}");
+        }
         let authority = open(&Files::real(), site.folder.path()).unwrap();
         let found = done(&authority, &site.old);
-        let answered = match outcome {
-            Ok(()) => STEPS.len(),
-            Err((done, sentence)) => {
-                assert!(is_clear(&sentence, fault), "{fault}: {sentence}");
-                done
-            }
-        };
         assert!(
             found == answered || found == answered + 1,
             "{found} steps, {fault}"
