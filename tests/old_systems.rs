@@ -18,7 +18,7 @@ use common::{Folder, LIMIT, figures, put, wait_until};
 use kubeedge::protocol::control::{
     self, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Reply, Request,
 };
-use kubeedge::system::processes;
+use kubeedge::system::{exit, processes};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -121,6 +121,12 @@ impl Device {
 
     /// Joins, and returns what was said.
     fn join(&self, cloud: &Cloudcore, node: &str) -> String {
+        let words = self.words(cloud, node);
+        self.succeeds(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What a join is told.
+    fn words(&self, cloud: &Cloudcore, node: &str) -> Vec<String> {
         let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
         let token = fs::read(cloud.token_file()).expect("a token");
         put(&self.path("/token"), token, 0o600);
@@ -133,7 +139,7 @@ impl Device {
         if !node.is_empty() {
             words.extend(["-i", node]);
         }
-        self.succeeds(&words)
+        words.into_iter().map(str::to_owned).collect()
     }
 
     /// Takes away all randomness, until `feed` gives some.
@@ -299,6 +305,12 @@ fn with_randomness_that_comes_late() {
     };
     let cloud = Cloudcore::start(&[]);
     let fifo = device.starve();
+    let mut impatient = device.words(&cloud, "late");
+    impatient.extend(["--timeout", "1s"].map(str::to_owned));
+    let impatient: Vec<&str> = impatient.iter().map(String::as_str).collect();
+    let (code, said) = device.run(&impatient);
+    assert_eq!(code, i32::from(exit::TRY_AGAIN), "{said}");
+    assert!(said.contains("no randomness for 1 s"), "{said}");
     let begun = Instant::now();
     let feeder = std::thread::spawn(move || {
         std::thread::sleep(late);

@@ -243,7 +243,7 @@ fn a_device_that_follows_writes_as_little_as_it_can() {
     assert_eq!(names, [ca, ca, ca, "certs/server.crt", key, key, key]);
     tried(
         "wear-follow",
-        "files written while a rotation of the CA is followed, from its begin to its end",
+        "files written while a rotation of the CA is followed, from beginning to end",
         names.len(),
     );
 }
