@@ -214,7 +214,7 @@ fn a_rotation_of_the_ca_may_lose_its_power_at_any_moment() {
 fn a_rotation_in_the_files_may_lose_its_power_at_any_moment() {
     tried(
         "cuts-ca-rotation-files",
-        "states a power cut leaves of the same steps without a running cloudcore",
+        "states a power cut leaves of these steps, taken without a running cloudcore",
         cut(false),
     );
 }
