@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smol::LocalExecutor;
 use smol::future::{or, pending};
-use smol::{LocalExecutor, Timer};
 
 use super::confinement;
 use super::control::{Bound, Sockets};
@@ -20,6 +20,7 @@ use crate::system::blocking::{self, Kind};
 use crate::system::exit;
 use crate::system::host::Host;
 use crate::system::notify;
+use crate::system::randomness;
 use crate::system::signals::{Request, Signals};
 
 /// Runs until SIGTERM or SIGINT, or until the parent is gone; returns the exit code. Only for who
@@ -91,7 +92,6 @@ async fn serve(
         env!("CARGO_PKG_VERSION"),
         settings.node
     );
-    or(wait_for_randomness(), watchdog::tick()).await;
     let orphaned = async {
         match &parent {
             Some(parent) => parent.gone().await,
@@ -109,7 +109,13 @@ async fn serve(
         ));
         state.belongs_to(settings.node.as_str(), &settings.cloud());
         let work = async {
-            or(live(&edge), or(sockets.serve(&edge), watchdog::tick())).await;
+            let lacking = || edge.state.problem(&NO_RANDOMNESS, true);
+            // No connection comes about without, and whoever tried would stand still.
+            let living = async {
+                randomness::wait(lacking).await;
+                live(&edge).await;
+            };
+            or(living, or(sockets.serve(&edge), watchdog::tick())).await;
             Next::Stop
         };
         let orphaned = async {
@@ -184,20 +190,7 @@ async fn farewell(edge: &Edge) {
     or(gone, pause(FAREWELL)).await;
 }
 
-/// A device that just booted may have no randomness yet; reading it then blocks, so a helper
-/// thread waits and the executor goes on.
-async fn wait_for_randomness() {
-    let draw = || ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut [0; 1]);
-    while !matches!(
-        blocking::run(Kind::Disk, RANDOMNESS, draw).await,
-        Ok(Ok(()))
-    ) {
-        log::warn!("the system has no randomness yet: waiting for it");
-        Timer::after(Duration::from_secs(1)).await;
-    }
-}
-
+const NO_RANDOMNESS: &str = "the system has no randomness yet: waiting for it";
 /// For the supervisor's answer.
 const READABLE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(3);
-const RANDOMNESS: Duration = Duration::from_secs(20);

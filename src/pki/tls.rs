@@ -308,4 +308,6 @@ impl TimeProvider for ClockTime {
 }
 
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;

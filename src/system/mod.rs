@@ -23,6 +23,7 @@ pub mod notify;
 pub mod pattern;
 pub mod processes;
 pub mod proxy;
+pub mod randomness;
 pub mod root;
 pub mod sandbox;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! token; and goes on without help.
 
 mod enroll;
+mod follow;
 mod rotate;
 
 use std::io;
@@ -18,6 +19,7 @@ use crate::edgecore::identity::{Identity, IdentityError, Place};
 use crate::edgecore::life::{obtain, tidy};
 use crate::edgecore::token::TokenSource;
 use crate::pki::certificate::Certificate;
+use crate::pki::chain;
 use crate::pki::csr::Csr;
 use crate::pki::issue::{Issuer, new_ca};
 use crate::pki::key::PrivateKey;
@@ -116,14 +118,12 @@ fn in_order(edge: &Edge, identity: &Identity) {
     assert!(is(&found, identity));
     found.check(&edge.settings.node).unwrap();
     let copies = [
-        (&place.certificate, &identity.certificate),
-        (&place.ca, &identity.ca),
+        (&place.certificate, vec![identity.certificate.clone()]),
+        (&place.ca, identity.trusted()),
     ];
-    for (path, certificate) in copies {
-        assert_eq!(
-            std::fs::read(path).unwrap(),
-            certificate.to_pem().as_bytes()
-        );
+    for (path, certificates) in copies {
+        let pems: String = certificates.iter().map(Certificate::to_pem).collect();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), pems);
         assert_eq!(files.mode(path).unwrap(), 0o644);
         assert_eq!(files.mode(path.parent().unwrap()).unwrap(), 0o700);
     }
@@ -193,7 +193,7 @@ fn is(found: &Identity, wanted: &Identity) -> bool {
         (
             key,
             identity.certificate.der().to_owned(),
-            identity.ca.der().to_owned(),
+            identity.trusted(),
         )
     };
     parts(found) == parts(wanted)

@@ -165,6 +165,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
         draft = Draft::make(host, wish, &wish.api())?;
         present = Present::look(host, &draft);
     }
+    preflight::randomness(wish, progress)?;
     if let Some(api) = preflight::one_port(host, wish, &draft) {
         progress.tell(&format!(
             "{api} serves certificates too: no other port is used"

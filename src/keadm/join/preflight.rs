@@ -13,6 +13,7 @@ use super::draft::Draft;
 use super::error::JoinError;
 use super::install::Installation;
 use super::present::{Identity, Present};
+use super::progress::Progress;
 use super::wish::{HUB_PORT, Wish};
 use crate::config::edge::network::CloudAt;
 use crate::pki::certificate::Certificate;
@@ -23,6 +24,7 @@ use crate::system::clock::Timestamp;
 use crate::system::facts;
 use crate::system::host::Host;
 use crate::system::names::Endpoint;
+use crate::system::randomness;
 use crate::system::way::Way;
 
 /// By what the cloud's CA is known.
@@ -86,6 +88,21 @@ pub fn one_port(host: &Host, wish: &Wish, draft: &Draft) -> Option<Endpoint> {
     }
     let asked = api_at(host, draft, &wish.hub);
     asked.answers().then(|| wish.hub.clone())
+}
+
+/// Waits until the system has randomness: without it no connection comes about, and the cloud would
+/// seem not to answer.
+pub fn randomness(wish: &Wish, progress: &Progress) -> Result<(), JoinError> {
+    let lacking = || progress.tell("the system has no randomness yet: waiting for it");
+    let there = async {
+        randomness::wait(lacking).await;
+        Ok(())
+    };
+    let late = async {
+        Timer::after(wish.timeout).await;
+        Err(JoinError::NoRandomness(wish.timeout))
+    };
+    smol::block_on(or(there, late))
 }
 
 /// The cloud's side: the ports, its CA, its certificates, the node's name. Of several places one
