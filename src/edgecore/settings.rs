@@ -12,6 +12,7 @@ use crate::system::facts;
 use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::names::{NameError, NodeName};
+use crate::system::secret::Secret;
 use crate::system::uplink::Uplink;
 use crate::system::way::Way;
 
@@ -69,10 +70,9 @@ impl Settings {
             config: path,
             uplink,
         } = source;
-        let bytes = host
-            .files
-            .read(path, config::MAX_FILE)
-            .map_err(SettingsError::File)?;
+        let bytes = host.files.read(path, config::MAX_FILE);
+        // There may be a token in it.
+        let bytes = Secret::new(bytes.map_err(SettingsError::File)?);
         let text = String::from_utf8_lossy(&bytes);
         let name = path.display().to_string();
         let (mut config, warnings) =

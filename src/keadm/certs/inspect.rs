@@ -42,7 +42,7 @@ impl Faults {
 /// KubeEdge's own edgecore keeps the key alone; then the certificate is the one in `copy_file`.
 pub fn unit(files: &Files, key_file: &Path, copy_file: &Path) -> Found {
     let mut found = Found::default();
-    let bytes = match files.read_opt(key_file, MAX_INPUT) {
+    let bytes = match files.read_secret(key_file, MAX_INPUT) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
             found

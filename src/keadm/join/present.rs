@@ -43,16 +43,16 @@ pub struct Identity {
 impl Present {
     pub fn look(host: &Host, draft: &Draft) -> Present {
         let bootstrap = host.root.at(BOOTSTRAP);
-        let found = host.files.read_opt(&bootstrap, MAX_TOKEN).ok().flatten();
-        let text = found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let found = host.files.read_secret(&bootstrap, MAX_TOKEN).ok().flatten();
+        let text = found.as_ref().and_then(|bytes| bytes.text());
         Present {
             edgecore: running::status(host),
             pid: running::process(host).map(|process| process.pid),
             identity: Identity::read(host, &draft.device),
-            token: text.as_ref().and_then(|text| text.parse().ok()),
+            token: text.and_then(|text| text.parse().ok()),
             resumed: match &draft.node_before {
                 Some(node) => *node == draft.device.node,
-                None => draft.is_new() && text.is_some(),
+                None => draft.is_new() && found.is_some(),
             },
             bootstrap,
         }
