@@ -54,7 +54,7 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
         };
         match (loaded, token) {
             (Ok(identity), None) => return identity,
-            (Ok(identity), Some(token)) if !over && *token.ca_hash() == identity.ca_hash() => {
+            (Ok(identity), Some(token)) if !over && identity.trusts(token.ca_hash()) => {
                 // A power cut came between the identity's commit and the token's end; or between the
                 // cloud's signing for this token and the commit, and then the cloud refuses the
                 // identity. The token is erased when a session shows which.
