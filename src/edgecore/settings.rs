@@ -33,6 +33,8 @@ pub struct Settings {
     pub sandbox: bool,
     pub config: PathBuf,
     pub bootstrap: PathBuf,
+    /// Where user and password of a proxy are.
+    pub credentials: PathBuf,
 }
 
 /// Where settings are from.
@@ -123,6 +125,7 @@ impl Settings {
             sandbox: hub.sandbox,
             config: path.to_owned(),
             bootstrap: host.root.at(BOOTSTRAP),
+            credentials: host.root.at(&hub.network.credentials_file),
         })
     }
 }
@@ -142,7 +145,15 @@ impl Settings {
     pub fn needs_other_rights(&self, former: &Settings) -> bool {
         self.sandbox != former.sandbox
             || self.folders() != former.folders()
+            || self.credentials != former.credentials
             || self.way.uplink.interface != former.way.uplink.interface
+    }
+}
+
+impl SettingsError {
+    /// Whether a process that has not given up its rights may be able to read what there is.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, SettingsError::Way(WayError::File(error)) if error.is_denied())
     }
 }
 
