@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::or;
@@ -24,10 +24,15 @@ pub async fn live(edge: &Rc<Edge>) {
     let mut offered = None;
     loop {
         let identity = match offered.take() {
-            Some(token) => match trade(edge, &token).await {
-                Some(identity) => identity,
-                None => obtain(edge).await,
-            },
+            Some(token) => {
+                let now = edge.host.clock.now();
+                let present = edge.identity.borrow().clone();
+                let instead = present.is_some_and(|identity| !identity.expired(now));
+                match trade(edge, &token, instead).await {
+                    Some(identity) => identity,
+                    None => obtain(edge).await,
+                }
+            }
             None => obtain(edge).await,
         };
         edge.adopt(identity);
@@ -61,16 +66,15 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
                 return identity;
             }
             // Asking again at once would give the same answer, and the device can do without.
-            (Ok(identity), Some(token))
-                if !over && edge.refused.borrow().as_ref() == Some(&token) =>
-            {
+            (Ok(identity), Some(token)) if !over && edge.is_set_aside(&token) => {
                 return identity;
             }
             (loaded, Some(token)) => {
-                if let Some(identity) = trade(edge, &token).await {
+                let instead = loaded.is_ok() && !over;
+                if let Some(identity) = trade(edge, &token, instead).await {
                     return identity;
                 }
-                if loaded.is_ok() && !over {
+                if instead {
                     continue;
                 }
                 wait_for_token(edge, Some(token)).await;
@@ -85,9 +89,11 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
     }
 }
 
-/// Trades the token for an identity; `None` when the token itself is refused.
-async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
+/// Trades the token for an identity; `None` when the token itself is refused, or when nothing came of
+/// it for a while and there is an identity that may serve `instead`.
+async fn trade(edge: &Rc<Edge>, token: &JoinToken, instead: bool) -> Option<Identity> {
     let mut backoff = Backoff::tunnel();
+    let mut tries = 0;
     edge.state.enter(EdgeState::Enrolling);
     loop {
         let asked = match enroll(edge, token).await {
@@ -102,6 +108,12 @@ async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
                 failure.retry_after()
             }
         };
+        tries += 1;
+        if instead && tries >= TRIES {
+            let until = Instant::now() + asked.unwrap_or_default().max(TURN);
+            edge.postponed.replace(Some((token.clone(), until)));
+            return None;
+        }
         let waited = pause(backoff.next_asked(asked));
         or(waited, edge.hurry.wait()).await;
         // A person may have put a better token in place meanwhile.
@@ -200,4 +212,7 @@ pub async fn token_comes(edge: &Rc<Edge>) {
 
 /// How often the token's places are looked at while one is needed.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often a token is tried before an identity that is there gets its turn, and for how long.
+const TRIES: u32 = 4;
+const TURN: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(300);

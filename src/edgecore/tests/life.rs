@@ -1,4 +1,4 @@
-//! The life of an edge whose cloud wants neither its certificate nor its token.
+//! The life of an edge whose cloud wants neither its certificate nor its token, or gives nothing for it.
 
 use smol::future::or;
 
@@ -11,6 +11,61 @@ use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::clock::Clock;
 use crate::system::scratch::Scratch;
+
+/// Its hub takes the identity only after some time, and the certificate API is always busy; the token that
+/// waits is of a third cloud, and takes its turn with the identity.
+#[test]
+fn a_token_that_nothing_comes_of_does_not_keep_the_identity_from_the_hub() {
+    let [authority, serving] = recorded::authority("token-ca");
+    let clock = Clock::manual(authority.0.not_before()).0;
+    let server = Server::start(&serving, &clock, |request| {
+        let status = match request.path.ends_with("/events") {
+            true => "403 Forbidden",
+            false => "503 Service Unavailable",
+        };
+        format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno").into_bytes()
+    });
+    let scratch = Scratch::new();
+    let edge = edge(&scratch, "edge-1", server.port, &clock);
+    let mine = identity(&authority, &edge.settings.node, clock.now());
+    mine.commit(&edge.host.files, &edge.settings.place).unwrap();
+    let token = format!(
+        "{}.e30.e30.{}",
+        Sha256Hash::of(b"a third CA"),
+        "s".repeat(43)
+    );
+    let files = &edge.host.files;
+    files
+        .replace(&edge.settings.bootstrap, token.as_bytes(), 0o600)
+        .unwrap();
+    // T for each time that the token was tried, and I for the identity.
+    let tried = || -> String {
+        let requests = server.requests();
+        let letters = requests.iter().map(|it| {
+            if it.path.ends_with("/events") {
+                'I'
+            } else {
+                'T'
+            }
+        });
+        letters.collect()
+    };
+    let turns = async {
+        while !tried().ends_with("TII") {
+            server.news.recv().await.unwrap();
+        }
+        // Somebody asks for it: the token has its turn at once.
+        edge.hurry.raise();
+        while !tried().ends_with("ITTTTI") {
+            server.news.recv().await.unwrap();
+        }
+    };
+    run(&edge, or(turns, live(&edge)));
+    let tried = tried();
+    assert!(tried.starts_with("TTTTII"), "{tried}");
+    assert!(!tried.contains("TTTTT"), "{tried}");
+    assert_eq!(edge.tokens.find().unwrap(), token.parse().ok());
+}
 
 #[test]
 fn a_refused_token_is_not_offered_again_and_again() {
