@@ -44,8 +44,7 @@ pub struct Edge {
     /// A token that nothing came of, and until when the identity that is there is given another
     /// chance: one of the two may be of a cloud that is gone.
     pub postponed: RefCell<Option<(JoinToken, Instant)>>,
-    /// The key that a certificate was asked for, and did not come: the cloud may have counted the
-    /// use of the token, and gives a certificate for this key once more.
+    /// The key that a certificate was asked for, and did not come: see `pending`.
     pub pending: RefCell<Option<PrivateKey>>,
     /// Tells the hub that the identity changed.
     pub renewed: Signal,

@@ -63,7 +63,7 @@ impl Place {
         Ok(files.trial(&self.key, TYPICAL)?)
     }
 
-    fn make_folders(&self, files: &Files) -> Result<(), FileError> {
+    pub fn make_folders(&self, files: &Files) -> Result<(), FileError> {
         for path in [&self.key, &self.certificate, &self.ca] {
             if let Some(folder) = path.parent() {
                 files.make_dir(folder, 0o700)?;

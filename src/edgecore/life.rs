@@ -13,7 +13,7 @@ use super::edge::{Edge, Failure, pause};
 use super::enroll::enroll;
 use super::identity::{Identity, IdentityError, Place};
 use super::timekeeping::{is_over, recall};
-use super::{hub, rotate};
+use super::{hub, pending, rotate};
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::files::FileError;
@@ -187,6 +187,7 @@ async fn find(edge: &Rc<Edge>) -> Option<JoinToken> {
 
 /// Erases a token of the cloud that has just taken this identity: it has done its work.
 pub async fn tidy(edge: Rc<Edge>, identity: Identity) {
+    pending::forget(&edge).await;
     let token = find(&edge).await;
     if token.is_none_or(|token| !identity.trusts(token.ca_hash())) {
         return;

@@ -68,6 +68,11 @@ impl JoinToken {
     pub fn nodes(&self) -> Option<NodePattern> {
         claims(&self.jwt)?.get("node")?.as_str()?.parse().ok()
     }
+
+    /// Whether it is for a certain number of certificates, by its own claims.
+    pub fn is_counted(&self) -> bool {
+        claims(&self.jwt).is_some_and(|claims| claims.contains_key("uses"))
+    }
 }
 
 fn claims(jwt: &str) -> Option<Map<String, Value>> {
@@ -184,6 +189,12 @@ mod tests {
             let text = format!("{HASH}.{}.{claims}.{}", parts[0], parts[2]);
             text.parse::<JoinToken>().unwrap().nodes()
         };
+        let counted = format!(
+            "{HASH}.e30.{}.{}",
+            URL_SAFE_NO_PAD.encode(r#"{"uses":1}"#),
+            "s".repeat(43)
+        );
+        assert!(counted.parse::<JoinToken>().unwrap().is_counted());
         assert_eq!(nodes(r#"{"exp":1}"#), None);
         assert_eq!(nodes(r#"{"exp":1,"node":7}"#), None);
         assert_eq!(

@@ -6,6 +6,7 @@ use super::recorded;
 use super::server::Server;
 use super::{edge, identity, run};
 use crate::edgecore::life::live;
+use crate::pki::csr::Csr;
 use crate::pki::hash::Sha256Hash;
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
@@ -65,6 +66,58 @@ fn a_token_that_nothing_comes_of_does_not_keep_the_identity_from_the_hub() {
     assert!(tried.starts_with("TTTTII"), "{tried}");
     assert!(!tried.contains("TTTTT"), "{tried}");
     assert_eq!(edge.tokens.find().unwrap(), token.parse().ok());
+}
+
+/// The power goes between the cloud's counting of a use and the device's disk: whoever starts then asks with
+/// the same key, for which the cloud counts nothing again. A token that is not counted costs no write.
+#[test]
+fn a_counted_use_is_not_lost_with_the_power() {
+    let [authority, serving] = recorded::authority("token-ca");
+    let clock = Clock::manual(authority.0.not_before()).0;
+    let ca = authority.0.der().to_vec();
+    let server = Server::start(&serving, &clock, move |request| {
+        if request.path == "/edge.crt" {
+            return b"HTTP/1.1 503 X\r\nContent-Length: 2\r\n\r\nno".to_vec();
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", ca.len());
+        [head.as_bytes(), &ca].concat()
+    });
+    let keys = |from: usize| -> Vec<Sha256Hash> {
+        let requests = server.requests();
+        let asked = requests
+            .iter()
+            .filter(|it| it.path == "/edge.crt")
+            .skip(from);
+        let key =
+            |it: &super::recorded::Request| Sha256Hash::of(Csr::parse(&it.body).unwrap().spki());
+        asked.map(key).collect()
+    };
+    let mut before = 0;
+    // {} and {"uses":1}
+    for (claims, is_counted) in [("e30", false), ("eyJ1c2VzIjoxfQ", true)] {
+        let scratch = Scratch::new();
+        for start in 1..=3 {
+            let edge = edge(&scratch, "edge-1", server.port, &clock);
+            let token = format!("{}.e30.{claims}.{}", authority.0.hash(), "s".repeat(43));
+            let files = &edge.host.files;
+            files
+                .replace(&edge.settings.bootstrap, token.as_bytes(), 0o600)
+                .unwrap();
+            let asked = async {
+                while keys(before).len() < start {
+                    server.news.recv().await.unwrap();
+                }
+            };
+            run(&edge, or(asked, live(&edge)));
+            let kept = edge.settings.place.key.with_extension("key.pending");
+            assert_eq!(kept.exists(), is_counted);
+            assert!(!kept.exists() || files.mode(&kept).unwrap() == 0o600);
+        }
+        let mut keys = keys(before);
+        before += keys.len();
+        keys.dedup();
+        assert_eq!(keys.len() == 1, is_counted, "{keys:?}");
+    }
 }
 
 #[test]
