@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -270,6 +270,13 @@ impl fmt::Display for UrlError {
             UrlError::Scheme => f.write_str("expected a URL like https://192.0.2.1:10002"),
         }
     }
+}
+
+/// Where a key is kept that has no certificate yet, beside the one in use.
+pub fn pending_key(key: &Path) -> PathBuf {
+    let mut name = key.as_os_str().to_owned();
+    name.push(".pending");
+    name.into()
 }
 
 /// The token of the file, whose text appears in no error.

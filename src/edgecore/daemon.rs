@@ -172,6 +172,7 @@ async fn orders(edge: &Edge, signals: &mut Signals, source: &Source, supervised:
         let _ = blocking::run(Kind::Disk, READABLE, || parent::ask(Order::LetRead)).await;
         match Settings::load(&edge.host, source) {
             Ok(new) if supervised && new.needs_other_rights(&edge.settings) => return Next::Again,
+            Err(error) if supervised && error.is_denied() => return Next::Again,
             Ok(settings) if settings != edge.settings => return Next::Restart(Box::new(settings)),
             Ok(_) => edge.hurry.raise(),
             // The running edge is better than none: it goes on with what it had.

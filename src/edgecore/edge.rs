@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{LocalExecutor, Timer};
@@ -44,8 +44,10 @@ pub struct Edge {
     pub identity: RefCell<Option<Identity>>,
     /// The token that the cloud refused last.
     pub refused: RefCell<Option<JoinToken>>,
-    /// The key that a certificate was asked for, and did not come: the cloud may have counted the
-    /// use of the token, and gives a certificate for this key once more.
+    /// A token that nothing came of, and until when the identity that is there is given another
+    /// chance: one of the two may be of a cloud that is gone.
+    pub postponed: RefCell<Option<(JoinToken, Instant)>>,
+    /// The key that a certificate was asked for, and did not come: see `pending`.
     pub pending: RefCell<Option<PrivateKey>>,
     /// Tells the hub that the identity changed.
     pub renewed: Signal,
@@ -159,6 +161,7 @@ impl Edge {
             executor,
             identity: RefCell::new(None),
             refused: RefCell::new(None),
+            postponed: RefCell::new(None),
             pending: RefCell::new(None),
             renewed: Signal::new(),
             time_told: Signal::new(),
@@ -186,6 +189,19 @@ impl Edge {
         self.state.certificate(identity.facts(), next);
         *self.identity.borrow_mut() = Some(identity);
         self.renewed.raise();
+    }
+
+    /// Whether a token is not to be tried now, while there is an identity.
+    pub fn is_set_aside(&self, token: &JoinToken) -> bool {
+        let postponed = self.postponed.borrow();
+        let waits = |(it, until): &(JoinToken, Instant)| it == token && Instant::now() < *until;
+        self.refused.borrow().as_ref() == Some(token) || postponed.as_ref().is_some_and(waits)
+    }
+
+    /// Somebody may have put things in order: what was set aside is tried again.
+    pub fn set_nothing_aside(&self) {
+        self.refused.replace(None);
+        self.postponed.replace(None);
     }
 
     /// The cloud has said which CAs it has.

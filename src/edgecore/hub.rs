@@ -130,7 +130,7 @@ impl Keeper<'_> {
         let asked = async {
             self.edge.hurry.wait().await;
             // Whoever asks may have put the cloud in order.
-            self.edge.refused.replace(None);
+            self.edge.set_nothing_aside();
         };
         or(pause(length), asked).await;
     }
@@ -308,7 +308,7 @@ impl Keeper<'_> {
             }
             Err(_) => return None,
         };
-        if self.edge.refused.borrow().as_ref() == Some(&token) {
+        if self.edge.is_set_aside(&token) {
             return None;
         }
         let identity = self.edge.identity.borrow();

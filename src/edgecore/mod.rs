@@ -13,6 +13,7 @@ mod identity;
 mod life;
 mod no_tunnel;
 mod parent;
+mod pending;
 mod requests;
 mod rhythm;
 mod rotate;

@@ -12,6 +12,7 @@ use crate::system::facts;
 use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::names::{NameError, NodeName};
+use crate::system::secret::Secret;
 use crate::system::uplink::Uplink;
 use crate::system::way::Way;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub sandbox: bool,
     pub config: PathBuf,
     pub bootstrap: PathBuf,
+    /// Where user and password of a proxy are.
+    pub credentials: PathBuf,
 }
 
 /// Where settings are from.
@@ -71,10 +74,9 @@ impl Settings {
             config: path,
             uplink,
         } = source;
-        let bytes = host
-            .files
-            .read(path, config::MAX_FILE)
-            .map_err(SettingsError::File)?;
+        let bytes = host.files.read(path, config::MAX_FILE);
+        // There may be a token in it.
+        let bytes = Secret::new(bytes.map_err(SettingsError::File)?);
         let text = String::from_utf8_lossy(&bytes);
         let name = path.display().to_string();
         let (mut config, warnings) =
@@ -126,6 +128,7 @@ impl Settings {
             sandbox: hub.sandbox,
             config: path.to_owned(),
             bootstrap: host.root.at(BOOTSTRAP),
+            credentials: host.root.at(&hub.network.credentials_file),
         })
     }
 }
@@ -145,7 +148,15 @@ impl Settings {
     pub fn needs_other_rights(&self, former: &Settings) -> bool {
         self.sandbox != former.sandbox
             || self.folders() != former.folders()
+            || self.credentials != former.credentials
             || self.way.uplink.interface != former.way.uplink.interface
+    }
+}
+
+impl SettingsError {
+    /// Whether a process that has not given up its rights may be able to read what there is.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, SettingsError::Way(WayError::File(error)) if error.is_denied())
     }
 }
 

@@ -28,6 +28,7 @@ pub mod root;
 pub mod sandbox;
 #[cfg(test)]
 pub mod scratch;
+pub mod secret;
 pub mod service;
 pub mod signals;
 pub mod socket;

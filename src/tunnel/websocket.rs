@@ -284,6 +284,9 @@ fn lost(error: io::Error, endpoint: &Endpoint) -> TunnelError {
     {
         Some(fault) => {
             let cause = tls::explain(fault, &endpoint.to_string());
+            if tls::is_refused_issuer(fault) {
+                return TunnelError::UnknownCa(cause);
+            }
             match (tls::is_about_time(fault), tls::is_unknown_issuer(fault)) {
                 (true, _) => TunnelError::Time(cause),
                 (_, true) => TunnelError::ForeignCa(cause),

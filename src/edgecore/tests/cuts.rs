@@ -70,10 +70,7 @@ impl Cloud {
         let clock = Clock::manual(now).0;
         let (ca, key) = new_ca(now).unwrap();
         let serving = PrivateKey::generate().unwrap();
-        let issuer = Issuer::new(
-            ca.clone(),
-            PrivateKey::from_der(&key.to_sec1_der()).unwrap(),
-        );
+        let issuer = Issuer::new(ca.clone(), PrivateKey::from_der(key.sec1_der()).unwrap());
         let address = [std::net::Ipv4Addr::LOCALHOST.into()];
         let until = now.plus(std::time::Duration::from_secs(86_400));
         let certificate = issuer.unwrap().server(&serving, &[], &address, now, until);
@@ -99,7 +96,8 @@ impl Cloud {
 
 /// edgecore.yaml with a token, or with none.
 fn config(token: Option<&JoinToken>) -> String {
-    let token = token.map(JoinToken::secret_string).unwrap_or_default();
+    let token = token.map(|token| token.secret_string().to_string());
+    let token = token.unwrap_or_default();
     format!("modules:\n  edgeHub: # of the barn\n    token: \"{token}\"\n")
 }
 
@@ -189,9 +187,9 @@ fn pair() -> (NodeName, Identity, Identity) {
 
 fn is(found: &Identity, wanted: &Identity) -> bool {
     let parts = |identity: &Identity| {
-        let key = identity.key.to_sec1_der();
+        let key = identity.key.sec1_der();
         (
-            key,
+            key.to_vec(),
             identity.certificate.der().to_owned(),
             identity.trusted(),
         )

@@ -67,6 +67,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         sandbox: false,
         config: at("/edgecore.yaml"),
         bootstrap: at("/bootstrap"),
+        credentials: at("/proxy-credentials"),
     };
     let host = Host {
         root,
@@ -110,7 +111,7 @@ fn issue(
     subject: &Subject,
     from: Timestamp,
 ) -> Certificate {
-    let key = PrivateKey::from_der(&ca.1.to_sec1_der()).unwrap();
+    let key = PrivateKey::from_der(ca.1.sec1_der()).unwrap();
     let issuer = Issuer::new(ca.0.clone(), key).unwrap();
     let until = from.plus(Duration::from_secs(365 * 86_400));
     issuer.client(spki, subject, from, until).unwrap()

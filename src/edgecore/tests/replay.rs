@@ -343,6 +343,6 @@ fn the_file_that_a_recorded_edge_began_with_is_read_and_only_its_token_erased() 
     assert_eq!(found, wanted);
     edge.tokens.erase().unwrap();
     let left = files.read(&edge.settings.config, 1 << 20).unwrap();
-    let erased = text.replace(&found.secret_string(), "\"\"");
+    let erased = text.replace(found.secret_string().as_str(), "\"\"");
     assert_eq!(String::from_utf8(left).unwrap(), erased);
 }

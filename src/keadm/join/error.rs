@@ -139,6 +139,7 @@ impl JoinError {
             | JoinError::NameTaken { .. }
             | JoinError::Refused(_) => exit::DENIED,
             JoinError::Api(error) => match error {
+                _ if self.wait().is_some() => exit::TRY_AGAIN,
                 EnrollError::Tls { .. }
                 | EnrollError::Time { .. }
                 | EnrollError::CaMismatch { .. }
@@ -290,6 +291,20 @@ impl fmt::Display for JoinError {
                 }
                 write!(f, "; it goes on trying: see `kubeedge status`, or {log}")
             }
+        }
+    }
+}
+
+impl JoinError {
+    /// How long the cloud, which has too much to do, wants to be left alone.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            JoinError::Api(
+                error @ EnrollError::Status {
+                    status: 429 | 503, ..
+                },
+            ) => error.retry_after(),
+            _ => None,
         }
     }
 }

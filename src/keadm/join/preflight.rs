@@ -114,7 +114,7 @@ pub fn cloud(
     present: &Present,
     trust: &Trust<'_>,
 ) -> Result<Vec<String>, JoinError> {
-    let (mut notes, mut good, mut failed) = (Vec::new(), false, None);
+    let (mut notes, mut good, mut failed) = (Vec::new(), false, None::<JoinError>);
     for at in &draft.clouds {
         match one_cloud(host, wish, draft, present, trust, at) {
             Ok(found) => {
@@ -125,7 +125,11 @@ pub fn cloud(
             Err(error @ JoinError::NameTaken { .. }) => return Err(error),
             Err(error) => {
                 notes.push(format!("{} is of no use now: {error}", at.hub));
-                failed = failed.or(Some(error));
+                // One that only wants to be asked later is worth more than one that is broken.
+                failed = match failed {
+                    Some(first) if error.wait().is_none() || first.wait().is_some() => Some(first),
+                    _ => Some(error),
+                };
             }
         }
     }
@@ -220,7 +224,7 @@ fn name(
     let node = &draft.device.node;
     let own = present.identity.as_ref().filter(|identity| {
         let name = identity.certificate.subject().node_name();
-        name.as_ref() == Some(node) && identity.ca == *ca
+        name.as_ref() == Some(node) && identity.trusts(&ca.hash())
     });
     let shown = own.map(|own| (&own.certificate, &own.key));
     let endpoint = api.endpoint.clone();

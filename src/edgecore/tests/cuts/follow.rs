@@ -120,7 +120,7 @@ impl Changing {
 }
 
 fn issuer(ca: &(Certificate, PrivateKey)) -> Issuer {
-    let key = PrivateKey::from_der(&ca.1.to_sec1_der()).unwrap();
+    let key = PrivateKey::from_der(ca.1.sec1_der()).unwrap();
     Issuer::new(ca.0.clone(), key).unwrap()
 }
 
