@@ -396,6 +396,7 @@ modules:
     proxyCredentialsFile: ""
     servers: [""]
   edged:
+    annotations: {"*": ""}
     bandwidthManager: false
     customInterfaceName: ""
     nodeIP: ""
