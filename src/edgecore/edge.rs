@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use smol::{LocalExecutor, Timer};
 
 use super::clouds::Clouds;
 use super::identity::Identity;
+use super::node;
 use super::requests::Requests;
 use super::settings::Settings;
 use super::state::State;
@@ -62,12 +63,23 @@ pub struct Edge {
     /// How many session tasks run, and a wake-up when one ends.
     pub sessions: Cell<usize>,
     pub session_ended: Signal,
+    pub session_began: Signal,
     pub clouds: Clouds,
     /// What is asked of the cloud, and who waits for the answers.
     pub requests: Rc<Requests>,
     /// What the cloud sends without having been asked, on its way to who stores it.
     pub pushes: (Sender<Push>, Receiver<Push>),
+    /// The device's Node, as the cloud has it.
+    pub node: node::News,
+    /// The address from which the present session starts, or the last one did; and a wake-up when it
+    /// becomes another.
+    pub address: Cell<Option<IpAddr>>,
+    pub address_changed: Signal,
+    /// The cloud of the present session renews the lease itself while the session lives.
+    pub lease_is_kept: Cell<bool>,
     last_good: RefCell<Vec<SocketAddr>>,
+    /// From where the last connection started.
+    start: Cell<Option<IpAddr>>,
 }
 
 /// A message that the cloud sent unasked, and where its acknowledgement goes when it is stored.
@@ -166,9 +178,15 @@ impl Edge {
             reload: Signal::new(),
             sessions: Cell::new(0),
             session_ended: Signal::new(),
+            session_began: Signal::new(),
             requests: Rc::default(),
             pushes: bounded(PUSHES),
+            node: node::News::new(),
+            address: Cell::new(None),
+            address_changed: Signal::new(),
+            lease_is_kept: Cell::new(false),
             last_good: RefCell::default(),
+            start: Cell::new(None),
         }
     }
 
@@ -204,12 +222,18 @@ impl Edge {
     /// serves.
     pub async fn reach(&self, cloud: &CloudAt) -> Result<Reached, NetError> {
         let known = self.known(cloud);
-        self.settings.way.connect(&cloud.hub, &known).await
+        let reached = self.settings.way.connect(&cloud.hub, &known).await?;
+        let start = reached.stream.local_addr().ok();
+        self.start.set(start.map(|address| address.ip()));
+        Ok(reached)
     }
 
     /// A session with this cloud is up.
     pub fn remember(&self, cloud: &CloudAt, peer: &Peer) {
         self.clouds.served(cloud);
+        if self.start.get() != self.address.replace(self.start.get()) {
+            self.address_changed.raise();
+        }
         *self.last_good.borrow_mut() = match peer {
             Peer::Direct(address) => vec![*address],
             Peer::Through { .. } => Vec::new(),

@@ -13,7 +13,7 @@ use super::edge::{Edge, Failure, pause};
 use super::enroll::enroll;
 use super::identity::{Identity, IdentityError, Place};
 use super::timekeeping::{is_over, recall};
-use super::{hub, rotate};
+use super::{hub, node, rotate};
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::files::FileError;
@@ -32,12 +32,12 @@ pub async fn live(edge: &Rc<Edge>) {
         };
         edge.adopt(identity);
         edge.state.enter(EdgeState::Connecting);
-        let renewing = async {
-            rotate::run(edge).await;
+        let besides = async {
+            or(rotate::run(edge), node::run(edge)).await;
             None
         };
-        // Rotation never ends, so only a token that the hub asks for brings us here.
-        offered = or(async { Some(hub::run(edge).await) }, renewing).await;
+        // These never end, so only a token that the hub asks for brings us here.
+        offered = or(async { Some(hub::run(edge).await) }, besides).await;
     }
 }
 

@@ -85,6 +85,7 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelErro
     } = tunnel;
     let (answers, queue) = bounded(OUTGOING);
     let _attached = edge.requests.attach(answers.clone());
+    edge.session_began.raise();
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
     let stop = async {
@@ -190,8 +191,11 @@ async fn write(
                 wake.await;
                 None
             };
-            match or(async { queue.recv().await.ok() }, timed).await {
-                Some(message) => within(edge.settings.write_deadline, sender.send(&message)).await,
+            match or(async { Some(queue.recv().await) }, timed).await {
+                Some(Ok(message)) => {
+                    within(edge.settings.write_deadline, sender.send(&message)).await
+                }
+                Some(Err(_)) => return TunnelError::TimedOut("any answer of the cloud"),
                 None => Ok(()),
             }
         };
