@@ -147,8 +147,16 @@ impl State {
         }
     }
 
-    /// The lease was renewed; for who asks, and nothing that those who watch are told each time.
+    /// The lease was renewed; for who asks, and nothing that those who watch are told each time but
+    /// the first.
     pub fn lease_renewed(&self, at: Timestamp) {
+        let status = self.0.status.borrow();
+        let known = status.registration.as_ref();
+        if known.is_none_or(|registration| registration.lease_renewed.is_none()) {
+            drop(status);
+            return self.registration(|registration| registration.lease_renewed = Some(at));
+        }
+        drop(status);
         if let Some(registration) = &mut self.0.status.borrow_mut().registration {
             registration.lease_renewed = Some(at);
         }

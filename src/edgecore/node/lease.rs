@@ -175,4 +175,4 @@ impl Node<'_> {
 }
 
 /// A part of the time between two renewals, as upstream has it.
-const JITTER: f64 = 0.04;
+pub const JITTER: f64 = 0.04;

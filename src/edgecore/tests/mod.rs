@@ -4,7 +4,7 @@ mod clocks;
 mod compare;
 mod cuts;
 mod life;
-mod recorded;
+pub(super) mod recorded;
 mod replay;
 mod server;
 mod tunnels;

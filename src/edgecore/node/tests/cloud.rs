@@ -12,6 +12,8 @@ pub struct Cloud {
     pub lease: Option<Value>,
     /// Everything asked, as `insert null/node/edge-1`, with its content.
     pub asked: Vec<(String, Value)>,
+    /// How long each of these was on the wire.
+    pub lengths: Vec<usize>,
     /// What to do with the next question of this kind, in order.
     pub misdeeds: VecDeque<(&'static str, Misdeed)>,
     /// Never answers questions that begin so.
@@ -48,6 +50,7 @@ impl Cloud {
             node: None,
             lease: None,
             asked: Vec::new(),
+            lengths: Vec::new(),
             misdeeds: VecDeque::new(),
             deaf_to: Vec::new(),
             stubborn: false,
@@ -82,6 +85,7 @@ impl Cloud {
         let content = question.content.as_ref().map_or("null", |it| it.get());
         let content: Value = serde_json::from_str(content).unwrap();
         self.asked.push((what.clone(), content.clone()));
+        self.lengths.push(question.to_json().len());
         if self.deaf_to.iter().any(|it| what.starts_with(it)) {
             return Vec::new();
         }
