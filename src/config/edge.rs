@@ -13,14 +13,18 @@ use super::yaml::Document;
 use super::{ConfigError, Secret, emit};
 
 pub mod network;
+pub mod node;
 
 pub use network::EdgeNetwork;
+pub use node::EdgeNode;
 
 /// The part of edgecore.yaml that is used. What else the file holds stays there: files are changed
 /// by [`super::edit`], never written anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EdgeConfig {
     pub hub: EdgeHub,
+    /// `modules.edged`
+    pub node: EdgeNode,
     /// `modules.edged.hostnameOverride`; without it the name of the host counts.
     pub node_name: Option<NodeName>,
     /// `database.dataSource`
@@ -113,6 +117,7 @@ impl EdgeConfig {
             })?;
             self.node_name = Some(parsed);
         }
+        self.node.read(reader)?;
         self.hub.read(reader)
     }
 
@@ -200,6 +205,7 @@ impl Default for EdgeConfig {
     fn default() -> EdgeConfig {
         EdgeConfig {
             hub: EdgeHub::default(),
+            node: EdgeNode::default(),
             node_name: None,
             database: "/var/lib/kubeedge/edgecore.db".into(),
             task_manager: false,
@@ -326,6 +332,7 @@ const SECTIONS: &[&str] = &[
     "modules.edgeHub.websocket",
     "modules.edgeHub.quic",
     "modules.edged",
+    "modules.edged.tailoredKubeletConfig",
     "modules.taskManager",
 ];
 

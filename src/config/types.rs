@@ -397,6 +397,7 @@ modules:
     proxyCredentialsFile: ""
     servers: [""]
   edged:
+    annotations: {"*": ""}
     bandwidthManager: false
     customInterfaceName: ""
     nodeIP: ""

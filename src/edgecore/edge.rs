@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use smol::{LocalExecutor, Timer};
 
 use super::clouds::Clouds;
 use super::identity::Identity;
+use super::node;
 use super::requests::Requests;
 use super::settings::Settings;
 use super::state::State;
@@ -65,6 +66,7 @@ pub struct Edge {
     /// How many session tasks run, and a wake-up when one ends.
     pub sessions: Cell<usize>,
     pub session_ended: Signal,
+    pub session_began: Signal,
     pub clouds: Clouds,
     /// What was agreed with the cloud of the newest session; nothing with one of KubeEdge.
     pub terms: Cell<Option<Terms>>,
@@ -72,7 +74,15 @@ pub struct Edge {
     pub requests: Rc<Requests>,
     /// What the cloud sends without having been asked, on its way to who stores it.
     pub pushes: (Sender<Push>, Receiver<Push>),
+    /// The device's Node, as the cloud has it.
+    pub node: node::News,
+    /// The address from which the present session starts, or the last one did; and a wake-up when it
+    /// becomes another.
+    pub address: Cell<Option<IpAddr>>,
+    pub address_changed: Signal,
     last_good: RefCell<Vec<SocketAddr>>,
+    /// From where the last connection started.
+    start: Cell<Option<IpAddr>>,
 }
 
 /// A message that the cloud sent unasked, and where its acknowledgement goes when it is stored.
@@ -173,9 +183,14 @@ impl Edge {
             sessions: Cell::new(0),
             session_ended: Signal::new(),
             terms: Cell::new(None),
+            session_began: Signal::new(),
             requests: Rc::default(),
             pushes: bounded(PUSHES),
+            node: node::News::new(),
+            address: Cell::new(None),
+            address_changed: Signal::new(),
             last_good: RefCell::default(),
+            start: Cell::new(None),
         }
     }
 
@@ -220,16 +235,27 @@ impl Edge {
         let _ = self.pushes.0.send(push).await;
     }
 
+    /// The cloud renews the node's Lease as long as the session lives.
+    pub fn lease_is_kept(&self) -> bool {
+        self.terms.get().is_some_and(|terms| terms.lease)
+    }
+
     /// A connection to the hub of a cloud. When names fail, the address that last held a session
     /// serves.
     pub async fn reach(&self, cloud: &CloudAt) -> Result<Reached, NetError> {
         let known = self.known(cloud);
-        self.settings.way.connect(&cloud.hub, &known).await
+        let reached = self.settings.way.connect(&cloud.hub, &known).await?;
+        let start = reached.stream.local_addr().ok();
+        self.start.set(start.map(|address| address.ip()));
+        Ok(reached)
     }
 
     /// A session with this cloud is up.
     pub fn remember(&self, cloud: &CloudAt, peer: &Peer) {
         self.clouds.served(cloud);
+        if self.start.get() != self.address.replace(self.start.get()) {
+            self.address_changed.raise();
+        }
         *self.last_good.borrow_mut() = match peer {
             Peer::Direct(address) => vec![*address],
             Peer::Through { .. } => Vec::new(),

@@ -13,7 +13,7 @@ use super::edge::{Edge, Failure, pause};
 use super::enroll::enroll;
 use super::identity::{Identity, IdentityError, Place};
 use super::timekeeping::{is_over, recall};
-use super::{hub, pending, rotate};
+use super::{hub, node, pending, rotate};
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::files::FileError;
@@ -28,21 +28,24 @@ pub async fn live(edge: &Rc<Edge>) {
                 let now = edge.host.clock.now();
                 let present = edge.identity.borrow().clone();
                 let instead = present.is_some_and(|identity| !identity.expired(now));
-                match trade(edge, &token, instead).await {
+                match Box::pin(trade(edge, &token, instead)).await {
                     Some(identity) => identity,
-                    None => obtain(edge).await,
+                    None => Box::pin(obtain(edge)).await,
                 }
             }
-            None => obtain(edge).await,
+            None => Box::pin(obtain(edge)).await,
         };
         edge.adopt(identity);
         edge.state.enter(EdgeState::Connecting);
-        let renewing = async {
-            rotate::run(edge).await;
+        // Each on the heap: together they would not fit a small stack.
+        let tunnel = Box::pin(hub::run(edge));
+        let (renewing, node) = (Box::pin(rotate::run(edge)), Box::pin(node::run(edge)));
+        let besides = async {
+            or(renewing, node).await;
             None
         };
-        // Rotation never ends, so only a token that the hub asks for brings us here.
-        offered = or(async { Some(hub::run(edge).await) }, renewing).await;
+        // These never end, so only a token that the hub asks for brings us here.
+        offered = or(async { Some(tunnel.await) }, besides).await;
     }
 }
 

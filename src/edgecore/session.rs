@@ -86,6 +86,7 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>, rhythm: Rhyth
     } = tunnel;
     let (answers, queue) = bounded(OUTGOING);
     let _attached = edge.requests.attach(answers.clone());
+    edge.session_began.raise();
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
     let stop = async {
@@ -202,13 +203,14 @@ async fn write(
                 wake.await;
                 None
             };
-            match or(async { queue.recv().await.ok() }, timed).await {
-                Some(message) => {
+            match or(async { Some(queue.recv().await) }, timed).await {
+                Some(Ok(message)) => {
                     if rhythm.sign != Sign::Message {
                         beat_at = now + beat;
                     }
                     within(edge.settings.write_deadline, sender.send(&message)).await
                 }
+                Some(Err(_)) => return TunnelError::TimedOut("any answer of the cloud"),
                 None => Ok(()),
             }
         };

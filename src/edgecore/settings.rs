@@ -1,12 +1,13 @@
 //! What edgecore takes from edgecore.yaml, as types, with the root prefix applied.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::identity::Place;
-use crate::config::edge::EdgeConfig;
 use crate::config::edge::network::{CloudAt, WayError};
+use crate::config::edge::{EdgeConfig, EdgeNode};
 use crate::config::{self, ConfigError};
 use crate::system::facts;
 use crate::system::files::FileError;
@@ -16,9 +17,11 @@ use crate::system::secret::Secret;
 use crate::system::uplink::Uplink;
 use crate::system::way::Way;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub node: NodeName,
+    /// What the device says of itself as a node; the root prefix is applied.
+    pub edged: EdgeNode,
     /// At least one; the first is the one that KubeEdge's edgecore would know.
     pub clouds: Vec<CloudAt>,
     /// Where connections start, and through which proxy they go.
@@ -46,6 +49,7 @@ pub struct Source {
     pub config: PathBuf,
     /// What the command line says, which wins over the file.
     pub uplink: Uplink,
+    pub node_address: Option<IpAddr>,
 }
 
 /// Why edgecore can't work with its configuration.
@@ -73,6 +77,7 @@ impl Settings {
         let Source {
             config: path,
             uplink,
+            node_address,
         } = source;
         let bytes = host.files.read(path, config::MAX_FILE);
         // There may be a token in it.
@@ -93,6 +98,7 @@ impl Settings {
         let own = &mut config.hub.network.uplink;
         own.address = uplink.address.or(own.address);
         own.interface = uplink.interface.clone().or(own.interface.take());
+        config.node.address = node_address.or(config.node.address);
         Self::from_config(host, config, path)
     }
 
@@ -109,6 +115,10 @@ impl Settings {
         };
         Ok(Settings {
             node,
+            edged: EdgeNode {
+                root: host.root.at(&config.node.root),
+                ..config.node
+            },
             clouds: hub.network.clouds(&hub.websocket.server, &hub.http_server),
             way: hub
                 .network

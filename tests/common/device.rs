@@ -38,6 +38,8 @@ pub struct Device {
     pub hub_keys: Vec<String>,
     /// Lines below `modules.edgeHub.websocket`.
     pub websocket_keys: Vec<String>,
+    /// Lines below `modules.edged`.
+    pub edged_keys: Vec<String>,
 }
 
 impl Device {
@@ -49,6 +51,7 @@ impl Device {
             node: node.to_owned(),
             hub_keys: Vec::new(),
             websocket_keys: Vec::new(),
+            edged_keys: Vec::new(),
         }
     }
 
@@ -90,7 +93,7 @@ impl Device {
             "# the gateway in the barn\n\
              apiVersion: edgecore.config.kubeedge.io/v1alpha2\n\
              kind: EdgeCore\n\
-             modules:\n  edged:\n    hostnameOverride: {node}   # as on the label\n  edgeHub:\n    \
+             modules:\n  edged:\n    hostnameOverride: {node}   # as on the label\n{edged_keys}  edgeHub:\n    \
              enable: true\n    \
              httpServer: \"https://{address}:{https}\"\n    \
              token: \"{token}\"   # from the office\n    \
@@ -98,6 +101,7 @@ impl Device {
              websocket:\n      enable: true\n      server: \"{address}:{hub}\"\n{websocket_keys}\
              # the end\n",
             node = self.node,
+            edged_keys = more(&self.edged_keys, "    "),
             hub_keys = more(&self.hub_keys, "    "),
             websocket_keys = more(&self.websocket_keys, "      "),
         )

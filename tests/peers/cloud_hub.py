@@ -262,6 +262,8 @@ class Connection:
         if not header.get("msg_id") and not route:
             return self.cloud.events("goodbye", node=self.node)
         self.judge_header(header)
+        if self.cloud.nodes.handle(self, msg):
+            return None
         operation, resource = route.get("operation", ""), route.get("resource", "")
         parent = header.get("parent_msg_id")
         self.cloud.events("message", node=self.node, id=header.get("msg_id"), parent=parent,
