@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::outbox::{Ending, Outbox};
+use crate::protocol::terms::Terms;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
@@ -50,6 +51,8 @@ pub struct SessionFacts {
     pub serial: String,
     /// The edge says which CAs it trusts, and follows when they change.
     pub follows: bool,
+    /// What was agreed with the edge, if it is one of ours.
+    pub terms: Option<Terms>,
 }
 
 /// One line of the list of sessions.
@@ -302,6 +305,7 @@ mod tests {
             peer,
             serial: serial.to_owned(),
             follows: false,
+            terms: None,
         }
     }
 

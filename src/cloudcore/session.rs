@@ -11,18 +11,26 @@ use super::cloud::Cloud;
 use super::dispatch::dispatch;
 use super::outbox::{Ending, Outbox};
 use super::registry::Registered;
+use crate::protocol::terms::Terms;
 use crate::system::names::NodeName;
 use crate::tunnel::{Event, Receiver, Sender, Tunnel, TunnelError};
 
 /// Serves a tunnel until either side ends it; the connection is closed on every way out.
-pub async fn run(cloud: Arc<Cloud>, tunnel: Tunnel, registered: Registered, outbox: Outbox) {
+pub async fn run(
+    cloud: Arc<Cloud>,
+    tunnel: Tunnel,
+    registered: Registered,
+    outbox: Outbox,
+    terms: Option<Terms>,
+) {
     let Tunnel {
         mut sender,
         mut receiver,
     } = tunnel;
+    let patience = terms.map_or(cloud.settings.keepalive, |terms| terms.patience());
     let end = or(
         write(&cloud, &mut sender, &outbox),
-        read(&cloud, &mut receiver, &outbox, &registered.node),
+        read(&cloud, &mut receiver, &outbox, &registered.node, patience),
     )
     .await;
     let (node, generation) = (registered.node.clone(), registered.generation);
@@ -137,8 +145,14 @@ async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox) -> End {
     }
 }
 
-async fn read(cloud: &Cloud, receiver: &mut Receiver, outbox: &Outbox, node: &NodeName) -> End {
-    let patience = cloud.settings.keepalive;
+/// Ends when nothing was heard for as long as `patience`.
+async fn read(
+    cloud: &Cloud,
+    receiver: &mut Receiver,
+    outbox: &Outbox,
+    node: &NodeName,
+    patience: Duration,
+) -> End {
     let share = receiver.share();
     let (mut received, mut heard) = (share.received(), Instant::now());
     let (mut malformed, mut told) = (0, false);

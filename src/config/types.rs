@@ -392,6 +392,7 @@ modules:
     bindAddress: ""
     bindInterface: ""
     noProxy: [""]
+    profile: ""
     proxy: ""
     proxyCredentialsFile: ""
     servers: [""]

@@ -22,6 +22,7 @@ use crate::pki::hash::Sha256Hash;
 use crate::pki::key::PrivateKey;
 use crate::protocol::enrollment::{CertificateApi, EnrollError};
 use crate::protocol::message::Message;
+use crate::protocol::terms::Terms;
 use crate::protocol::token::JoinToken;
 use crate::protocol::trust::CloudCas;
 use crate::system::blocking::{self, Blocked, Kind};
@@ -63,6 +64,8 @@ pub struct Edge {
     pub sessions: Cell<usize>,
     pub session_ended: Signal,
     pub clouds: Clouds,
+    /// What was agreed with the cloud of the newest session; nothing with one of KubeEdge.
+    pub terms: Cell<Option<Terms>>,
     /// What is asked of the cloud, and who waits for the answers.
     pub requests: Rc<Requests>,
     /// What the cloud sends without having been asked, on its way to who stores it.
@@ -166,6 +169,7 @@ impl Edge {
             reload: Signal::new(),
             sessions: Cell::new(0),
             session_ended: Signal::new(),
+            terms: Cell::new(None),
             requests: Rc::default(),
             pushes: bounded(PUSHES),
             last_good: RefCell::default(),

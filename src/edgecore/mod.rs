@@ -14,6 +14,7 @@ mod life;
 mod no_tunnel;
 mod parent;
 mod requests;
+mod rhythm;
 mod rotate;
 mod session;
 mod settings;

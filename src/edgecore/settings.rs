@@ -24,6 +24,8 @@ pub struct Settings {
     pub way: Way,
     pub project: String,
     pub heartbeat: Duration,
+    /// How often the edge says that it lives, to a cloud with which that can be agreed.
+    pub keepalive: Duration,
     pub handshake_deadline: Duration,
     pub write_deadline: Duration,
     pub rotate: bool,
@@ -112,6 +114,7 @@ impl Settings {
                 .map_err(SettingsError::Way)?,
             project: hub.project_id,
             heartbeat: hub.heartbeat,
+            keepalive: hub.network.profile.keepalive(hub.heartbeat),
             handshake_deadline: hub.websocket.handshake_timeout,
             write_deadline: hub.websocket.write_deadline,
             rotate: hub.rotate_certificates,

@@ -7,5 +7,6 @@ pub mod object;
 pub mod patch;
 pub mod reply;
 pub mod resource;
+pub mod terms;
 pub mod token;
 pub mod trust;

@@ -238,6 +238,38 @@ fn silence_is_noticed_and_any_frame_is_life() {
     assert!(silent.ends());
 }
 
+/// What was agreed is said in the 101, and counts instead of the configuration.
+#[test]
+fn terms_are_granted_and_kept() {
+    let yaml = "modules: {cloudHub: {keepaliveInterval: 1000}}";
+    let cloud = Cloud::start("ws-terms", "", yaml, NOW);
+    let open = |node: &str, offer: &str| {
+        let mut client = cloud.hub(Some(&cloud.identity(node))).unwrap();
+        let request = String::from_utf8(upgrade(node)).unwrap();
+        let offer = format!("\r\nKubeedge-Terms: {offer}\r\n\r\n");
+        client.send(request.replace("\r\n\r\n", &offer).as_bytes());
+        let answer = client.answer("GET").unwrap();
+        assert_eq!(answer.status, 101);
+        let granted = answer.header("kubeedge-terms").map(str::to_owned);
+        (client, granted)
+    };
+    let (mut patient, granted) = open("edge-1", "keepalive=600, lease, colour=red");
+    assert_eq!(granted.as_deref(), Some("keepalive=600, lease"));
+    let (_other, granted) = open("edge-2", "keepalive=0");
+    assert_eq!(granted, None);
+    let (mut silent, granted) = open("edge-3", "keepalive=1");
+    assert_eq!(granted.as_deref(), Some("keepalive=1, lease"));
+    let (mut beats, _) = open("edge-4", "keepalive=1");
+    // The other one's end is awaited while this one sends answers to no question.
+    let end = std::thread::spawn(move || (close_code(&mut silent), silent.ends()));
+    while !end.is_finished() {
+        beats.send_frame(PONG, b"");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(end.join().unwrap(), (Some(1001), true));
+    assert!(is_alive(&mut beats) && is_alive(&mut patient));
+}
+
 #[test]
 fn what_is_too_much_ends_the_session() {
     let yaml = "modules: {cloudHub: {maxMessageSize: 65536, partialMessageBudget: 100000}}";

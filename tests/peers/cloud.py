@@ -52,6 +52,7 @@ def options():
     add("--kill-newcomer", action="store_true", help="a second connection of a node ends both")
     add("--drop-after", type=float, help="end a tunnel after so many seconds")
     add("--drop-times", type=int, default=1, help="how many tunnels --drop-after ends")
+    add("--terms", help="grant these terms: signs of life are frames then")
     add("--silent", choices=["tunnel", "tls"], help="go silent after the upgrade, or before TLS")
     add("--sabotage", choices=SABOTAGES, help="be a cloud that no edge may believe")
     add("--sabotage-when", choices=["enroll", "rotate", "always"], default="always")

@@ -32,6 +32,8 @@ pub const ALL: &[(&str, Body)] = &[
     ("pem", certificates::pem),
     ("proxy", http::proxy),
     ("records", words::records),
+    ("reply", words::reply),
+    ("resource", words::resource),
     ("set", configuration::set),
     ("token", tokens::token),
     ("upgrade", tunnel::upgrade_head),

@@ -59,6 +59,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         way: Way::default(),
         project: "e632aba927ea4ac2b575ec1603d56f10".to_owned(),
         heartbeat: Duration::from_secs(15),
+        keepalive: Duration::from_secs(30),
         handshake_deadline: Duration::from_secs(30),
         write_deadline: Duration::from_secs(15),
         rotate: true,
