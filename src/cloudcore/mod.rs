@@ -11,6 +11,7 @@ pub mod http;
 mod hub;
 mod listener;
 mod metrics;
+mod nodes;
 mod operator;
 mod outbox;
 mod pages;
