@@ -549,7 +549,7 @@ fn identity_of(cloud: &Cloud, case: &str) -> Option<Identity> {
 }
 
 /// An open tunnel of a node.
-fn open(cloud: &Cloud, identity: &Identity, node: &str) -> Client {
+pub fn open(cloud: &Cloud, identity: &Identity, node: &str) -> Client {
     let mut client = cloud.hub(Some(identity)).unwrap();
     client.send(&upgrade(node));
     let answer = client.answer("GET").unwrap();
@@ -632,11 +632,11 @@ fn whole_message(sent: &[u8]) -> (usize, Message) {
     (frames.len(), Message::from_json(&whole).unwrap())
 }
 
-const TEXT: u8 = 1;
+pub const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
+pub const PING: u8 = 9;
+pub const PONG: u8 = 10;
 const MARK: &[u8] = b"are you there";
 
 /// About when the cases were recorded.
-const NOW: Timestamp = Timestamp::from_unix(1_795_339_355);
+pub const NOW: Timestamp = Timestamp::from_unix(1_795_339_355);
