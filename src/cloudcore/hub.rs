@@ -119,6 +119,9 @@ fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, 
                 "session {generation} of node {} from {peer} begins",
                 registered.node
             );
+            cloud
+                .nodes
+                .resend(&registered.node, &outbox, cloud.clock.stamp());
             cloud.spawn(settle(
                 cloud.clone(),
                 (certificate, trusted),

@@ -4,6 +4,7 @@ pub mod control;
 pub mod enrollment;
 pub mod message;
 pub mod object;
+pub mod patch;
 pub mod reply;
 pub mod resource;
 pub mod terms;

@@ -134,6 +134,11 @@ impl Cloud {
         Client::dial(self.ports.hub.unwrap(), config)
     }
 
+    /// The folder in which it lives.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The sessions, as an operator sees them.
     pub fn sessions(&self) -> Vec<HubSession> {
         let socket = self.root.join(&CLOUD_SOCKET[1..]);

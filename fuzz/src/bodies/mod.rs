@@ -27,6 +27,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("key", certificates::key),
     ("message", words::message),
     ("names", words::names),
+    ("patch", words::patch),
     ("pattern", words::pattern),
     ("pem", certificates::pem),
     ("proxy", http::proxy),

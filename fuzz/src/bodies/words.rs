@@ -4,6 +4,7 @@ use kubeedge::config::duration;
 use kubeedge::protocol::control::{CloudStatus, EdgeStatus, HubSession, Reply, Request};
 use kubeedge::protocol::message::{Message, Route};
 use kubeedge::protocol::object::Object;
+use kubeedge::protocol::patch::Patch;
 use kubeedge::protocol::reply::{bare_object, object_of_both};
 use kubeedge::protocol::resource::Resource;
 use kubeedge::protocol::terms::Terms;
@@ -39,6 +40,31 @@ pub fn message(data: &[u8]) {
     assert_eq!(answer.header.parent_id, message.header.id);
     assert_eq!(answer.text().as_deref(), Some("no"));
     Message::from_json(answer.to_json().as_bytes()).expect("an answer can be read");
+}
+
+/// An object in the first line, and a patch of it in the rest.
+pub fn patch(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (object, patch) = text.split_once('\n').unwrap_or(("{}", text));
+    let Ok(serde_json::Value::Object(mut object)) = serde_json::from_str(object) else {
+        return;
+    };
+    let patch = match Patch::parse(patch) {
+        Ok(patch) => patch,
+        Err(error) => return assert_sentence(&error.to_string()),
+    };
+    match patch.apply(&mut object) {
+        Ok(()) => {
+            let mut again = object.clone();
+            if patch.apply(&mut again).is_ok() {
+                let text = serde_json::Value::from(again).to_string();
+                assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+            }
+        }
+        Err(error) => assert_sentence(&error.to_string()),
+    }
 }
 
 /// The name of a resource: what is taken is written again to what means the same.

@@ -19,7 +19,7 @@ struct Recorded {
 }
 
 fn recording() -> Vec<Recorded> {
-    let bytes = recorded::bytes("edge-full/ws-001.messages.jsonl");
+    let bytes = recorded::bytes("edge-full/messages.jsonl");
     let text = String::from_utf8(bytes).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     let messages = lines.filter_map(|line: Value| {
