@@ -57,8 +57,6 @@ pub struct Thresholds {
     pub memory: Option<Amount>,
     pub disk: Option<Amount>,
     pub disk_inodes: Option<Amount>,
-    pub image_disk: Option<Amount>,
-    pub image_inodes: Option<Amount>,
     pub pids: Option<Amount>,
 }
 
@@ -147,8 +145,6 @@ impl Default for EdgeNode {
                 memory: Some(Amount::Of(100 << 20)),
                 disk: Some(Amount::Share(0.10)),
                 disk_inodes: Some(Amount::Share(0.05)),
-                image_disk: Some(Amount::Share(0.15)),
-                image_inodes: Some(Amount::Share(0.05)),
                 pids: None,
             },
             relief: Duration::from_secs(300),
@@ -214,10 +210,8 @@ fn thresholds(value: &Value) -> Option<Thresholds> {
             "memory.available" => read.memory = amount,
             "nodefs.available" => read.disk = amount,
             "nodefs.inodesFree" => read.disk_inodes = amount,
-            "imagefs.available" => read.image_disk = amount,
-            "imagefs.inodesFree" => read.image_inodes = amount,
             "pid.available" => read.pids = amount,
-            // Such as that of a file system of containers, which there is none of here.
+            // Such as those of images, of which there are none here.
             _ => {}
         }
     }

@@ -88,7 +88,6 @@ fn files_of_go_load() {
         if version == "v1.13/" {
             expected.node.address = Some("192.0.2.2".parse().expect("an address"));
             expected.node.root = "/var/lib/edged".into();
-            expected.node.pressure.image_inodes = None;
         }
         assert_eq!(config, expected, "{version}");
         let text = recorded(&format!("{version}config/edgecore-minconfig.yaml"));

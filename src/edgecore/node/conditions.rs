@@ -38,10 +38,7 @@ impl Pressures {
     pub fn see(&mut self, usage: &Usage, limits: &Thresholds, now: Instant) {
         let disk = usage.room.map(|room| {
             let inodes = room.inodes.unwrap_or_default();
-            short(room.bytes, limits.disk)
-                || short(room.bytes, limits.image_disk)
-                || short(inodes, limits.disk_inodes)
-                || short(inodes, limits.image_inodes)
+            short(room.bytes, limits.disk) || short(inodes, limits.disk_inodes)
         });
         let seen = [
             usage.memory.map(|left| short(left, limits.memory)),
@@ -184,12 +181,12 @@ mod tests {
             statuses(&pressures, start),
             ["Unknown", "Unknown", "Unknown", "True"]
         );
-        pressures.see(&usage(100, 15, 1), &limits, start);
+        pressures.see(&usage(100, 10, 1), &limits, start);
         assert_eq!(
             statuses(&pressures, start),
             ["False", "False", "False", "True"]
         );
-        pressures.see(&usage(99, 14, 0), &limits, after(10));
+        pressures.see(&usage(99, 9, 0), &limits, after(10));
         assert_eq!(
             statuses(&pressures, after(10)),
             ["True", "True", "False", "True"]

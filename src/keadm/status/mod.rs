@@ -270,7 +270,7 @@ impl Status {
         let Some(since) = registration.since else {
             let why = registration.problem.as_ref();
             let why = why.map_or_else(String::new, |it| format!(": {}", it.message));
-            return vec![("in the cluster", format!("no node yet{why}"))];
+            return vec![("as a node", format!("no node yet{why}"))];
         };
         let ready = match registration.ready.as_deref() {
             Some("True") => "Ready",
@@ -279,7 +279,7 @@ impl Status {
         };
         let address = registration.address.as_deref().unwrap_or("unknown");
         let mut rows = vec![(
-            "in the cluster",
+            "as a node",
             format!("{ready}, address {address}, a node since {since}"),
         )];
         if let Some(renewed) = registration.lease_renewed {
