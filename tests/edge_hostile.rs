@@ -13,11 +13,15 @@ use serde_json::Value;
 
 /// What a certificate API does to `GET /ca.crt` and `GET /edge.crt`, and a part of the sentence that each must cause.
 const ANSWERS: &[(&str, &str, &str)] = &[
-    ("html", "no usable certificate", "no usable certificate"),
+    ("html", "a portal at 127.0.0.1:", "a portal at 127.0.0.1:"),
     ("empty", "the CA answer is empty", "the answer is empty"),
-    ("redirect-http", "answers 302", "answers 302"),
-    ("redirect-host", "answers 302", "answers 302"),
-    ("redirect-path", "answers 302", "answers 302"),
+    (
+        "redirect-http",
+        "a portal at 127.0.0.1:80 ",
+        "a portal at 127.0.0.1:80 ",
+    ),
+    ("redirect-host", "302, a redirect", "302, a redirect"),
+    ("redirect-path", "302, a redirect", "302, a redirect"),
     (
         "status-500",
         "answers 500 (it broke)",
@@ -153,7 +157,7 @@ const TLS: &[(&str, &str)] = &[
     ("tls-alert-access", "AccessDenied"),
     ("tls-alert-unknown", "ended the TLS handshake"),
     ("tls-alert-farewell", CUT),
-    ("tls-plain-http", "does not speak TLS"),
+    ("tls-plain-http", "400, in plain HTTP"),
     ("tls-half-hello", CUT),
     ("tls-endless-hello", "does not speak TLS"),
     ("tls-long-record", "does not speak TLS"),
@@ -164,8 +168,8 @@ const WELCOMES: &[(&str, &str)] = &[
     ("accept-wrong", "broke the protocol"),
     ("accept-missing", "broke the protocol"),
     ("upgrade-missing", "broke the protocol"),
-    ("welcome-200", "refuses the tunnel (200"),
-    ("welcome-redirect", "refuses the tunnel (302"),
+    ("welcome-200", "a portal at 127.0.0.1:"),
+    ("welcome-redirect", "a portal at 127.0.0.1 answers"),
     ("welcome-403", "refuses the tunnel (403: not you)"),
     ("welcome-500", "refuses the tunnel (500: it broke)"),
     ("welcome-injection", "refuses the tunnel (500"),

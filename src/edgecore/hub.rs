@@ -8,7 +8,7 @@ use smol::future::or;
 
 use super::backoff::Backoff;
 use super::edge::{Edge, pause};
-use super::follow;
+use super::follow::{self, Met};
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
 use super::no_tunnel::NoTunnel;
@@ -79,11 +79,11 @@ impl Keeper<'_> {
                     let expired = self.expired();
                     let met = match error.is_foreign() {
                         true => follow::met(self.edge).await,
-                        false => None,
+                        false => Met::Nobody,
                     };
                     denied = error.is_denial();
                     useless = expired || denied;
-                    foreign = met.is_some();
+                    foreign = matches!(met, Met::Other(_));
                     if let Some(token) = self.token(useless).await {
                         return Err(token);
                     }
@@ -93,8 +93,10 @@ impl Keeper<'_> {
                         self.edge.state.enter(EdgeState::Connecting);
                     }
                     let mut sentence = match met {
-                        Some(met) => self.changed(met),
-                        None => error.sentence(expired),
+                        Met::Other(met) => self.changed(met),
+                        Met::Portal(portal) => TunnelError::Portal(portal).to_string(),
+                        Met::Own => self.terminated(),
+                        Met::Nobody => error.sentence(expired),
                     };
                     if !expired && !foreign && self.seems_expired() {
                         let now = self.edge.host.clock.now();
@@ -143,6 +145,13 @@ impl Keeper<'_> {
              else see what answers there",
             self.edge.clouds.current().hub
         )
+    }
+
+    /// The cloud is the one that it was, and another certificate was shown than the cloud's.
+    fn terminated(&self) -> String {
+        let dialled = self.edge.clouds.current().hub.to_string();
+        let shown = self.presented.certificate();
+        TunnelError::Tls(tls::terminated(&dialled, shown.as_ref())).to_string()
     }
 
     /// Stays with a session until it ends or the identity changes.
@@ -279,7 +288,7 @@ impl Keeper<'_> {
             &self.presented,
         )?;
         let Reached { stream, peer } = edge.reach(cloud).await?;
-        let secured = secure(stream, config, &cloud.hub);
+        let secured = secure(stream, config, &cloud.hub, &self.presented);
         let secured = deadline(edge, "the TLS handshake", secured).await?;
         Ok((identity, (secured, peer)))
     }

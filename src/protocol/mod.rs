@@ -3,5 +3,6 @@
 pub mod control;
 pub mod enrollment;
 pub mod message;
+pub mod portal;
 pub mod token;
 pub mod trust;

@@ -10,6 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::protocol::message::{Malformed, Message};
+use crate::protocol::portal::Portal;
 use crate::system::cause;
 
 pub use guarded::{Guarded, accept};
@@ -57,6 +58,8 @@ pub enum TunnelError {
     Time(String),
     /// The peer's certificate is by no CA that is trusted; the sentence says so.
     ForeignCa(String),
+    /// Something answers that is no hub.
+    Portal(Portal),
     /// The peer answered the upgrade with something else than 101.
     Refused {
         status: u16,
@@ -95,6 +98,7 @@ impl TunnelError {
             TunnelError::Lost(_) => "lost",
             TunnelError::NotText => "not-text",
             TunnelError::OverBudget => "over-budget",
+            TunnelError::Portal(_) => "portal",
             TunnelError::Protocol(_) => "protocol",
             TunnelError::Refused { .. } => "refused",
             TunnelError::TimedOut(_) => "slow",
@@ -117,6 +121,7 @@ impl fmt::Display for TunnelError {
             TunnelError::Tls(cause) | TunnelError::Time(cause) | TunnelError::ForeignCa(cause) => {
                 write!(f, "no secure connection to the hub: {cause}")
             }
+            TunnelError::Portal(portal) => write!(f, "no tunnel: {portal}"),
             TunnelError::Refused { status, said, .. } => {
                 write!(
                     f,

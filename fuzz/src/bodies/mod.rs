@@ -29,6 +29,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("names", words::names),
     ("pattern", words::pattern),
     ("pem", certificates::pem),
+    ("portal", http::portal),
     ("proxy", http::proxy),
     ("records", words::records),
     ("set", configuration::set),

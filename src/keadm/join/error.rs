@@ -138,6 +138,7 @@ impl JoinError {
             | JoinError::Refused(_) => exit::DENIED,
             JoinError::Api(error) => match error {
                 EnrollError::Tls { .. }
+                | EnrollError::Foreign { .. }
                 | EnrollError::Time { .. }
                 | EnrollError::CaMismatch { .. }
                 | EnrollError::Denied { .. }

@@ -17,6 +17,9 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
 };
 
+use crate::protocol::portal::Beginning;
+use crate::system::names::Endpoint;
+
 /// Names are never looked up here: the connection is there already.
 #[derive(Debug)]
 pub struct Nowhere;
@@ -39,6 +42,7 @@ impl Resolver for Nowhere {
 pub struct Pinned {
     tls: Arc<ClientConfig>,
     name: ServerName<'static>,
+    endpoint: Endpoint,
     socket: Mutex<Option<Timed>>,
 }
 
@@ -46,13 +50,19 @@ impl Pinned {
     pub fn new(
         tls: Arc<ClientConfig>,
         name: ServerName<'static>,
+        endpoint: &Endpoint,
         socket: TcpStream,
         until: Instant,
     ) -> Pinned {
         Pinned {
             tls,
             name,
-            socket: Mutex::new(Some(Timed { socket, until })),
+            endpoint: endpoint.clone(),
+            socket: Mutex::new(Some(Timed {
+                socket,
+                until,
+                beginning: Beginning::default(),
+            })),
         }
     }
 }
@@ -69,7 +79,10 @@ impl Connector<()> for Pinned {
         let mut sock = socket.take().ok_or(Error::ConnectionFailed)?;
         let mut conn = ClientConnection::new(self.tls.clone(), self.name.clone())
             .map_err(|e| Error::Io(io::Error::other(e)))?;
-        conn.complete_io(&mut sock)?;
+        if let Err(error) = conn.complete_io(&mut sock) {
+            let portal = sock.beginning.portal(&self.endpoint);
+            return Err(Error::Io(portal.map_or(error, io::Error::other)));
+        }
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
@@ -91,6 +104,7 @@ impl fmt::Debug for Pinned {
 struct Timed {
     socket: TcpStream,
     until: Instant,
+    beginning: Beginning,
 }
 
 impl Timed {
@@ -109,7 +123,11 @@ impl Read for Timed {
             self.socket.set_read_timeout(Some(self.left()?))?;
             match self.socket.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read.map_err(timed_out),
+                Ok(count) => {
+                    self.beginning.note(&buffer[..count]);
+                    return Ok(count);
+                }
+                Err(error) => return Err(timed_out(error)),
             }
         }
     }
