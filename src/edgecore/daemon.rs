@@ -12,6 +12,7 @@ use super::control::{Bound, Sockets};
 use super::edge::{Edge, pause};
 use super::life::live;
 use super::parent::{self, Order, Parent};
+use super::roaming;
 use super::settings::{Settings, Source};
 use super::state::State;
 use super::watchdog;
@@ -109,7 +110,8 @@ async fn serve(
         ));
         state.belongs_to(settings.node.as_str(), &settings.cloud());
         let work = async {
-            or(live(&edge), or(sockets.serve(&edge), watchdog::tick())).await;
+            let beside = or(roaming::watch(&edge), watchdog::tick());
+            or(live(&edge), or(sockets.serve(&edge), beside)).await;
             Next::Stop
         };
         let orphaned = async {

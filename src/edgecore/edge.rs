@@ -12,6 +12,7 @@ use smol::{LocalExecutor, Timer};
 
 use super::clouds::Clouds;
 use super::identity::Identity;
+use super::roaming::Roaming;
 use super::settings::Settings;
 use super::state::State;
 use super::token::TokenSource;
@@ -61,6 +62,7 @@ pub struct Edge {
     pub sessions: Cell<usize>,
     pub session_ended: Signal,
     pub clouds: Clouds,
+    pub roaming: Roaming,
     last_good: RefCell<Vec<SocketAddr>>,
 }
 
@@ -154,6 +156,7 @@ impl Edge {
             reload: Signal::new(),
             sessions: Cell::new(0),
             session_ended: Signal::new(),
+            roaming: Roaming::default(),
             last_good: RefCell::default(),
         }
     }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use smol::Timer;
+use smol::channel::Receiver;
 use smol::future::or;
 
 use super::backoff::Backoff;
@@ -12,6 +13,7 @@ use super::follow::{self, Met};
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
 use super::no_tunnel::NoTunnel;
+use super::roaming::Ends;
 use super::session::Session;
 use super::timekeeping;
 use crate::config::edge::network::CloudAt;
@@ -33,6 +35,7 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
         denied: Backoff::new(DENIED_FIRST, DENIED_CAP),
         hasty: false,
         presented: Presented::default(),
+        moved: edge.roaming.listen(),
     };
     let mut session = None;
     loop {
@@ -56,6 +59,8 @@ struct Keeper<'a> {
     hasty: bool,
     /// The certificate that the hub showed last.
     presented: Presented,
+    /// This device stands differently in its networks: then an attempt is worth making at once.
+    moved: Receiver<()>,
 }
 
 impl Keeper<'_> {
@@ -73,6 +78,8 @@ impl Keeper<'_> {
             let wanted = match opened {
                 Ok(session) => {
                     self.denied.reset();
+                    // What was before this session says nothing about its end.
+                    let _ = self.moved.try_recv();
                     return Ok(session);
                 }
                 Err(error) => {
@@ -131,7 +138,11 @@ impl Keeper<'_> {
             // Whoever asks may have put the cloud in order.
             self.edge.refused.replace(None);
         };
-        or(pause(length), asked).await;
+        let moved = async {
+            // The sender lives in `edge`, so this does not end by itself.
+            let _ = self.moved.recv().await;
+        };
+        or(pause(length), or(asked, moved)).await;
     }
 
     /// What a person should know who set up the cloud anew, or whose DNS leads astray.
@@ -241,7 +252,11 @@ impl Keeper<'_> {
         &mut self,
         cloud: &CloudAt,
         identity: Identity,
-        (secured, peer): (Secured, Peer),
+        Line {
+            secured,
+            peer,
+            ends,
+        }: Line,
     ) -> Result<Session, NoTunnel> {
         let edge = self.edge;
         let request = TunnelRequest {
@@ -255,7 +270,13 @@ impl Keeper<'_> {
             replace_safe,
             date,
             cas,
-        } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
+        } = deadline(
+            edge,
+            ends,
+            "the hub's answer",
+            Box::pin(upgrade(secured, &request)),
+        )
+        .await?;
         edge.remember(cloud, &peer);
         if let Some(date) = date {
             take_word(date, &self.presented, &identity.ca, &edge.host.clock);
@@ -272,11 +293,11 @@ impl Keeper<'_> {
         edge.executor
             .spawn(tidy(edge.clone(), identity.clone()))
             .detach();
-        Ok(Session::start(edge, tunnel, replace_safe))
+        Ok(Session::start(edge, tunnel, ends, replace_safe))
     }
 
     /// From nothing to TLS with the present identity.
-    async fn secured(&self, cloud: &CloudAt) -> Result<(Identity, (Secured, Peer)), NoTunnel> {
+    async fn secured(&self, cloud: &CloudAt) -> Result<(Identity, Line), NoTunnel> {
         let edge = self.edge;
         let identity = edge.identity.borrow().clone();
         let identity = identity.ok_or(IdentityError::Absent)?;
@@ -288,9 +309,16 @@ impl Keeper<'_> {
             &self.presented,
         )?;
         let Reached { stream, peer } = edge.reach(cloud).await?;
-        let secured = secure(stream, config, &cloud.hub, &self.presented);
-        let secured = deadline(edge, "the TLS handshake", secured).await?;
-        Ok((identity, (secured, peer)))
+        let ends = Ends::of(&stream);
+        // On the heap, since every level of futures above would hold a copy on the stack.
+        let secured = Box::pin(secure(stream, config, &cloud.hub, &self.presented));
+        let secured = deadline(edge, ends, "the TLS handshake", secured).await?;
+        let line = Line {
+            secured,
+            peer,
+            ends,
+        };
+        Ok((identity, line))
     }
 
     /// A token that waits, when the identity is useless or the token is of another cloud: then
@@ -343,8 +371,16 @@ impl Keeper<'_> {
     }
 }
 
+/// A connection to a hub, as far as TLS.
+struct Line {
+    secured: Secured,
+    peer: Peer,
+    ends: Option<Ends>,
+}
+
 async fn deadline<T>(
     edge: &Edge,
+    ends: Option<Ends>,
     step: &'static str,
     work: impl Future<Output = Result<T, TunnelError>>,
 ) -> Result<T, NoTunnel> {
@@ -352,7 +388,8 @@ async fn deadline<T>(
         Timer::after(edge.settings.handshake_deadline).await;
         Err(TunnelError::TimedOut(step))
     };
-    Ok(or(work, late).await?)
+    let moved = async { Err(TunnelError::Moved(edge.roaming.leaves(ends, edge).await)) };
+    Ok(or(work, or(late, moved)).await?)
 }
 
 /// A session that lasted this long makes the next retry quick again.

@@ -37,7 +37,8 @@ pub async fn live(edge: &Rc<Edge>) {
             None
         };
         // Rotation never ends, so only a token that the hub asks for brings us here.
-        offered = or(async { Some(hub::run(edge).await) }, renewing).await;
+        let connecting = Box::pin(hub::run(edge));
+        offered = or(async { Some(connecting.await) }, Box::pin(renewing)).await;
     }
 }
 
@@ -88,6 +89,7 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
 /// Trades the token for an identity; `None` when the token itself is refused.
 async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
     let mut backoff = Backoff::tunnel();
+    let moved = edge.roaming.listen();
     edge.state.enter(EdgeState::Enrolling);
     loop {
         let asked = match enroll(edge, token).await {
@@ -103,7 +105,10 @@ async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
             }
         };
         let waited = pause(backoff.next_asked(asked));
-        or(waited, edge.hurry.wait()).await;
+        let moved = async {
+            let _ = moved.recv().await;
+        };
+        or(waited, or(edge.hurry.wait(), moved)).await;
         // A person may have put a better token in place meanwhile.
         if find(edge).await.is_some_and(|other| other != *token) {
             return None;

@@ -13,6 +13,7 @@ mod identity;
 mod life;
 mod no_tunnel;
 mod parent;
+mod roaming;
 mod rotate;
 mod session;
 mod settings;

@@ -9,6 +9,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use smol::future::or;
 
 use super::edge::{Edge, pause};
+use super::roaming::{Ends, Footing};
 use crate::protocol::message::Message;
 use crate::protocol::trust::CHANGE;
 use crate::tunnel::metered::Share;
@@ -24,13 +25,14 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn start(edge: &Rc<Edge>, tunnel: Tunnel, replace_safe: bool) -> Self {
+    /// `ends` are the connection's, where the system tells.
+    pub fn start(edge: &Rc<Edge>, tunnel: Tunnel, ends: Option<Ends>, replace_safe: bool) -> Self {
         let (stop, stopped) = bounded(1);
         let (report, ended) = bounded(1);
         let shared = edge.clone();
         edge.sessions.update(|count| count + 1);
         let task = edge.executor.spawn(async move {
-            let end = serve(&shared, tunnel, stopped).await;
+            let end = serve(&shared, tunnel, ends, stopped).await;
             shared.sessions.update(|count| count - 1);
             shared.session_ended.raise();
             // Nobody waits for a session that was replaced.
@@ -78,7 +80,12 @@ impl Session {
 }
 
 /// Drives the tunnel until it ends or is told to.
-async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelError {
+async fn serve(
+    edge: &Edge,
+    tunnel: Tunnel,
+    ends: Option<Ends>,
+    stopped: Receiver<()>,
+) -> TunnelError {
     let Tunnel {
         mut sender,
         mut receiver,
@@ -86,6 +93,10 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelErro
     let (answers, queue) = bounded(OUTGOING);
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
+    let ground = Ground {
+        ends,
+        changed: edge.roaming.listen(),
+    };
     let stop = async {
         let _ = stopped.recv().await;
         TunnelError::Closed {
@@ -94,7 +105,7 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelErro
         }
     };
     let read = read(edge, &mut receiver, &answers, &heard);
-    let write = write(edge, &mut sender, &queue, &heard, &share);
+    let write = write(edge, &mut sender, &queue, &heard, &share, &ground);
     let end = or(stop, or(read, write)).await;
     let farewell = async {
         let _ = sender.close(1000, "").await;
@@ -150,12 +161,15 @@ async fn write(
     queue: &Receiver<Message>,
     heard: &Cell<Instant>,
     share: &Share,
+    ground: &Ground,
 ) -> TunnelError {
     let heartbeat = edge.settings.heartbeat;
     let (quiet, dead) = (heartbeat.min(QUIET), (heartbeat * 3).min(DEAD));
     let mut received = share.received();
     let mut keepalive_at = Instant::now();
     let mut pinged_at: Option<Instant> = None;
+    // Until when the hub has to answer, because this device may have moved.
+    let mut probed: Option<(Instant, Instant)> = None;
     loop {
         let now = Instant::now();
         // A part of a long message on a slow line is a sign of life, too.
@@ -165,7 +179,12 @@ async fn write(
         }
         let last = heard.get();
         let pinged = pinged_at.is_some_and(|at| at > last);
-        let sent = if now >= last + dead {
+        probed = probed.filter(|(asked, _)| *asked > last);
+        let given_up = match probed {
+            Some((_, until)) => until.min(last + dead),
+            None => last + dead,
+        };
+        let sent = if now >= given_up {
             return TunnelError::TimedOut("any sign of life from the hub");
         } else if now >= keepalive_at {
             keepalive_at = now + heartbeat;
@@ -175,20 +194,58 @@ async fn write(
             pinged_at = Some(now);
             within(edge.settings.write_deadline, sender.ping()).await
         } else {
-            let silence_ends = last + if pinged { dead } else { quiet };
-            let wake = Timer::at(keepalive_at.min(silence_ends));
+            let silence_ends = if pinged { given_up } else { last + quiet };
+            let wake = Timer::at(keepalive_at.min(silence_ends).min(given_up));
             let timed = async {
                 wake.await;
-                None
+                Woken::Time
             };
-            match or(async { queue.recv().await.ok() }, timed).await {
-                Some(message) => within(edge.settings.write_deadline, sender.send(&message)).await,
-                None => Ok(()),
+            let message = async {
+                queue
+                    .recv()
+                    .await
+                    .map_or(Woken::Time, |it| Woken::Message(Box::new(it)))
+            };
+            let moved = async { Woken::Moved(ground.shifts(edge).await) };
+            match or(message, or(timed, moved)).await {
+                Woken::Message(message) => {
+                    within(edge.settings.write_deadline, sender.send(&message)).await
+                }
+                Woken::Moved(Footing::Gone(address)) => return TunnelError::Moved(address),
+                Woken::Moved(Footing::Doubtful) => {
+                    let asked = Instant::now();
+                    pinged_at = Some(asked);
+                    probed = Some((asked, asked + PROBE));
+                    within(edge.settings.write_deadline, sender.ping()).await
+                }
+                Woken::Moved(Footing::Firm) | Woken::Time => Ok(()),
             }
         };
         if let Err(end) = sent {
             return end;
         }
+    }
+}
+
+/// What the sending side gets to know next.
+enum Woken {
+    Message(Box<Message>),
+    Moved(Footing),
+    Time,
+}
+
+/// What a session stands on.
+struct Ground {
+    ends: Option<Ends>,
+    changed: Receiver<()>,
+}
+
+impl Ground {
+    /// The footing after the next change of this device's networks.
+    async fn shifts(&self, edge: &Edge) -> Footing {
+        let _ = self.changed.recv().await;
+        let free = edge.settings.way.uplink.is_any();
+        self.ends.map_or(Footing::Firm, |ends| ends.footing(free))
     }
 }
 
@@ -207,6 +264,8 @@ async fn within(
 const QUIET: Duration = Duration::from_secs(15);
 /// After this long without receiving, the hub is given up.
 const DEAD: Duration = Duration::from_secs(45);
+/// For an answer to a ping after this device's networks have changed.
+const PROBE: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// For the hub to end a session that was replaced.
 const HANDOVER: Duration = Duration::from_secs(2);

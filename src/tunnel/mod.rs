@@ -7,6 +7,7 @@ pub mod websocket;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::protocol::message::{Malformed, Message};
@@ -75,6 +76,8 @@ pub enum TunnelError {
     NotText,
     /// The peer broke the WebSocket protocol.
     Protocol(String),
+    /// This device has moved: what started from this address leads nowhere any more.
+    Moved(IpAddr),
     /// Nothing happened within the time allowed for this step.
     TimedOut(&'static str),
 }
@@ -96,6 +99,7 @@ impl TunnelError {
         match self {
             TunnelError::Closed { .. } => "closed",
             TunnelError::Lost(_) => "lost",
+            TunnelError::Moved(_) => "moved",
             TunnelError::NotText => "not-text",
             TunnelError::OverBudget => "over-budget",
             TunnelError::Portal(_) => "portal",
@@ -139,6 +143,10 @@ impl fmt::Display for TunnelError {
             }
             TunnelError::NotText => f.write_str("the other side sent text that is not UTF-8"),
             TunnelError::Protocol(what) => write!(f, "the other side broke the protocol: {what}"),
+            TunnelError::Moved(address) => write!(
+                f,
+                "the tunnel started from {address}, and this device has moved on"
+            ),
             TunnelError::TimedOut(step) => write!(f, "{step} took too long"),
         }
     }

@@ -4,8 +4,13 @@ mod between;
 mod clouds;
 #[path = "../common/mod.rs"]
 mod common;
+mod families;
+mod half_open;
+mod namespace;
 mod one_port;
 mod portals;
 mod proxies;
+mod roaming;
 mod terminated;
 mod tinyproxy;
+mod uplinks;
