@@ -20,6 +20,7 @@ use crate::protocol::control::{EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState};
 use crate::system::blocking::{self, Kind};
 use crate::system::exit;
 use crate::system::host::Host;
+use crate::system::log::attend;
 use crate::system::notify;
 use crate::system::signals::{Request, Signals};
 
@@ -110,7 +111,7 @@ async fn serve(
         ));
         state.belongs_to(settings.node.as_str(), &settings.cloud());
         let work = async {
-            let beside = or(roaming::watch(&edge), watchdog::tick());
+            let beside = or(attend(), or(roaming::watch(&edge), watchdog::tick()));
             or(live(&edge), or(sockets.serve(&edge), beside)).await;
             Next::Stop
         };
