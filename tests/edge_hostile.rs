@@ -313,8 +313,10 @@ impl<'a> Trial<'a> {
             "{message:?}"
         );
         let log = self.edge.log();
+        // What differs from the line before in numbers only is folded.
+        let bare = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
         assert!(
-            log.contains(&message),
+            bare(&log).contains(&bare(&message)),
             "{misdeed}: {message:?} is not in the log"
         );
         assert!(

@@ -24,7 +24,9 @@ fn in_namespaces() {
     elsewhere.line("up1");
     elsewhere.there("ip addr add 10.77.1.1/24 dev up1");
     here("ip addr add 10.77.1.2/24 dev up1");
-    let cloud = Cloud::start_within(&elsewhere.within(), &["--bind", "10.77.1.1"]);
+    // This cloud is not to judge that it hears nothing: that is what is brought about.
+    let options = ["--bind", "10.77.1.1", "--keepalive-timeout", "120"];
+    let cloud = Cloud::start_within(&elsewhere.within(), &options);
     let token = cloud.token();
     // A device with the settings by default, which takes its time, and one that is told to hurry.
     let long = std::env::var_os("KUBEEDGE_LONG").is_some();
