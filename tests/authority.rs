@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::cloud::python;
 use common::device::{BOOTSTRAP, CONFIG, Device, KEY};
+use common::script::python;
 use common::site::{Cloudcore, Said, Site};
 use common::{Folder, LIMIT, figures};
 use kubeedge::protocol::control::{EdgeState, EdgeStatus};

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-use common::cloud::python;
+use common::script::python;
 use common::site::{Cloudcore, Said};
 use common::{Folder, LIMIT};
 use serde_json::Value;

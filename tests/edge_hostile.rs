@@ -13,11 +13,11 @@ use serde_json::Value;
 
 /// What a certificate API does to `GET /ca.crt` and `GET /edge.crt`, and a part of the sentence that each must cause.
 const ANSWERS: &[(&str, &str, &str)] = &[
-    both("html", UNUSABLE),
+    both("html", "a portal at 127.0.0.1:"),
     ("empty", "the CA answer is empty", "the answer is empty"),
-    both("redirect-http", "answers 302"),
-    both("redirect-host", "answers 302"),
-    both("redirect-path", "answers 302"),
+    both("redirect-http", "a portal at 127.0.0.1:80 "),
+    both("redirect-host", "302, a redirect"),
+    both("redirect-path", "302, a redirect"),
     both("status-500", "answers 500 (it broke)"),
     both("status-404", "answers 404"),
     (
@@ -100,7 +100,7 @@ const TLS: &[(&str, &str)] = &[
     ("tls-alert-access", "AccessDenied"),
     ("tls-alert-unknown", "ended the TLS handshake"),
     ("tls-alert-farewell", CUT),
-    ("tls-plain-http", "does not speak TLS"),
+    ("tls-plain-http", "400, in plain HTTP"),
     ("tls-half-hello", CUT),
     ("tls-endless-hello", "does not speak TLS"),
     ("tls-long-record", "does not speak TLS"),
@@ -111,8 +111,8 @@ const WELCOMES: &[(&str, &str)] = &[
     ("accept-wrong", "broke the protocol"),
     ("accept-missing", "broke the protocol"),
     ("upgrade-missing", "broke the protocol"),
-    ("welcome-200", "refuses the tunnel (200"),
-    ("welcome-redirect", "refuses the tunnel (302"),
+    ("welcome-200", "a portal at 127.0.0.1:"),
+    ("welcome-redirect", "a portal at 127.0.0.1 answers"),
     ("welcome-403", "refuses the tunnel (403: not you)"),
     ("welcome-500", "refuses the tunnel (500: it broke)"),
     ("welcome-injection", "refuses the tunnel (500"),
@@ -271,8 +271,10 @@ impl<'a> Trial<'a> {
             "{message:?}"
         );
         let log = self.edge.log();
+        // What differs from the line before in numbers only is folded.
+        let bare = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
         assert!(
-            log.contains(&message),
+            bare(&log).contains(&bare(&message)),
             "{misdeed}: {message:?} is not in the log"
         );
         assert!(

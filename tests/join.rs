@@ -440,7 +440,12 @@ fn a_cloud_that_is_not_what_it_should_be_stops_a_join_before_it_changes_anything
     let site = Site::new();
     let cases: &[(&[&str], &[&str], i32, &str)] = &[
         (&["--sabotage", "ca-other"], &[], 77, "but this token pins"),
-        (&["--sabotage", "serving-other-ca"], &[], 77, "ends TLS"),
+        (
+            &["--sabotage", "serving-other-ca"],
+            &[],
+            77,
+            "terminates TLS",
+        ),
         (&["--sabotage", "hub-other-ca"], &[], 77, "the hub"),
         (&["--sabotage", "serving-no-address"], &[], 77, "192.0.2.1"),
         (&["--sabotage", "serving-expired"], &[], 77, "expired"),

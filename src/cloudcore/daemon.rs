@@ -26,6 +26,7 @@ use crate::system::blocking;
 use crate::system::exit;
 use crate::system::files::FileError;
 use crate::system::host::Host;
+use crate::system::log::attend;
 use crate::system::signals::{Request, Signals};
 use crate::system::{limits, notify, threads};
 
@@ -50,6 +51,7 @@ pub fn run(
     let executor = Arc::new(Executor::new());
     let serve = async {
         let inbox = Inbox::new(orders).map_err(DaemonError::Signals)?;
+        executor.spawn(attend()).detach();
         let standing = Standing {
             open_files,
             confinement,

@@ -12,6 +12,7 @@ use super::control::{Bound, Sockets};
 use super::edge::{Edge, pause};
 use super::life::live;
 use super::parent::{self, Order, Parent};
+use super::roaming;
 use super::settings::{Settings, Source};
 use super::state::State;
 use super::watchdog;
@@ -19,6 +20,7 @@ use crate::protocol::control::{EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState};
 use crate::system::blocking::{self, Kind};
 use crate::system::exit;
 use crate::system::host::Host;
+use crate::system::log::attend;
 use crate::system::notify;
 use crate::system::randomness;
 use crate::system::signals::{Request, Signals};
@@ -115,7 +117,8 @@ async fn serve(
                 randomness::wait(lacking).await;
                 live(&edge).await;
             };
-            or(living, or(sockets.serve(&edge), watchdog::tick())).await;
+            let beside = or(attend(), or(roaming::watch(&edge), watchdog::tick()));
+            or(living, or(sockets.serve(&edge), beside)).await;
             Next::Stop
         };
         let orphaned = async {

@@ -14,6 +14,7 @@ use super::clouds::Clouds;
 use super::identity::Identity;
 use super::node;
 use super::requests::Requests;
+use super::roaming::Roaming;
 use super::settings::Settings;
 use super::state::State;
 use super::token::TokenSource;
@@ -80,6 +81,7 @@ pub struct Edge {
     /// becomes another.
     pub address: Cell<Option<IpAddr>>,
     pub address_changed: Signal,
+    pub roaming: Roaming,
     last_good: RefCell<Vec<SocketAddr>>,
     /// From where the last connection started.
     start: Cell<Option<IpAddr>>,
@@ -189,6 +191,7 @@ impl Edge {
             node: node::News::new(),
             address: Cell::new(None),
             address_changed: Signal::new(),
+            roaming: Roaming::default(),
             last_good: RefCell::default(),
             start: Cell::new(None),
         }

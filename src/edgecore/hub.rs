@@ -4,15 +4,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use smol::Timer;
+use smol::channel::Receiver;
 use smol::future::or;
 
 use super::backoff::Backoff;
 use super::edge::{Edge, pause};
-use super::follow;
+use super::follow::{self, Met};
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
 use super::no_tunnel::NoTunnel;
 use super::rhythm::Rhythm;
+use super::roaming::Ends;
 use super::session::Session;
 use super::timekeeping;
 use crate::config::edge::network::CloudAt;
@@ -36,6 +38,7 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
         denied: Backoff::new(DENIED_FIRST, DENIED_CAP),
         hasty: false,
         presented: Presented::default(),
+        moved: edge.roaming.listen(),
     };
     let mut session = None;
     loop {
@@ -59,6 +62,8 @@ struct Keeper<'a> {
     hasty: bool,
     /// The certificate that the hub showed last.
     presented: Presented,
+    /// This device stands differently in its networks: then an attempt is worth making at once.
+    moved: Receiver<()>,
 }
 
 impl Keeper<'_> {
@@ -76,17 +81,19 @@ impl Keeper<'_> {
             let wanted = match opened {
                 Ok(session) => {
                     self.denied.reset();
+                    // What was before this session says nothing about its end.
+                    let _ = self.moved.try_recv();
                     return Ok(session);
                 }
                 Err(error) => {
                     let expired = self.expired();
                     let met = match error.is_foreign() {
                         true => follow::met(self.edge).await,
-                        false => None,
+                        false => Met::Nobody,
                     };
                     denied = error.is_denial();
                     useless = expired || denied;
-                    foreign = met.is_some();
+                    foreign = matches!(met, Met::Other(_));
                     if let Some(token) = self.token(useless).await {
                         return Err(token);
                     }
@@ -96,8 +103,10 @@ impl Keeper<'_> {
                         self.edge.state.enter(EdgeState::Connecting);
                     }
                     let mut sentence = match met {
-                        Some(met) => self.changed(met),
-                        None => error.sentence(expired),
+                        Met::Other(met) => self.changed(met),
+                        Met::Portal(portal) => TunnelError::Portal(portal).to_string(),
+                        Met::Own => self.terminated(),
+                        Met::Nobody => error.sentence(expired),
                     };
                     if !expired && !foreign && self.seems_expired() {
                         let now = self.edge.host.clock.now();
@@ -132,7 +141,11 @@ impl Keeper<'_> {
             // Whoever asks may have put the cloud in order.
             self.edge.set_nothing_aside();
         };
-        or(pause(length), asked).await;
+        let moved = async {
+            // The sender lives in `edge`, so this does not end by itself.
+            let _ = self.moved.recv().await;
+        };
+        or(pause(length), or(asked, moved)).await;
     }
 
     /// What a person should know who set up the cloud anew, or whose DNS leads astray.
@@ -146,6 +159,13 @@ impl Keeper<'_> {
              else see what answers there",
             self.edge.clouds.current().hub
         )
+    }
+
+    /// The cloud is the one that it was, and another certificate was shown than the cloud's.
+    fn terminated(&self) -> String {
+        let dialled = self.edge.clouds.current().hub.to_string();
+        let shown = self.presented.certificate();
+        TunnelError::Tls(tls::terminated(&dialled, shown.as_ref())).to_string()
     }
 
     /// Stays with a session until it ends or the identity changes.
@@ -235,7 +255,11 @@ impl Keeper<'_> {
         &mut self,
         cloud: &CloudAt,
         identity: Identity,
-        (secured, peer): (Secured, Peer),
+        Line {
+            secured,
+            peer,
+            ends,
+        }: Line,
     ) -> Result<Session, NoTunnel> {
         let edge = self.edge;
         let connection = secured.get_ref().0.stream().clone();
@@ -252,7 +276,13 @@ impl Keeper<'_> {
             date,
             cas,
             terms,
-        } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
+        } = deadline(
+            edge,
+            ends,
+            "the hub's answer",
+            Box::pin(upgrade(secured, &request)),
+        )
+        .await?;
         edge.remember(cloud, &peer);
         if let Some(date) = date {
             take_word(date, &self.presented, &identity.ca, &edge.host.clock);
@@ -275,11 +305,11 @@ impl Keeper<'_> {
             network::give_up_after(&connection, limit);
         }
         edge.terms.set(terms);
-        Ok(Session::start(edge, tunnel, replace_safe, rhythm))
+        Ok(Session::start(edge, tunnel, ends, replace_safe, rhythm))
     }
 
     /// From nothing to TLS with the present identity.
-    async fn secured(&self, cloud: &CloudAt) -> Result<(Identity, (Secured, Peer)), NoTunnel> {
+    async fn secured(&self, cloud: &CloudAt) -> Result<(Identity, Line), NoTunnel> {
         let edge = self.edge;
         let identity = edge.identity.borrow().clone();
         let identity = identity.ok_or(IdentityError::Absent)?;
@@ -291,9 +321,16 @@ impl Keeper<'_> {
             &self.presented,
         )?;
         let Reached { stream, peer } = edge.reach(cloud).await?;
-        let secured = secure(stream, config, &cloud.hub);
-        let secured = deadline(edge, "the TLS handshake", secured).await?;
-        Ok((identity, (secured, peer)))
+        let ends = Ends::of(&stream);
+        // On the heap, since every level of futures above would hold a copy on the stack.
+        let secured = Box::pin(secure(stream, config, &cloud.hub, &self.presented));
+        let secured = deadline(edge, ends, "the TLS handshake", secured).await?;
+        let line = Line {
+            secured,
+            peer,
+            ends,
+        };
+        Ok((identity, line))
     }
 
     /// A token that waits, when the identity is useless or the token is of another cloud: then
@@ -346,8 +383,16 @@ impl Keeper<'_> {
     }
 }
 
+/// A connection to a hub, as far as TLS.
+struct Line {
+    secured: Secured,
+    peer: Peer,
+    ends: Option<Ends>,
+}
+
 async fn deadline<T>(
     edge: &Edge,
+    ends: Option<Ends>,
     step: &'static str,
     work: impl Future<Output = Result<T, TunnelError>>,
 ) -> Result<T, NoTunnel> {
@@ -355,7 +400,8 @@ async fn deadline<T>(
         Timer::after(edge.settings.handshake_deadline).await;
         Err(TunnelError::TimedOut(step))
     };
-    Ok(or(work, late).await?)
+    let moved = async { Err(TunnelError::Moved(edge.roaming.leaves(ends, edge).await)) };
+    Ok(or(work, or(late, moved)).await?)
 }
 
 /// A session that lasted this long makes the next retry quick again.

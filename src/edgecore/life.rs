@@ -97,6 +97,7 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
 async fn trade(edge: &Rc<Edge>, token: &JoinToken, instead: bool) -> Option<Identity> {
     let mut backoff = Backoff::tunnel();
     let mut tries = 0;
+    let moved = edge.roaming.listen();
     edge.state.enter(EdgeState::Enrolling);
     loop {
         let asked = match enroll(edge, token).await {
@@ -118,7 +119,10 @@ async fn trade(edge: &Rc<Edge>, token: &JoinToken, instead: bool) -> Option<Iden
             return None;
         }
         let waited = pause(backoff.next_asked(asked));
-        or(waited, edge.hurry.wait()).await;
+        let moved = async {
+            let _ = moved.recv().await;
+        };
+        or(waited, or(edge.hurry.wait(), moved)).await;
         // A person may have put a better token in place meanwhile.
         if find(edge).await.is_some_and(|other| other != *token) {
             return None;

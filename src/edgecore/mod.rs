@@ -17,6 +17,7 @@ mod parent;
 mod pending;
 mod requests;
 mod rhythm;
+mod roaming;
 mod rotate;
 mod session;
 mod settings;

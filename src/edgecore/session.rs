@@ -10,6 +10,7 @@ use smol::future::or;
 
 use super::edge::{Edge, pause};
 use super::rhythm::{Rhythm, Sign};
+use super::roaming::{Ends, Footing};
 use crate::protocol::message::Message;
 use crate::protocol::trust::CHANGE;
 use crate::tunnel::metered::Share;
@@ -25,13 +26,20 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn start(edge: &Rc<Edge>, tunnel: Tunnel, replace_safe: bool, rhythm: Rhythm) -> Self {
+    /// `ends` are the connection's, where the system tells.
+    pub fn start(
+        edge: &Rc<Edge>,
+        tunnel: Tunnel,
+        ends: Option<Ends>,
+        replace_safe: bool,
+        rhythm: Rhythm,
+    ) -> Self {
         let (stop, stopped) = bounded(1);
         let (report, ended) = bounded(1);
         let shared = edge.clone();
         edge.sessions.update(|count| count + 1);
         let task = edge.executor.spawn(async move {
-            let end = serve(&shared, tunnel, stopped, rhythm).await;
+            let end = serve(&shared, tunnel, ends, stopped, rhythm).await;
             shared.sessions.update(|count| count - 1);
             shared.session_ended.raise();
             // Nobody waits for a session that was replaced.
@@ -79,7 +87,13 @@ impl Session {
 }
 
 /// Drives the tunnel until it ends or is told to.
-async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>, rhythm: Rhythm) -> TunnelError {
+async fn serve(
+    edge: &Edge,
+    tunnel: Tunnel,
+    ends: Option<Ends>,
+    stopped: Receiver<()>,
+    rhythm: Rhythm,
+) -> TunnelError {
     let Tunnel {
         mut sender,
         mut receiver,
@@ -89,6 +103,10 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>, rhythm: Rhyth
     edge.session_began.raise();
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
+    let ground = Ground {
+        ends,
+        changed: edge.roaming.listen(),
+    };
     let stop = async {
         let _ = stopped.recv().await;
         TunnelError::Closed {
@@ -97,7 +115,7 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>, rhythm: Rhyth
         }
     };
     let read = read(edge, &mut receiver, &answers, &heard);
-    let write = write(edge, &mut sender, &queue, &heard, &share, rhythm);
+    let write = write(edge, &mut sender, &queue, &heard, &share, &ground, rhythm);
     let end = or(stop, or(read, write)).await;
     let farewell = async {
         let _ = sender.close(1000, "").await;
@@ -161,6 +179,7 @@ async fn write(
     queue: &Receiver<Message>,
     heard: &Cell<Instant>,
     share: &Share,
+    ground: &Ground,
     rhythm: Rhythm,
 ) -> TunnelError {
     let Rhythm {
@@ -169,6 +188,8 @@ async fn write(
     let mut received = share.received();
     let mut beat_at = Instant::now();
     let mut pinged_at: Option<Instant> = None;
+    // Until when the hub has to answer, because this device may have moved.
+    let mut probed: Option<(Instant, Instant)> = None;
     loop {
         let now = Instant::now();
         // A part of a long message on a slow line is a sign of life, too.
@@ -178,7 +199,12 @@ async fn write(
         }
         let last = heard.get();
         let pinged = pinged_at.is_some_and(|at| at > last);
-        let sent = if now >= last + dead {
+        probed = probed.filter(|(asked, _)| *asked > last);
+        let given_up = match probed {
+            Some((_, until)) => until.min(last + dead),
+            None => last + dead,
+        };
+        let sent = if now >= given_up {
             return TunnelError::TimedOut("any sign of life from the hub");
         } else if now >= beat_at {
             beat_at = now + beat;
@@ -197,26 +223,64 @@ async fn write(
             pinged_at = Some(now);
             within(edge.settings.write_deadline, sender.ping()).await
         } else {
-            let silence_ends = last + if pinged { dead } else { quiet };
-            let wake = Timer::at(beat_at.min(silence_ends));
+            let silence_ends = if pinged { given_up } else { last + quiet };
+            let wake = Timer::at(beat_at.min(silence_ends).min(given_up));
             let timed = async {
                 wake.await;
-                None
+                Woken::Time
             };
-            match or(async { Some(queue.recv().await) }, timed).await {
-                Some(Ok(message)) => {
+            let message = async {
+                queue
+                    .recv()
+                    .await
+                    .map_or(Woken::Closed, |it| Woken::Message(Box::new(it)))
+            };
+            let moved = async { Woken::Moved(ground.shifts(edge).await) };
+            match or(message, or(timed, moved)).await {
+                Woken::Message(message) => {
                     if rhythm.sign != Sign::Message {
                         beat_at = now + beat;
                     }
                     within(edge.settings.write_deadline, sender.send(&message)).await
                 }
-                Some(Err(_)) => return TunnelError::TimedOut("any answer of the cloud"),
-                None => Ok(()),
+                Woken::Closed => return TunnelError::TimedOut("any answer of the cloud"),
+                Woken::Moved(Footing::Gone(address)) => return TunnelError::Moved(address),
+                Woken::Moved(Footing::Doubtful) => {
+                    let asked = Instant::now();
+                    pinged_at = Some(asked);
+                    probed = Some((asked, asked + PROBE));
+                    within(edge.settings.write_deadline, sender.ping()).await
+                }
+                Woken::Moved(Footing::Firm) | Woken::Time => Ok(()),
             }
         };
         if let Err(end) = sent {
             return end;
         }
+    }
+}
+
+/// What the sending side gets to know next.
+enum Woken {
+    /// Who asked the cloud has given it up.
+    Closed,
+    Message(Box<Message>),
+    Moved(Footing),
+    Time,
+}
+
+/// What a session stands on.
+struct Ground {
+    ends: Option<Ends>,
+    changed: Receiver<()>,
+}
+
+impl Ground {
+    /// The footing after the next change of this device's networks.
+    async fn shifts(&self, edge: &Edge) -> Footing {
+        let _ = self.changed.recv().await;
+        let free = edge.settings.way.uplink.is_any();
+        self.ends.map_or(Footing::Firm, |ends| ends.footing(free))
     }
 }
 
@@ -231,6 +295,8 @@ async fn within(
     or(sending, late).await
 }
 
+/// For an answer to a ping after this device's networks have changed.
+const PROBE: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// For the hub to end a session that was replaced.
 const HANDOVER: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ pub mod enrollment;
 pub mod message;
 pub mod object;
 pub mod patch;
+pub mod portal;
 pub mod reply;
 pub mod resource;
 pub mod terms;

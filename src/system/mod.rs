@@ -5,6 +5,7 @@ pub mod blocking;
 pub mod build;
 pub mod bypass;
 pub mod cause;
+pub mod changes;
 pub mod clock;
 pub mod console;
 pub mod exit;

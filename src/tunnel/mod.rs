@@ -7,9 +7,11 @@ pub mod websocket;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::protocol::message::{Malformed, Message};
+use crate::protocol::portal::Portal;
 use crate::system::cause;
 
 pub use guarded::{Guarded, accept};
@@ -59,6 +61,8 @@ pub enum TunnelError {
     ForeignCa(String),
     /// Our certificate is by no CA that the peer trusts; the sentence says so.
     UnknownCa(String),
+    /// Something answers that is no hub.
+    Portal(Portal),
     /// The peer answered the upgrade with something else than 101.
     Refused {
         status: u16,
@@ -74,6 +78,8 @@ pub enum TunnelError {
     NotText,
     /// The peer broke the WebSocket protocol.
     Protocol(String),
+    /// This device has moved: what started from this address leads nowhere any more.
+    Moved(IpAddr),
     /// Nothing happened within the time allowed for this step.
     TimedOut(&'static str),
 }
@@ -96,8 +102,10 @@ impl TunnelError {
         match self {
             TunnelError::Closed { .. } => "closed",
             TunnelError::Lost(_) => "lost",
+            TunnelError::Moved(_) => "moved",
             TunnelError::NotText => "not-text",
             TunnelError::OverBudget => "over-budget",
+            TunnelError::Portal(_) => "portal",
             TunnelError::Protocol(_) => "protocol",
             TunnelError::Refused { .. } => "refused",
             TunnelError::TimedOut(_) => "slow",
@@ -126,6 +134,7 @@ impl fmt::Display for TunnelError {
             | TunnelError::UnknownCa(cause) => {
                 write!(f, "no secure connection to the hub: {cause}")
             }
+            TunnelError::Portal(portal) => write!(f, "no tunnel: {portal}"),
             TunnelError::Refused { status, said, .. } => {
                 write!(
                     f,
@@ -143,6 +152,10 @@ impl fmt::Display for TunnelError {
             }
             TunnelError::NotText => f.write_str("the other side sent text that is not UTF-8"),
             TunnelError::Protocol(what) => write!(f, "the other side broke the protocol: {what}"),
+            TunnelError::Moved(address) => write!(
+                f,
+                "the tunnel started from {address}, and this device has moved on"
+            ),
             TunnelError::TimedOut(step) => write!(f, "{step} took too long"),
         }
     }

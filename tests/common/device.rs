@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cloud::Cloud;
-use super::site::Cloudcore;
+use super::site::{Cloudcore, Said};
 use super::{Folder, KUBEEDGE, LIMIT, put};
 
 pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
@@ -76,6 +76,12 @@ impl Device {
 
     pub fn yaml(&self, cloud: &Cloud, token: &str) -> String {
         self.yaml_for(&cloud.dialled(), cloud.https, cloud.hub, token)
+    }
+
+    /// The same for what stands at these ports on loopback.
+    pub fn configure_at(&self, https: u16, hub: u16, token: &str) {
+        let yaml = self.yaml_for("127.0.0.1", https, hub, token);
+        self.write(CONFIG, &yaml, 0o640);
     }
 
     /// The same for a cloud of our own.
@@ -167,6 +173,13 @@ impl Device {
             command.env("NOTIFY_SOCKET", notify);
         }
         command.spawn().expect("the executable starts")
+    }
+
+    /// A command on this device.
+    pub fn run(&self, words: &[&str]) -> Said {
+        let mut command = Command::new(KUBEEDGE);
+        command.args(words).env("KUBEEDGE_ROOT", self.folder.path());
+        Said::of(command.stdin(Stdio::null()).output())
     }
 
     /// Sets the device's clock, also while edgecore runs: off by so many seconds.

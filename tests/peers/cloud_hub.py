@@ -119,6 +119,7 @@ class Hub:
         self.cloud.events(
             "connect", node=node, generation=self.generation[node], gap=gap,
             serial=format(connection.cert.serial_number, "x"), replaces=bool(old),
+            peer=connection.ws.remote_address[0],
         )
         if old:
             old.close("replaced")

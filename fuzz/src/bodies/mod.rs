@@ -30,6 +30,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("patch", words::patch),
     ("pattern", words::pattern),
     ("pem", certificates::pem),
+    ("portal", http::portal),
     ("proxy", http::proxy),
     ("records", words::records),
     ("reply", words::reply),

@@ -141,6 +141,7 @@ impl JoinError {
             JoinError::Api(error) => match error {
                 _ if self.wait().is_some() => exit::TRY_AGAIN,
                 EnrollError::Tls { .. }
+                | EnrollError::Foreign { .. }
                 | EnrollError::Time { .. }
                 | EnrollError::CaMismatch { .. }
                 | EnrollError::Denied { .. }

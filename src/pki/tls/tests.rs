@@ -235,7 +235,7 @@ fn a_client_names_what_is_wrong_with_the_server() {
     let config = client_observed(from_ref(&world.ca), None, &world.clock, &presented).unwrap();
     let fail = |host: &str| {
         let failure = shake(&config, &optional, host).unwrap_err();
-        explain(&failure.client.unwrap(), host)
+        explain(&failure.client.unwrap(), host, None)
     };
     for host in ["192.0.2.9", "other.example"] {
         let text = fail(host);
@@ -319,7 +319,7 @@ fn an_empty_dns_name_does_not_spoil_the_certificate() {
             shake(&client, &server, host).unwrap();
         }
         let failure = shake(&client, &server, "127.0.0.1").unwrap_err();
-        let text = explain(&failure.client.unwrap(), "127.0.0.1");
+        let text = explain(&failure.client.unwrap(), "127.0.0.1", None);
         assert!(text.contains("valid for a.b, 192.0.2.1 only"), "{text}");
     }
 }
@@ -330,6 +330,6 @@ fn errors_come_through_io() {
         io::ErrorKind::InvalidData,
         Error::from(CertificateError::UnknownIssuer),
     );
-    assert!(explain(tls_error(&error).unwrap(), "x").contains("ends TLS"));
+    assert!(explain(tls_error(&error).unwrap(), "x", None).contains("terminates TLS"));
     assert!(tls_error(&io::Error::from(io::ErrorKind::TimedOut)).is_none());
 }

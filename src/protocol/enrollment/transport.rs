@@ -22,6 +22,9 @@ use zeroize::Zeroize;
 
 use crate::system::secret::Secret;
 
+use crate::protocol::portal::Beginning;
+use crate::system::names::Endpoint;
+
 /// Names are never looked up here: the connection is there already.
 #[derive(Debug)]
 pub struct Nowhere;
@@ -56,6 +59,7 @@ impl TryFrom<Wiped<'_>> for HeaderValue {
 pub struct Pinned {
     tls: Arc<ClientConfig>,
     name: ServerName<'static>,
+    endpoint: Endpoint,
     socket: Mutex<Option<Timed>>,
 }
 
@@ -63,13 +67,19 @@ impl Pinned {
     pub fn new(
         tls: Arc<ClientConfig>,
         name: ServerName<'static>,
+        endpoint: &Endpoint,
         socket: TcpStream,
         until: Instant,
     ) -> Pinned {
         Pinned {
             tls,
             name,
-            socket: Mutex::new(Some(Timed { socket, until })),
+            endpoint: endpoint.clone(),
+            socket: Mutex::new(Some(Timed {
+                socket,
+                until,
+                beginning: Beginning::default(),
+            })),
         }
     }
 }
@@ -86,7 +96,10 @@ impl Connector<()> for Pinned {
         let mut sock = socket.take().ok_or(Error::ConnectionFailed)?;
         let mut conn = ClientConnection::new(self.tls.clone(), self.name.clone())
             .map_err(|e| Error::Io(io::Error::other(e)))?;
-        conn.complete_io(&mut sock)?;
+        if let Err(error) = conn.complete_io(&mut sock) {
+            let portal = sock.beginning.portal(&self.endpoint);
+            return Err(Error::Io(portal.map_or(error, io::Error::other)));
+        }
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
@@ -108,6 +121,7 @@ impl fmt::Debug for Pinned {
 struct Timed {
     socket: TcpStream,
     until: Instant,
+    beginning: Beginning,
 }
 
 impl Timed {
@@ -126,7 +140,11 @@ impl Read for Timed {
             self.socket.set_read_timeout(Some(self.left()?))?;
             match self.socket.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read.map_err(timed_out),
+                Ok(count) => {
+                    self.beginning.note(&buffer[..count]);
+                    return Ok(count);
+                }
+                Err(error) => return Err(timed_out(error)),
             }
         }
     }
