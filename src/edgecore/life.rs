@@ -33,7 +33,8 @@ pub async fn live(edge: &Rc<Edge>) {
         edge.adopt(identity);
         edge.state.enter(EdgeState::Connecting);
         let besides = async {
-            or(rotate::run(edge), node::run(edge)).await;
+            // Boxed, since what is joined is copied about by value, and stacks are small.
+            or(rotate::run(edge), Box::pin(node::run(edge))).await;
             None
         };
         // These never end, so only a token that the hub asks for brings us here.
