@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
-pub use registration::Registration;
+pub use registration::{Problem, Registration};
 
 /// The version that this program writes; readers accept any.
 pub const VERSION: u32 = 1;
@@ -226,14 +226,6 @@ pub struct EdgeStatus {
     /// The device as a node; absent where it is none, or before the cloud was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    pub at: Timestamp,
-    pub message: String,
-    /// Whether waiting may help; false means that a person must do something.
-    pub retryable: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

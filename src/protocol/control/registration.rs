@@ -1,8 +1,7 @@
-//! What edgecore's status says of the device as a node.
+//! What edgecore's status says of the device as a node, and of problems.
 
 use serde::{Deserialize, Serialize};
 
-use super::Problem;
 use crate::system::clock::Timestamp;
 
 /// How the device stands as a node, as the cloud said last.
@@ -23,4 +22,13 @@ pub struct Registration {
     /// What last went wrong with it, until it goes well again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
+}
+
+/// What last went wrong.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    pub at: Timestamp,
+    pub message: String,
+    /// Whether waiting may help; false means that a person must do something.
+    pub retryable: bool,
 }
