@@ -260,7 +260,13 @@ impl Edge {
         let stream = smol::net::TcpStream::connect(("127.0.0.1", cloud.ports.hub)).await;
         let stream = stream.expect("cloudcore listens");
         let config = config.expect("a TLS configuration");
-        let secured = websocket::secure(stream, config, &request.endpoint).await;
+        let secured = websocket::secure(
+            stream,
+            config,
+            &request.endpoint,
+            &tls::Presented::default(),
+        )
+        .await;
         let secured = secured.expect("TLS");
         websocket::upgrade(secured, &request)
             .await

@@ -4,6 +4,8 @@
 //! `watch`, with a line for every change until either side closes. An unknown key is ignored and
 //! an unknown operation answered with an error, so that an old keadm can talk to a new daemon.
 
+mod registration;
+
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
+
+pub use registration::{Problem, Registration};
 
 /// The version that this program writes; readers accept any.
 pub const VERSION: u32 = 1;
@@ -243,34 +247,6 @@ pub struct EdgeStatus {
     /// The device as a node; absent where it is none, or before the cloud was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
-}
-
-/// How the device stands as a node, as the cloud said last.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Registration {
-    /// When the cloud's present Node of this device was made; absent while there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// `True`, `False` or `Unknown`: the condition `Ready` of the Node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready: Option<String>,
-    /// When the cloud last took a renewal of the lease.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease_renewed: Option<Timestamp>,
-    /// The address that the device gives for itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-    /// What last went wrong with it, until it goes well again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Problem>,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    pub at: Timestamp,
-    pub message: String,
-    /// Whether waiting may help; false means that a person must do something.
-    pub retryable: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

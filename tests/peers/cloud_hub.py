@@ -10,7 +10,7 @@ import uuid
 
 from cryptography import x509
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidState
 from websockets.frames import Opcode
 
 import pki
@@ -306,7 +306,10 @@ class Connection:
         pieces = [data[at : at + wire.FRAGMENT] for at in range(0, len(data), wire.FRAGMENT)] or [b""]
         for number, piece in enumerate(pieces):
             write = protocol.send_continuation if number else protocol.send_text
-            write(piece, fin=number == len(pieces) - 1)
+            try:
+                write(piece, fin=number == len(pieces) - 1)
+            except InvalidState:  # the edge, or we, ended it meanwhile
+                return
         self.ws.transport.write(b"".join(protocol.data_to_send()))
 
     def close(self, reason, abort=False):

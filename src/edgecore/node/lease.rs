@@ -70,7 +70,8 @@ impl Node<'_> {
                     self.held.replace(Some(held));
                     self.edge.state.lease_renewed(self.now());
                     self.well();
-                    (backoff.reset(), silent = 0);
+                    backoff.reset();
+                    silent = 0;
                     // Spread a little, so that a fleet does not renew in step.
                     pause(self.pace.renew.mul_f64(1.0 + JITTER * fastrand::f64())).await;
                     continue;

@@ -66,7 +66,8 @@ pub async fn run(edge: &Rc<Edge>) {
         }
         pause(AGAIN).await;
     };
-    Node::new(edge, machine, Pace::of(settings)).live().await
+    let node = Node::new(edge, machine, Pace::of(settings));
+    Box::pin(node.live()).await
 }
 
 /// One device as a node.
@@ -148,8 +149,8 @@ impl<'a> Node<'a> {
             let session = self.session().await;
             let work = async {
                 loop {
-                    self.register().await;
-                    or(self.keep_lease(), self.report()).await;
+                    Box::pin(self.register()).await;
+                    or(Box::pin(self.keep_lease()), Box::pin(self.report())).await;
                 }
             };
             or(work, self.end_of(session)).await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
@@ -29,7 +30,7 @@ pub struct Wanted {
 impl Node<'_> {
     /// As things stand since the last look at the device.
     pub(super) fn wanted(&self) -> Wanted {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let room = self.room.get().and_then(|(_, room)| room);
         let name = self.edge.settings.node.to_string();
         let relief = self.settings.relief;

@@ -1,11 +1,14 @@
 //! Sees to it that the cloud has the Node: asks for it, and makes it where there is none.
 
+use std::time::Instant;
+
 use serde_json::Value;
 
 use super::Node;
 use super::talk::{About, Failed};
 use crate::edgecore::backoff::Backoff;
 use crate::edgecore::edge::pause;
+use crate::protocol::object::Object;
 
 impl Node<'_> {
     /// Returns when the cloud has the Node.
@@ -48,7 +51,7 @@ impl Node<'_> {
             Ok(object) => {
                 let name = &self.edge.settings.node;
                 log::info!("registered as the node {name}");
-                self.reported.set(Some(std::time::Instant::now()));
+                self.reported.set(Some(Instant::now()));
                 self.taken(&object)
             }
             // It is there, but can't be seen. The answer to the first report will show it.
@@ -65,7 +68,7 @@ impl Node<'_> {
         silent: &mut u32,
         operation: &str,
         content: &Value,
-    ) -> Result<crate::protocol::object::Object, Failed> {
+    ) -> Result<Object, Failed> {
         let answer = self
             .ask(operation, About::Node, content, self.pace.patience)
             .await;
@@ -76,7 +79,7 @@ impl Node<'_> {
         answer
     }
 
-    fn taken(&self, object: &crate::protocol::object::Object) -> Result<(), Failed> {
+    fn taken(&self, object: &Object) -> Result<(), Failed> {
         match self.learn(object) {
             true => Ok(()),
             false => Err(Failed::Foreign),

@@ -26,7 +26,7 @@ pub enum About {
 #[derive(Debug)]
 pub enum Failed {
     Unanswered(Unanswered),
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// The answer is about something else.
     Foreign,
     /// There is no Node, and the device may not make it.
@@ -42,7 +42,10 @@ impl Failed {
     /// The API's own words, if it spoke.
     pub fn status(&self) -> Option<&Status> {
         match self {
-            Failed::Refused(Refusal::Api(status)) => Some(status),
+            Failed::Refused(refusal) => match &**refusal {
+                Refusal::Api(status) => Some(status),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -88,7 +91,7 @@ impl Node<'_> {
             ("query", About::Node) => bare_object(&answer),
             _ => object_of_both(&answer),
         };
-        let object = object.map_err(Failed::Refused)?;
+        let object = object.map_err(|refusal| Failed::Refused(Box::new(refusal)))?;
         match object.meta().name == self.edge.settings.node.as_str() {
             true => Ok(object),
             false => Err(Failed::Foreign),
@@ -124,7 +127,7 @@ impl std::error::Error for Failed {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Failed::Unanswered(error) => Some(error),
-            Failed::Refused(error) => Some(error),
+            Failed::Refused(error) => Some(&**error),
             Failed::Foreign | Failed::NotRegistered(_) => None,
         }
     }
