@@ -299,7 +299,10 @@ fn completion_of_bash_completes() {
 #[test]
 fn completions_of_zsh_and_fish_name_both_programs() {
     let zsh = stdout(&run(&["kubeedge", "completion", "zsh"]));
-    assert!(zsh.starts_with("#compdef kubeedge keadm\n"), "{zsh}");
+    assert!(
+        zsh.starts_with("#compdef kubeedge keadm cloudcore\n"),
+        "{zsh}"
+    );
     let fish = stdout(&run(&["kubeedge", "completion", "fish"]));
     let known = |line: &str| {
         line.is_empty()
