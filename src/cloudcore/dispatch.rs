@@ -13,7 +13,7 @@ use crate::system::names::NodeName;
 
 /// The answer to a message, if it gets one: known at once, or when the disk has what it says.
 pub enum Answer {
-    Now(Option<Message>),
+    Now(Option<Box<Message>>),
     /// In a box, because thousands of sessions rest and each would keep room for it.
     Later(Pin<Box<dyn Future<Output = Option<Message>> + Send>>),
 }
@@ -29,7 +29,9 @@ pub fn dispatch(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, message: M
     }
     let resource = match message.route.resource.parse::<Resource>() {
         Ok(resource) => resource,
-        Err(BadResource::Kind) => return Answer::Now(unhandled(&message, cloud.clock.stamp())),
+        Err(BadResource::Kind) => {
+            return Answer::Now(unhandled(&message, cloud.clock.stamp()).map(Box::new));
+        }
         Err(_) => {
             cloud.metrics.unnamed.add();
             return Answer::Now(None);
@@ -45,7 +47,7 @@ pub fn dispatch(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, message: M
     {
         cloud.metrics.events.add();
     }
-    Answer::Now(at_once(&resource, &message, cloud.clock.stamp()))
+    Answer::Now(at_once(&resource, &message, cloud.clock.stamp()).map(Box::new))
 }
 
 /// What needs nothing but the message.

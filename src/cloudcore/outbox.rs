@@ -37,7 +37,7 @@ struct State {
 /// What is to be sent.
 #[derive(Debug)]
 pub enum Next {
-    Message(Message),
+    Message(Arc<Message>),
     /// An object, as it is now; with whether the edge never had it. To be reported by `sent`.
     Push(Item, bool),
     /// Bytes that were sent before and not acknowledged.
@@ -182,7 +182,7 @@ impl State {
                 // Thousands of sessions are idle: a burst must not cost memory for ever.
                 self.queue = VecDeque::new();
             }
-            return (Some(Ok(Next::Message(message))), None);
+            return (Some(Ok(Next::Message(Arc::new(message)))), None);
         }
         let Some(line) = &mut self.line else {
             return (None, None);
@@ -261,7 +261,7 @@ mod tests {
         )
     }
 
-    async fn next(outbox: &Outbox) -> Message {
+    async fn next(outbox: &Outbox) -> Arc<Message> {
         match outbox.next().await {
             Ok(Next::Message(message)) => message,
             other => panic!("{other:?}"),

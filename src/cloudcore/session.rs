@@ -131,7 +131,7 @@ impl End {
 async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox, node: &NodeName) -> End {
     loop {
         let message = match outbox.next().await {
-            Ok(Next::Message(message)) => Arc::new(message),
+            Ok(Next::Message(message)) => message,
             Ok(Next::Again(message)) => {
                 cloud.metrics.pushes_repeated.add();
                 message
@@ -212,7 +212,7 @@ async fn read(
                 malformed = 0;
                 cloud.metrics.messages_up.add();
                 let answer = match dispatch(cloud, node, outbox, *message) {
-                    Answer::Now(answer) => answer,
+                    Answer::Now(answer) => answer.map(|answer| *answer),
                     Answer::Later(answer) => answer.await,
                 };
                 if let Some(answer) = answer {

@@ -4,20 +4,19 @@
 //! `watch`, with a line for every change until either side closes. An unknown key is ignored and
 //! an unknown operation answered with an error, so that an old keadm can talk to a new daemon.
 
+mod client;
+mod objects;
 mod registration;
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
+pub use client::{Client, ControlError, call};
+pub use objects::{NodeRow, ObjectLine};
 pub use registration::{Problem, Registration};
 
 /// The version that this program writes; readers accept any.
@@ -28,7 +27,8 @@ pub const EDGE_STATUS_SOCKET: &str = "/run/kubeedge/edgecore-status.sock";
 /// Orders to the edge, for root and the daemon's own user: `reload`, `renew`.
 pub const EDGE_SOCKET: &str = "/run/kubeedge/edgecore.sock";
 /// Orders to cloudcore, likewise: `gettoken`, `token-create`, `token-list`, `token-delete`,
-/// `status`, `sessions`, `add-san`, `revoke`, `revocations`.
+/// `status`, `sessions`, `add-san`, `revoke`, `revocations`, `nodes`, `object-apply`, `object-get`,
+/// `object-delete`, `node-delete`.
 pub const CLOUD_SOCKET: &str = "/run/kubeedge/cloudcore.sock";
 
 /// A line longer than this is refused by both sides.
@@ -315,57 +315,6 @@ pub struct HubSession {
     pub last_gap_ms: Option<u64>,
 }
 
-/// One line of cloudcore's answer to `nodes`: a line for each node, then the end.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(default)]
-pub struct NodeRow {
-    pub v: u32,
-    pub node: String,
-    /// It has a session, or its lease was renewed in the last 40 s.
-    pub ready: bool,
-    pub connected: bool,
-    /// It has a Node object.
-    pub registered: bool,
-    /// When the session began, or the last one ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// What the node says of itself: its condition Ready, and the reason.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub condition: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// 0 as long as cloudcore renews the lease for the session; absent without a lease.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lease_age_ms: Option<u64>,
-}
-
-/// One line of cloudcore's answer to `object-get`: a line and a body for each object, then one without,
-/// which has the `message` that the list is whole, or an `error`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct ObjectLine {
-    pub v: u32,
-    /// As in `default/configmap/app`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource: Option<String>,
-    /// To whom an operator gave it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub nodes: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub selector: Option<String>,
-    /// Bytes of JSON that follow the line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
 /// What may follow a line, at most: an object of 1.5 MiB, written with more spaces.
 pub const MAX_BODY: u64 = 4 * 1024 * 1024;
 
@@ -450,136 +399,11 @@ impl RevokedNode {
 /// Nodes that one `revoke` can name: they have to fit in a line.
 pub const MAX_REVOKED: usize = 200;
 
-/// Why a local socket gave no answer.
-#[derive(Debug)]
-pub enum ControlError {
-    /// Nothing listens there: the daemon does not run.
-    NotRunning,
-    Denied(io::Error),
-    Io(io::Error),
-    Unreadable(serde_json::Error),
-}
-
-impl fmt::Display for ControlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ControlError::NotRunning => f.write_str("the daemon does not run: start it first"),
-            ControlError::Denied(_) => {
-                f.write_str("the daemon's socket refuses this user: run it as root")
-            }
-            ControlError::Io(e) => write!(f, "the daemon did not answer on its socket: {e}"),
-            ControlError::Unreadable(_) => {
-                f.write_str("the daemon's answer can't be read: is its version very different?")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ControlError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ControlError::NotRunning => None,
-            ControlError::Denied(e) | ControlError::Io(e) => Some(e),
-            ControlError::Unreadable(e) => Some(e),
-        }
-    }
-}
-
-/// A blocking connection to a daemon's socket, for keadm.
-#[derive(Debug)]
-pub struct Client {
-    lines: BufReader<UnixStream>,
-}
-
-impl Client {
-    /// Connects and sends the request; every later wait lasts at most `patience`.
-    pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Self, ControlError> {
-        let mut stream = UnixStream::connect(socket).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
-            io::ErrorKind::PermissionDenied => ControlError::Denied(e),
-            _ => ControlError::Io(e),
-        })?;
-        stream
-            .set_read_timeout(Some(patience))
-            .map_err(ControlError::Io)?;
-        stream
-            .set_write_timeout(Some(patience))
-            .map_err(ControlError::Io)?;
-        let mut line = serde_json::to_vec(request).map_err(ControlError::Unreadable)?;
-        line.push(b'\n');
-        stream.write_all(&line).map_err(ControlError::Io)?;
-        Ok(Client {
-            lines: BufReader::new(stream),
-        })
-    }
-
-    /// The same with a body behind the line.
-    pub fn ask_with(
-        socket: &Path,
-        request: &Request,
-        body: &[u8],
-        patience: Duration,
-    ) -> Result<Self, ControlError> {
-        let request = Request {
-            body: Some(body.len() as u64),
-            ..request.clone()
-        };
-        let mut client = Client::ask(socket, &request, patience)?;
-        let sent = client.lines.get_mut().write_all(body);
-        // When it was not read to its end there is an answer that says why.
-        if let Err(error) = sent
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            return Err(ControlError::Io(error));
-        }
-        Ok(client)
-    }
-
-    /// The body behind the line that was read last.
-    pub fn body(&mut self, length: u64) -> Result<Vec<u8>, ControlError> {
-        if length > MAX_BODY {
-            return Err(ControlError::Io(io::ErrorKind::FileTooLarge.into()));
-        }
-        let mut body = vec![0; length as usize];
-        self.lines.read_exact(&mut body).map_err(ControlError::Io)?;
-        Ok(body)
-    }
-
-    /// The next line; `None` when the daemon closed, or when nothing came within the patience.
-    pub fn line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ControlError> {
-        let mut line = String::new();
-        match self.lines.by_ref().take(MAX_LINE).read_line(&mut line) {
-            Ok(0) => Ok(None),
-            Ok(_) => serde_json::from_str(&line)
-                .map(Some)
-                .map_err(ControlError::Unreadable),
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(e) => Err(ControlError::Io(e)),
-        }
-    }
-}
-
-/// Asks once and reads one answer.
-pub fn call<T: DeserializeOwned>(
-    socket: &Path,
-    request: &Request,
-    patience: Duration,
-) -> Result<T, ControlError> {
-    let silent = || ControlError::Io(io::ErrorKind::TimedOut.into());
-    Client::ask(socket, request, patience)?
-        .line()?
-        .ok_or_else(silent)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

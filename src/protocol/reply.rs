@@ -21,7 +21,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    details: Option<Details>,
+    details: Option<Box<Details>>,
     /// As an HTTP status.
     #[serde(default)]
     pub code: u16,
@@ -143,12 +143,12 @@ impl Status {
             status: FAILURE.to_owned(),
             message,
             reason: reason.to_owned(),
-            details: Some(Details {
+            details: Some(Box::new(Details {
                 name: about.name.to_owned(),
                 group: about.group.to_owned(),
                 kind: about.plural.to_owned(),
                 causes: Vec::new(),
-            }),
+            })),
             code,
             ..Status::default()
         }

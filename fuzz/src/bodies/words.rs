@@ -1,7 +1,9 @@
 //! What is read from lines and files: messages, local sockets, the journal, names, times and durations.
 
 use kubeedge::config::duration;
-use kubeedge::protocol::control::{CloudStatus, EdgeStatus, HubSession, Reply, Request};
+use kubeedge::protocol::control::{
+    CloudStatus, EdgeStatus, HubSession, NodeRow, ObjectLine, Reply, Request,
+};
 use kubeedge::protocol::message::{Message, Route};
 use kubeedge::protocol::object::Object;
 use kubeedge::protocol::patch::Patch;
@@ -122,6 +124,8 @@ pub fn control(data: &[u8]) {
     round::<EdgeStatus>(data);
     round::<CloudStatus>(data);
     round::<HubSession>(data);
+    round::<NodeRow>(data);
+    round::<ObjectLine>(data);
 }
 
 /// What the cloud keeps of tokens and of revoked keys, in files that a person may have edited.

@@ -1,9 +1,9 @@
 //! `cloudcore ctl apply`: objects from a file, to nodes or to a label.
 
+use std::io::Read;
 use std::path::Path;
 
 use argh::{ArgsInfo, FromArgs};
-use smol::io::AsyncReadExt;
 
 use super::documents::{self, MAX_INPUT};
 use super::{OrderError, PATIENCE, said};
@@ -57,8 +57,8 @@ fn read(host: &Host, name: &str) -> Result<String, OrderError> {
     let bytes = match name {
         "-" => {
             let mut bytes = Vec::new();
-            let input = smol::Unblock::new(std::io::stdin()).take(MAX_INPUT as u64 + 1);
-            let read = smol::block_on(async { { input }.read_to_end(&mut bytes).await });
+            let mut input = std::io::stdin().lock().take(MAX_INPUT as u64 + 1);
+            let read = input.read_to_end(&mut bytes);
             read.map_err(|error| OrderError::Input(format!("standard input: {error}")))?;
             bytes
         }

@@ -136,3 +136,47 @@ const GRACE: Duration = Duration::from_secs(40);
 
 /// Where leases of nodes are.
 pub const NAMESPACE: &str = "kube-node-lease";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_lease_that_the_cloud_renews_is_always_of_now() {
+        let node: NodeName = "edge-1".parse().unwrap();
+        let (mut state, now) = (State::default(), Timestamp::from_unix(1_795_334_583));
+        let context = Context {
+            node: &node,
+            now,
+            version: 7,
+            address: "192.0.2.2",
+        };
+        let sent = json!({"metadata": {"name": "edge-1", "namespace": NAMESPACE},
+            "spec": {"renewTime": "2026-11-22T08:00:00.000000Z"}});
+        insert(&mut state, &context, sent.as_object().unwrap().clone()).unwrap();
+        assert!(state.leases[&node].is_fresh());
+        let asked = |alive| query(&state, &node, alive).unwrap()["spec"]["renewTime"].clone();
+        assert_eq!(asked(None), "2026-11-22T08:00:00.000000Z");
+        let later = now.plus(Duration::from_secs(600));
+        assert_eq!(asked(Some(later)), later.rfc3339_micros());
+    }
+
+    #[test]
+    fn a_lease_stays_small() {
+        let node: NodeName = "edge-1".parse().unwrap();
+        let context = Context {
+            node: &node,
+            now: Timestamp::from_unix(1),
+            version: 7,
+            address: "192.0.2.2",
+        };
+        let sent = json!({"metadata": {"name": "edge-1"}, "spec": {"x": "y".repeat(MAX_LEASE)}});
+        let refused = insert(
+            &mut State::default(),
+            &context,
+            sent.as_object().unwrap().clone(),
+        );
+        assert_eq!(refused.unwrap_err().code, 400);
+    }
+}

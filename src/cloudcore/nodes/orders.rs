@@ -237,7 +237,7 @@ fn prepare(kind: Kind, object: &mut Object, order: &Order) -> Result<(), String>
             _ => return Err(format!("a {kind} belongs to one node: name that one")),
         }
         let bound = spec.get("nodeName").and_then(Value::as_str);
-        if !bound.is_some_and(|name| name.parse::<NodeName>().is_ok()) {
+        if bound.is_none_or(|name| name.parse::<NodeName>().is_err()) {
             return Err(format!(
                 "a {kind} needs a node: give --node, or spec.nodeName"
             ));

@@ -79,7 +79,8 @@ fn recorded_patches_give_the_recorded_objects() {
             // A push may come before the answer of the same version.
             let mut known = object.clone();
             let fields = known.as_object_mut().unwrap();
-            (fields.remove("kind"), fields.remove("apiVersion"));
+            fields.remove("kind");
+            fields.remove("apiVersion");
             let version = |object: &Value| -> u64 {
                 object["metadata"]["resourceVersion"]
                     .as_str()
@@ -330,10 +331,10 @@ proptest! {
 
     #[test]
     fn an_object_patched_by_itself_stays(object in objects()) {
-        if let Ok(patched) = applied(&object, &object) {
-            if let Ok(again) = applied(&patched, &object) {
-                prop_assert_eq!(again, patched);
-            }
+        if let Ok(patched) = applied(&object, &object)
+            && let Ok(again) = applied(&patched, &object)
+        {
+            prop_assert_eq!(again, patched);
         }
     }
 }
