@@ -11,6 +11,7 @@ use super::confinement;
 use super::control::{Bound, Sockets};
 use super::edge::{Edge, pause};
 use super::life::live;
+use super::meta;
 use super::parent::{self, Order, Parent};
 use super::settings::{Settings, Source};
 use super::state::State;
@@ -109,7 +110,8 @@ async fn serve(
         ));
         state.belongs_to(settings.node.as_str(), &settings.cloud());
         let work = async {
-            or(live(&edge), or(sockets.serve(&edge), watchdog::tick())).await;
+            let local = or(sockets.serve(&edge), meta::run(&edge));
+            or(live(&edge), or(local, watchdog::tick())).await;
             Next::Stop
         };
         let orphaned = async {

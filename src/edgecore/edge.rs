@@ -12,6 +12,8 @@ use smol::{LocalExecutor, Timer};
 
 use super::clouds::Clouds;
 use super::identity::Identity;
+use super::meta::Meta;
+use super::pushes::{Push, Pushes};
 use super::requests::Requests;
 use super::settings::Settings;
 use super::state::State;
@@ -25,6 +27,7 @@ use crate::protocol::message::Message;
 use crate::protocol::token::JoinToken;
 use crate::protocol::trust::CloudCas;
 use crate::system::blocking::{self, Blocked, Kind};
+use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::network::NetError;
 use crate::system::way::{Peer, Reached};
@@ -66,14 +69,12 @@ pub struct Edge {
     /// What is asked of the cloud, and who waits for the answers.
     pub requests: Rc<Requests>,
     /// What the cloud sends without having been asked, on its way to who stores it.
-    pub pushes: (Sender<Push>, Receiver<Push>),
+    pub pushes: Pushes,
+    /// What the cloud said, kept.
+    pub meta: Meta,
+    /// The cloud has sent our own Node, and it is stored.
+    pub node_news: Signal,
     last_good: RefCell<Vec<SocketAddr>>,
-}
-
-/// A message that the cloud sent unasked, and where its acknowledgement goes when it is stored.
-pub struct Push {
-    pub message: Message,
-    pub acks: Sender<Message>,
 }
 
 /// A wake-up that is kept until it is read; many become one.
@@ -92,6 +93,7 @@ pub enum Failure {
     /// The cloud names a CA for which none that is trusted here vouches.
     NotVouched(Sha256Hash),
     Blocked(Blocked),
+    Disk(FileError),
     /// Of several clouds none helped.
     Each(Vec<Failure>),
 }
@@ -147,6 +149,7 @@ impl Edge {
             bootstrap: settings.bootstrap.clone(),
             config: settings.config.clone(),
         };
+        let meta = Meta::new(&host.files, &settings.state);
         Edge {
             clouds: Clouds::new(&settings.clouds),
             host,
@@ -167,7 +170,9 @@ impl Edge {
             sessions: Cell::new(0),
             session_ended: Signal::new(),
             requests: Rc::default(),
-            pushes: bounded(PUSHES),
+            pushes: Pushes::default(),
+            meta,
+            node_news: Signal::new(),
             last_good: RefCell::default(),
         }
     }
@@ -196,8 +201,7 @@ impl Edge {
             message,
             acks: acks.clone(),
         };
-        // Both ends live in `self`, so the channel is never closed.
-        let _ = self.pushes.0.send(push).await;
+        self.pushes.add(push).await;
     }
 
     /// A connection to the hub of a cloud. When names fail, the address that last held a session
@@ -299,6 +303,12 @@ impl Signal {
     }
 }
 
+impl Default for Signal {
+    fn default() -> Self {
+        Signal::new()
+    }
+}
+
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Self {
         Failure::Network(error)
@@ -336,6 +346,7 @@ impl fmt::Display for Failure {
                  nothing was changed"
             ),
             Failure::Blocked(e) => write!(f, "{e}"),
+            Failure::Disk(e) => write!(f, "{e}"),
             Failure::Each(failures) => {
                 write!(f, "none of {} clouds helps: ", failures.len())?;
                 for (index, failure) in failures.iter().enumerate() {
@@ -357,13 +368,12 @@ impl std::error::Error for Failure {
             Failure::Identity(e) => Some(e),
             Failure::WrongCertificate(_) | Failure::NotVouched(_) => None,
             Failure::Blocked(e) => Some(e),
+            Failure::Disk(e) => Some(e),
             Failure::Each(failures) => failures.last().map(|last| last as _),
         }
     }
 }
 
-/// Messages that wait to be stored. When all places are taken the hub has to wait.
-const PUSHES: usize = 32;
 /// What looking up, connecting and a proxy may take, and a little more.
 const CONNECTING: Duration = Duration::from_secs(35);
 const API_DEADLINE: Duration = Duration::from_secs(30);

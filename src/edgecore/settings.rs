@@ -32,6 +32,8 @@ pub struct Settings {
     pub sandbox: bool,
     pub config: PathBuf,
     pub bootstrap: PathBuf,
+    /// The folder of what the cloud said.
+    pub state: PathBuf,
 }
 
 /// Where settings are from.
@@ -60,6 +62,7 @@ pub enum SettingsError {
 
 /// Where upstream's keadm leaves the token for the first start.
 pub const BOOTSTRAP: &str = "/etc/kubeedge/bootstrap-edgecore.conf";
+const STATE: &str = "/var/lib/kubeedge/edgecore";
 pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
 
 impl Settings {
@@ -123,6 +126,7 @@ impl Settings {
             sandbox: hub.sandbox,
             config: path.to_owned(),
             bootstrap: host.root.at(BOOTSTRAP),
+            state: host.root.at(STATE),
         })
     }
 }
@@ -135,6 +139,7 @@ impl Settings {
         let folders = files.into_iter().filter_map(|file| file.parent());
         let mut folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
         folders.dedup();
+        folders.push(self.state.clone());
         folders
     }
 

@@ -2,6 +2,7 @@
 //! token; and goes on without help.
 
 mod enroll;
+mod meta;
 mod rotate;
 
 use std::io;

@@ -66,6 +66,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         sandbox: false,
         config: at("/edgecore.yaml"),
         bootstrap: at("/bootstrap"),
+        state: at("/state"),
     };
     let host = Host {
         root,
