@@ -93,8 +93,10 @@ impl Requests {
         }
     }
 
-    pub fn has_session(&self) -> bool {
-        !self.sessions.borrow().is_empty()
+    /// The way out over the newest session.
+    pub fn outgoing(&self) -> Option<Sender<Message>> {
+        let sessions = self.sessions.borrow();
+        sessions.last().map(|(_, outgoing)| outgoing.clone())
     }
 
     /// Through the newest session; which that is.

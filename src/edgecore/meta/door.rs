@@ -32,8 +32,12 @@ pub fn read(message: Message) -> Result<Option<(ObjectPath, Change)>, Bad> {
         return Ok(None);
     }
     let change = match route.operation.as_str() {
-        // An answer is given to who asked, who has it stored.
-        "insert" | "update" | "response" => Change::Put(object(message.content)?),
+        // An answer was given to who asked, and they want it stored; or it came too late for that.
+        "response" => match (path.kind, object(message.content)) {
+            (Kind::ConfigMap | Kind::Secret, Ok(object)) => Change::Put(object),
+            _ => return Ok(None),
+        },
+        "insert" | "update" => Change::Put(object(message.content)?),
         // Some clouds send the last state, some only what it was, some nothing.
         "delete" => Change::Delete {
             uid: object(message.content).map_or(String::new(), |object| object.meta().uid.clone()),
@@ -119,6 +123,17 @@ mod tests {
                 .unwrap()
                 .unwrap();
             assert!(matches!(change, Change::Delete { uid } if uid == expected));
+        }
+        let read_answer =
+            |resource, content| read("resource", "response", resource, content).unwrap();
+        assert!(read_answer("default/secret/a", &object).is_some());
+        for (resource, content) in [
+            ("default/secret/a", &json!({"ErrStatus": {"code": 404}})),
+            ("default/secret/a", &json!("not found")),
+            ("null/node/a", &object),
+            ("default/pod/a", &json!("OK")),
+        ] {
+            assert!(read_answer(resource, content).is_none());
         }
         let elsewhere = [
             ("twin", "update", "membership"),

@@ -51,7 +51,7 @@ async fn group(edge: &Rc<Edge>, first: Vec<Push>) -> Result<(), Blocked> {
         let came = pushes.len();
         let todo = pushes
             .into_iter()
-            .filter_map(|push| planned.plan(edge, push))
+            .flat_map(|push| planned.plan(edge, push))
             .collect();
         let refused;
         (batch, refused) = stage(meta, batch, todo).await?;
@@ -164,7 +164,26 @@ struct Ack {
 
 impl Planned {
     /// What has to be done to the disk for a message, if anything.
-    fn plan(&mut self, edge: &Edge, push: Push) -> Option<Todo> {
+    fn plan(&mut self, edge: &Edge, push: Push) -> Vec<Todo> {
+        let Some(todo) = self.plan_one(edge, push) else {
+            return Vec::new();
+        };
+        let is_end = todo.path.kind == Kind::Pod && todo.object.is_none();
+        let mut all = vec![todo];
+        if is_end {
+            // What only this Pod needed goes with it.
+            for path in edge.meta.pods.only_of(&all[0].path) {
+                let planned = self.entries.get(&path);
+                if planned.is_none() && edge.meta.has(&path) {
+                    self.entries.insert(path.clone(), None);
+                    all.push(Todo { path, object: None });
+                }
+            }
+        }
+        all
+    }
+
+    fn plan_one(&mut self, edge: &Edge, push: Push) -> Option<Todo> {
         let ack = Ack {
             message: acknowledgement(&push.message, edge.host.clock.stamp()),
             to: push.acks,

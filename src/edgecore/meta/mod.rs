@@ -8,10 +8,15 @@ pub(super) mod keep;
 pub(super) mod load;
 mod news;
 mod place;
+mod pods;
+mod references;
+mod talk;
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+use smol::future::or;
 
 use super::backoff::Backoff;
 use super::edge::{Edge, Failure, pause};
@@ -21,6 +26,7 @@ use crate::system::blocking::{self, Kind};
 use crate::system::files::{FileError, Files};
 use index::Index;
 use news::News;
+use pods::Pods;
 
 /// The store of one edge.
 pub struct Meta {
@@ -28,6 +34,7 @@ pub struct Meta {
     top: PathBuf,
     index: RefCell<Index>,
     news: News,
+    pods: Pods,
     /// Messages that could not be understood.
     bad: Cell<usize>,
     /// A failed batch has left changes that may be lost with the power.
@@ -39,7 +46,7 @@ pub struct Meta {
 /// Never ends.
 pub async fn run(edge: &Rc<Edge>) {
     load(edge).await;
-    keep::run(edge).await;
+    or(keep::run(edge), pods::run(edge)).await;
 }
 
 impl Meta {
@@ -49,6 +56,7 @@ impl Meta {
             top: state.join(FOLDER),
             index: RefCell::default(),
             news: News::default(),
+            pods: Pods::default(),
             bad: Cell::new(0),
             owes: Cell::new(false),
             trouble: RefCell::default(),
@@ -66,6 +74,11 @@ impl Meta {
         let text = read.map_err(Failure::Blocked)?.map_err(Failure::Disk)?;
         // Between the look at the index and the reading it may have gone.
         Ok(text.and_then(load::object))
+    }
+
+    /// Whether it is stored.
+    pub fn has(&self, path: &ObjectPath) -> bool {
+        self.index.borrow().get(path).is_some()
     }
 
     /// The stored objects' paths, in order.
