@@ -12,8 +12,10 @@ use super::read::{MAX_INT, Reader, SECONDS};
 use super::yaml::Document;
 use super::{ConfigError, Secret, emit};
 
+pub mod meta;
 pub mod network;
 
+pub use meta::EdgeMeta;
 pub use network::EdgeNetwork;
 
 /// The part of edgecore.yaml that is used. What else the file holds stays there: files are changed
@@ -27,6 +29,8 @@ pub struct EdgeConfig {
     pub database: PathBuf,
     /// `modules.taskManager.enable`: jobs for the node from the cloud.
     pub task_manager: bool,
+    /// `modules.metaManager`
+    pub meta: EdgeMeta,
 }
 
 /// `modules.edgeHub`
@@ -113,6 +117,7 @@ impl EdgeConfig {
             })?;
             self.node_name = Some(parsed);
         }
+        self.meta.read(reader)?;
         self.hub.read(reader)
     }
 
@@ -203,6 +208,7 @@ impl Default for EdgeConfig {
             node_name: None,
             database: "/var/lib/kubeedge/edgecore.db".into(),
             task_manager: false,
+            meta: EdgeMeta::default(),
         }
     }
 }
@@ -319,6 +325,8 @@ const SECTIONS: &[&str] = &[
     "modules.edgeHub.websocket",
     "modules.edgeHub.quic",
     "modules.edged",
+    "modules.metaManager",
+    "modules.metaManager.metaServer",
     "modules.taskManager",
 ];
 

@@ -415,6 +415,7 @@ modules:
       systemCgroups: ""
       systemReserved: {"*": ""}
   metaManager:
+    deliver: [{folder: "", hook: [""]}]
     metaServer:
       apiAudiences: [""]
       serviceAccountKeyFiles: [""]

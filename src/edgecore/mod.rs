@@ -1,5 +1,6 @@
 //! edgecore: the edge side. Enrols, holds the tunnel to the hub, and renews its certificate.
 
+mod api;
 mod backoff;
 mod clouds;
 mod confinement;

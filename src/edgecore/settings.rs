@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::identity::Place;
-use crate::config::edge::EdgeConfig;
 use crate::config::edge::network::{CloudAt, WayError};
+use crate::config::edge::{EdgeConfig, EdgeMeta};
 use crate::config::{self, ConfigError};
 use crate::system::facts;
 use crate::system::files::FileError;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub bootstrap: PathBuf,
     /// The folder of what the cloud said.
     pub state: PathBuf,
+    /// What programs on the device get of it.
+    pub meta: EdgeMeta,
 }
 
 /// Where settings are from.
@@ -127,6 +129,7 @@ impl Settings {
             config: path.to_owned(),
             bootstrap: host.root.at(BOOTSTRAP),
             state: host.root.at(STATE),
+            meta: config.meta,
         })
     }
 }
@@ -147,6 +150,7 @@ impl Settings {
     pub fn needs_other_rights(&self, former: &Settings) -> bool {
         self.sandbox != former.sandbox
             || self.folders() != former.folders()
+            || self.meta.server != former.meta.server
             || self.way.uplink.interface != former.way.uplink.interface
     }
 }

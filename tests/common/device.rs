@@ -36,6 +36,8 @@ pub struct Device {
     pub node: String,
     /// Lines below `modules.edgeHub`, such as `heartbeat: 1`.
     pub hub_keys: Vec<String>,
+    /// Lines below `modules.metaManager`.
+    pub meta_keys: Vec<String>,
     /// Lines below `modules.edgeHub.websocket`.
     pub websocket_keys: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl Device {
             folder,
             node: node.to_owned(),
             hub_keys: Vec::new(),
+            meta_keys: Vec::new(),
             websocket_keys: Vec::new(),
         }
     }
@@ -90,7 +93,7 @@ impl Device {
             "# the gateway in the barn\n\
              apiVersion: edgecore.config.kubeedge.io/v1alpha2\n\
              kind: EdgeCore\n\
-             modules:\n  edged:\n    hostnameOverride: {node}   # as on the label\n  edgeHub:\n    \
+             modules:\n{meta_keys}  edged:\n    hostnameOverride: {node}   # as on the label\n  edgeHub:\n    \
              enable: true\n    \
              httpServer: \"https://{address}:{https}\"\n    \
              token: \"{token}\"   # from the office\n    \
@@ -99,6 +102,10 @@ impl Device {
              # the end\n",
             node = self.node,
             hub_keys = more(&self.hub_keys, "    "),
+            meta_keys = match self.meta_keys.is_empty() {
+                true => String::new(),
+                false => format!("  metaManager:\n{}", more(&self.meta_keys, "    ")),
+            },
             websocket_keys = more(&self.websocket_keys, "      "),
         )
     }

@@ -6,7 +6,7 @@ mod door;
 pub(super) mod index;
 pub(super) mod keep;
 pub(super) mod load;
-mod news;
+pub(super) mod news;
 mod place;
 mod pods;
 mod references;
@@ -33,8 +33,10 @@ pub struct Meta {
     files: Files,
     top: PathBuf,
     index: RefCell<Index>,
-    news: News,
+    pub(super) news: News,
     pods: Pods,
+    /// The index is what is on the disk.
+    ready: Cell<bool>,
     /// Messages that could not be understood.
     bad: Cell<usize>,
     /// A failed batch has left changes that may be lost with the power.
@@ -57,6 +59,7 @@ impl Meta {
             index: RefCell::default(),
             news: News::default(),
             pods: Pods::default(),
+            ready: Cell::new(false),
             bad: Cell::new(0),
             owes: Cell::new(false),
             trouble: RefCell::default(),
@@ -81,6 +84,11 @@ impl Meta {
         self.index.borrow().get(path).is_some()
     }
 
+    /// The largest version of all that is stored, or was lately.
+    pub fn version(&self) -> String {
+        self.news.newest().into()
+    }
+
     /// The stored objects' paths, in order.
     pub fn paths(&self, fits: impl Fn(&ObjectPath) -> bool) -> Vec<ObjectPath> {
         let index = self.index.borrow();
@@ -92,6 +100,12 @@ impl Meta {
     pub fn fill(&self, index: Index) {
         self.news.begin(&index.newest());
         self.index.replace(index);
+        self.ready.set(true);
+    }
+
+    /// Whether it is known what is stored.
+    pub fn is_ready(&self) -> bool {
+        self.ready.get()
     }
 
     /// Something that was changed may not be durable.

@@ -20,6 +20,7 @@ use super::edge::Edge;
 use super::identity::{Identity, Place};
 use super::settings::Settings;
 use super::state::State;
+use crate::config::edge::EdgeMeta;
 use crate::config::edge::network::CloudAt;
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::issue::Issuer;
@@ -67,6 +68,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         config: at("/edgecore.yaml"),
         bootstrap: at("/bootstrap"),
         state: at("/state"),
+        meta: EdgeMeta::default(),
     };
     let host = Host {
         root,
