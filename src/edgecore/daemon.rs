@@ -11,6 +11,7 @@ use smol::{LocalExecutor, Timer};
 use super::api::{Api, token};
 use super::confinement;
 use super::control::{Bound, Sockets};
+use super::deliver;
 use super::edge::{Edge, pause};
 use super::life::live;
 use super::meta;
@@ -144,7 +145,7 @@ async fn serve(
         state.belongs_to(settings.node.as_str(), &settings.cloud());
         let work = async {
             let local = or(sockets.serve(&edge), answer(api.as_ref(), &edge));
-            let local = or(local, meta::run(&edge));
+            let local = or(local, or(meta::run(&edge), deliver::run(&edge)));
             or(live(&edge), or(local, watchdog::tick())).await;
             Next::Stop
         };

@@ -6,6 +6,7 @@ mod clouds;
 mod confinement;
 mod control;
 mod daemon;
+mod deliver;
 mod edge;
 mod enroll;
 mod follow;

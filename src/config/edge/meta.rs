@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::super::read::Reader;
 use super::ConfigError;
-use crate::protocol::local;
 
 /// What edgecore does with what the cloud has sent it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,14 +29,14 @@ impl EdgeMeta {
     pub(super) fn read(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
         let mut enable = false;
         reader.flag("modules.metaManager.metaServer.enable", &mut enable)?;
-        let mut server = local::ADDRESS.to_owned();
+        let mut server = ADDRESS.to_owned();
         reader.text(SERVER, &mut server)?;
         if enable {
             let address: Option<SocketAddr> = server.parse().ok();
             let Some(address) = address.filter(|it| it.ip().is_loopback()) else {
                 let message = format!(
                     "{server:?}: an address of this device for itself alone, like {}",
-                    local::ADDRESS
+                    ADDRESS
                 );
                 return Err(reader.error(SERVER, message));
             };
@@ -82,6 +81,8 @@ fn is_plain(folder: &Path) -> bool {
         && parts.all(|part| matches!(part, Normal(_)))
 }
 
+/// As KubeEdge's.
+const ADDRESS: &str = "127.0.0.1:10550";
 const SERVER: &str = "modules.metaManager.metaServer.server";
 const DELIVER: &str = "modules.metaManager.deliver";
 const DELIVERIES: &str =

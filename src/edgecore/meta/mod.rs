@@ -9,7 +9,7 @@ pub(super) mod load;
 pub(super) mod news;
 mod place;
 mod pods;
-mod references;
+pub(super) mod references;
 mod talk;
 
 use std::cell::{Cell, RefCell};
