@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::cloud::Cloud;
 use common::device::{Device, Edge};
+use common::figures;
 use serde_json::{Value, json};
 
 const META: &str = "/var/lib/kubeedge/edgecore/meta";
@@ -119,6 +120,47 @@ fn lost_acks_duplicates_and_late_messages_change_nothing() {
         let found = stored(&device, &resource).expect("it is there");
         assert_eq!(found["data"], json!({"file": text}));
     }
+    edge.stop();
+    cloud.satisfied();
+}
+
+/// Kilobytes of memory that the process which holds the tunnel has.
+fn memory(edge: &Edge<'_>) -> u64 {
+    let hub = edge.status().hub_pid.unwrap_or(edge.pid());
+    let status = fs::read_to_string(format!("/proc/{hub}/status")).expect("edgecore runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.expect("a size").parse().expect("a number")
+}
+
+#[test]
+fn a_thousand_objects_take_little_memory() {
+    let mut cloud = Cloud::start(&[]);
+    let device = device(&cloud);
+    let edge = connected(&mut cloud, &device);
+    put(
+        &mut cloud,
+        "default/configmap/first",
+        &config_map(&"x".repeat(10_000)),
+    );
+    acked(&mut cloud, "default/configmap/first", "update");
+    let before = memory(&edge);
+    cloud.order("many 1000 10000");
+    cloud.event("settled");
+    assert!(stored(&device, "default/configmap/many-999").is_some());
+    let grown = memory(&edge).saturating_sub(before);
+    // 2 MB as it is shipped; a build for tests is not tuned for size.
+    assert!(grown <= 4 * 1024, "{grown} kB");
+    figures::tried(
+        "wear-objects-memory",
+        "kB that edgecore grows by for 1,000 objects of 10 kB",
+        grown,
+    );
+    edge.stop();
+    let edge = device.start();
+    edge.connected();
+    let again = memory(&edge);
+    println!("{before} kB before, {grown} kB more with the objects, {again} kB after a restart");
     edge.stop();
     cloud.satisfied();
 }
