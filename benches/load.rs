@@ -15,6 +15,7 @@ use kubeedge::pki::certificate::{Certificate, Subject};
 use kubeedge::pki::key::PrivateKey;
 use kubeedge::pki::{csr, tls};
 use kubeedge::protocol::enrollment::{CA_PATH, CERTIFICATE_PATH, NODE_NAME_HEADER};
+use kubeedge::protocol::terms::Terms;
 use kubeedge::protocol::token::JoinToken;
 use kubeedge::system::clock::Clock;
 use kubeedge::system::names::NodeName;
@@ -357,6 +358,7 @@ impl Enrolled {
         let config = tls::client(std::slice::from_ref(ca), identity, &Clock::system());
         let config = config.expect("a TLS configuration");
         let request = TunnelRequest {
+            terms: Terms::offer(Duration::from_secs(30)),
             endpoint: local(cloud.ports.hub),
             project: PROJECT.to_owned(),
             node: self.name.clone(),

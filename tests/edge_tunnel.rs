@@ -47,6 +47,26 @@ fn keepalives_come_and_a_cut_is_mended_at_once() {
     cloud.satisfied();
 }
 
+/// A frame of a few bytes is the sign of life to a cloud with which that was agreed, and through a proxy a
+/// ping, since what is behind it does not acknowledge anything else.
+#[test]
+fn with_agreed_terms_the_sign_of_life_is_a_frame() {
+    let mut cloud = Cloud::start(&["--keepalive-timeout", "30", "--terms", "keepalive=1, lease"]);
+    let device = quick_device(&cloud);
+    let edge = device.start();
+    edge.connected();
+    for _ in 0..3 {
+        assert_eq!(cloud.event("beat")["frame"], "pong");
+    }
+    cloud.order("drop");
+    assert_eq!(generation(&cloud.event("connect")), 1);
+    assert_eq!(generation(&cloud.event("connect")), 2);
+    assert_eq!(cloud.event("beat")["frame"], "pong");
+    edge.stop();
+    assert_eq!(cloud.unread("keepalive"), [] as [Value; 0]);
+    cloud.satisfied();
+}
+
 #[test]
 fn an_outage_is_outlived() {
     let mut cloud = Cloud::start(&[]);

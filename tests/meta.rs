@@ -144,6 +144,7 @@ fn a_thousand_objects_take_little_memory() {
         &config_map(&"x".repeat(10_000)),
     );
     acked(&mut cloud, "default/configmap/first", "update");
+    cloud.event("settled");
     let before = memory(&edge);
     cloud.order("many 1000 10000");
     cloud.event("settled");

@@ -144,7 +144,10 @@ async fn serve(
     started: impl FnOnce(&Ports),
 ) -> Result<(), DaemonError> {
     let Prepared {
-        authority, ports, ..
+        authority,
+        nodes,
+        ports,
+        ..
     } = prepared;
     let acceptor = |clients| {
         let config = tls::server(&authority.serving(), clients, &host.clock);
@@ -165,7 +168,14 @@ async fn serve(
 
     let open_files = standing.open_files;
     let (stop, stopper) = Stop::new();
-    let cloud = Cloud::new(executor, &host.clock, authority, settings, standing, stop);
+    let cloud = Cloud::new(
+        executor,
+        &host.clock,
+        (authority, nodes),
+        settings,
+        standing,
+        stop,
+    );
     tell_room(&cloud, open_files);
     if let Some(single) = single {
         cloud.spawn(single::serve(cloud.clone(), single, anyone.clone()));

@@ -22,6 +22,7 @@ use super::{rotation, session};
 use crate::authority::{self, LegacyCertificates};
 use crate::pki::certificate::Certificate;
 use crate::pki::hash::Sha256Hash;
+use crate::protocol::terms::Terms;
 use crate::system::names::NodeName;
 use crate::system::network;
 use crate::tunnel::upgrade::Upgrade;
@@ -110,6 +111,7 @@ fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, 
             outbox,
             certificate,
             trusted,
+            terms,
         }) => {
             let descriptor = place.into_descriptor();
             let (shared, generation) = (cloud.clone(), registered.generation);
@@ -117,6 +119,9 @@ fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, 
                 "session {generation} of node {} from {peer} begins",
                 registered.node
             );
+            cloud
+                .nodes
+                .resend(&registered.node, &outbox, cloud.clock.stamp());
             cloud.spawn(settle(
                 cloud.clone(),
                 (certificate, trusted),
@@ -124,7 +129,7 @@ fn begin(cloud: Arc<Cloud>, opened: Result<Opened, NoTunnel>, peer: SocketAddr, 
                 outbox.clone(),
             ));
             cloud.spawn(async move {
-                session::run(shared, tunnel, registered, outbox).await;
+                session::run(shared, tunnel, registered, outbox, terms).await;
                 drop(descriptor);
             });
         }
@@ -215,6 +220,7 @@ struct Opened {
     outbox: Outbox,
     certificate: Certificate,
     trusted: Option<Vec<Sha256Hash>>,
+    terms: Option<Terms>,
 }
 
 async fn open(
@@ -228,12 +234,14 @@ async fn open(
         Err(refusal) => return Err(refuse(cloud, peer.ip(), upgrade, refusal).await),
     };
     let trusted = upgrade.head.trusted.clone();
+    let terms = upgrade.head.terms.map(Terms::granted);
     let tunnel = upgrade
         .accept(
             cloud.clock.now(),
             cloud.settings.max_message,
             &cloud.budget,
             &rotation::cas(cloud),
+            terms,
         )
         .await?;
     let outbox = Outbox::default();
@@ -242,6 +250,7 @@ async fn open(
         peer,
         serial: certificate.serial(),
         follows: trusted.is_some(),
+        terms,
     };
     // Only now, with the new tunnel up, an older session of the node ends.
     let registered = promise.begin(facts, outbox.clone());
@@ -251,6 +260,7 @@ async fn open(
         outbox,
         certificate,
         trusted,
+        terms,
     })
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::outbox::{Ending, Outbox};
+use crate::protocol::terms::Terms;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
@@ -50,6 +51,8 @@ pub struct SessionFacts {
     pub serial: String,
     /// The edge says which CAs it trusts, and follows when they change.
     pub follows: bool,
+    /// What was agreed with the edge, if it is one of ours.
+    pub terms: Option<Terms>,
 }
 
 /// One line of the list of sessions.
@@ -108,6 +111,24 @@ impl Registry {
             .filter_map(|node| node.session.as_ref());
         let following = sessions.filter(|session| session.facts.follows);
         following.map(|session| session.outbox.clone()).collect()
+    }
+
+    /// Where messages for a node go while it has a session.
+    pub fn outbox(&self, node: &NodeName) -> Option<Outbox> {
+        self.lock().nodes.get(node).and_then(Node::outbox)
+    }
+
+    /// Whether the node has a session in which we renew its Lease.
+    pub fn keeps_lease(&self, node: &NodeName) -> bool {
+        let state = self.lock();
+        let session = state.nodes.get(node).and_then(|node| node.session.as_ref());
+        session.is_some_and(|it| it.facts.terms.is_some_and(|terms| terms.lease))
+    }
+
+    /// For how long the node has had no session, if it had one before.
+    pub fn ended(&self, node: &NodeName) -> Option<Duration> {
+        let state = self.lock();
+        Some(state.nodes.get(node)?.ended?.elapsed())
     }
 
     /// Ends the session of a node, if it has one.
@@ -302,6 +323,7 @@ mod tests {
             peer,
             serial: serial.to_owned(),
             follows: false,
+            terms: None,
         }
     }
 

@@ -392,10 +392,12 @@ modules:
     bindAddress: ""
     bindInterface: ""
     noProxy: [""]
+    profile: ""
     proxy: ""
     proxyCredentialsFile: ""
     servers: [""]
   edged:
+    annotations: {"*": ""}
     bandwidthManager: false
     customInterfaceName: ""
     nodeIP: ""

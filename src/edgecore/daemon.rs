@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smol::LocalExecutor;
 use smol::future::{or, pending};
-use smol::{LocalExecutor, Timer};
 
 use super::api::{Api, token};
 use super::confinement;
@@ -24,6 +24,7 @@ use crate::protocol::local::KUBECONFIG;
 use crate::system::blocking::{self, Kind};
 use crate::system::host::Host;
 use crate::system::notify;
+use crate::system::randomness;
 use crate::system::signals::{Request, Signals};
 use crate::system::{cause, exit};
 
@@ -126,7 +127,6 @@ async fn serve(
         env!("CARGO_PKG_VERSION"),
         settings.node
     );
-    or(wait_for_randomness(), watchdog::tick()).await;
     let orphaned = async {
         match &parent {
             Some(parent) => parent.gone().await,
@@ -144,9 +144,15 @@ async fn serve(
         ));
         state.belongs_to(settings.node.as_str(), &settings.cloud());
         let work = async {
+            let lacking = || edge.state.problem(&NO_RANDOMNESS, true);
+            // No connection comes about without, and whoever tried would stand still.
+            let living = async {
+                randomness::wait(lacking).await;
+                live(&edge).await;
+            };
             let local = or(sockets.serve(&edge), answer(api.as_ref(), &edge));
             let local = or(local, or(meta::run(&edge), deliver::run(&edge)));
-            or(live(&edge), or(local, watchdog::tick())).await;
+            or(living, or(local, watchdog::tick())).await;
             Next::Stop
         };
         let orphaned = async {
@@ -216,6 +222,7 @@ async fn orders(edge: &Edge, signals: &mut Signals, source: &Source, supervised:
                 return Next::Restart(Box::new(new));
             }
             Ok(new) if supervised && new.needs_other_rights(&edge.settings) => return Next::Again,
+            Err(error) if supervised && error.is_denied() => return Next::Again,
             Ok(settings) if settings != edge.settings => return Next::Restart(Box::new(settings)),
             Ok(_) => edge.hurry.raise(),
             // The running edge is better than none: it goes on with what it had.
@@ -234,20 +241,7 @@ async fn farewell(edge: &Edge) {
     or(gone, pause(FAREWELL)).await;
 }
 
-/// A device that just booted may have no randomness yet; reading it then blocks, so a helper
-/// thread waits and the executor goes on.
-async fn wait_for_randomness() {
-    let draw = || ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut [0; 1]);
-    while !matches!(
-        blocking::run(Kind::Disk, RANDOMNESS, draw).await,
-        Ok(Ok(()))
-    ) {
-        log::warn!("the system has no randomness yet: waiting for it");
-        Timer::after(Duration::from_secs(1)).await;
-    }
-}
-
+const NO_RANDOMNESS: &str = "the system has no randomness yet: waiting for it";
 /// For the supervisor's answer.
 const READABLE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(3);
-const RANDOMNESS: Duration = Duration::from_secs(20);

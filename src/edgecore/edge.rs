@@ -2,10 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{LocalExecutor, Timer};
@@ -13,6 +13,7 @@ use smol::{LocalExecutor, Timer};
 use super::clouds::Clouds;
 use super::identity::Identity;
 use super::meta::Meta;
+use super::node;
 use super::pushes::{Push, Pushes};
 use super::requests::Requests;
 use super::settings::Settings;
@@ -24,6 +25,7 @@ use crate::pki::hash::Sha256Hash;
 use crate::pki::key::PrivateKey;
 use crate::protocol::enrollment::{CertificateApi, EnrollError};
 use crate::protocol::message::Message;
+use crate::protocol::terms::Terms;
 use crate::protocol::token::JoinToken;
 use crate::protocol::trust::CloudCas;
 use crate::system::blocking::{self, Blocked, Kind};
@@ -46,8 +48,10 @@ pub struct Edge {
     pub identity: RefCell<Option<Identity>>,
     /// The token that the cloud refused last.
     pub refused: RefCell<Option<JoinToken>>,
-    /// The key that a certificate was asked for, and did not come: the cloud may have counted the
-    /// use of the token, and gives a certificate for this key once more.
+    /// A token that nothing came of, and until when the identity that is there is given another
+    /// chance: one of the two may be of a cloud that is gone.
+    pub postponed: RefCell<Option<(JoinToken, Instant)>>,
+    /// The key that a certificate was asked for, and did not come: see `pending`.
     pub pending: RefCell<Option<PrivateKey>>,
     /// Tells the hub that the identity changed.
     pub renewed: Signal,
@@ -65,16 +69,25 @@ pub struct Edge {
     /// How many session tasks run, and a wake-up when one ends.
     pub sessions: Cell<usize>,
     pub session_ended: Signal,
+    pub session_began: Signal,
     pub clouds: Clouds,
+    /// What was agreed with the cloud of the newest session; nothing with one of KubeEdge.
+    pub terms: Cell<Option<Terms>>,
     /// What is asked of the cloud, and who waits for the answers.
     pub requests: Rc<Requests>,
     /// What the cloud sends without having been asked, on its way to who stores it.
     pub pushes: Pushes,
     /// What the cloud said, kept.
     pub meta: Meta,
-    /// The cloud has sent our own Node, and it is stored.
-    pub node_news: Signal,
+    /// The device's Node, as the cloud has it.
+    pub node: node::News,
+    /// The address from which the present session starts, or the last one did; and a wake-up when it
+    /// becomes another.
+    pub address: Cell<Option<IpAddr>>,
+    pub address_changed: Signal,
     last_good: RefCell<Vec<SocketAddr>>,
+    /// From where the last connection started.
+    start: Cell<Option<IpAddr>>,
 }
 
 /// A wake-up that is kept until it is read; many become one.
@@ -159,6 +172,7 @@ impl Edge {
             executor,
             identity: RefCell::new(None),
             refused: RefCell::new(None),
+            postponed: RefCell::new(None),
             pending: RefCell::new(None),
             renewed: Signal::new(),
             time_told: Signal::new(),
@@ -169,11 +183,16 @@ impl Edge {
             reload: Signal::new(),
             sessions: Cell::new(0),
             session_ended: Signal::new(),
+            terms: Cell::new(None),
+            session_began: Signal::new(),
             requests: Rc::default(),
             pushes: Pushes::default(),
             meta,
-            node_news: Signal::new(),
+            node: node::News::new(),
+            address: Cell::new(None),
+            address_changed: Signal::new(),
             last_good: RefCell::default(),
+            start: Cell::new(None),
         }
     }
 
@@ -187,6 +206,19 @@ impl Edge {
         self.state.certificate(identity.facts(), next);
         *self.identity.borrow_mut() = Some(identity);
         self.renewed.raise();
+    }
+
+    /// Whether a token is not to be tried now, while there is an identity.
+    pub fn is_set_aside(&self, token: &JoinToken) -> bool {
+        let postponed = self.postponed.borrow();
+        let waits = |(it, until): &(JoinToken, Instant)| it == token && Instant::now() < *until;
+        self.refused.borrow().as_ref() == Some(token) || postponed.as_ref().is_some_and(waits)
+    }
+
+    /// Somebody may have put things in order: what was set aside is tried again.
+    pub fn set_nothing_aside(&self) {
+        self.refused.replace(None);
+        self.postponed.replace(None);
     }
 
     /// The cloud has said which CAs it has.
@@ -204,16 +236,27 @@ impl Edge {
         self.pushes.add(push).await;
     }
 
+    /// The cloud renews the node's Lease as long as the session lives.
+    pub fn lease_is_kept(&self) -> bool {
+        self.terms.get().is_some_and(|terms| terms.lease)
+    }
+
     /// A connection to the hub of a cloud. When names fail, the address that last held a session
     /// serves.
     pub async fn reach(&self, cloud: &CloudAt) -> Result<Reached, NetError> {
         let known = self.known(cloud);
-        self.settings.way.connect(&cloud.hub, &known).await
+        let reached = self.settings.way.connect(&cloud.hub, &known).await?;
+        let start = reached.stream.local_addr().ok();
+        self.start.set(start.map(|address| address.ip()));
+        Ok(reached)
     }
 
     /// A session with this cloud is up.
     pub fn remember(&self, cloud: &CloudAt, peer: &Peer) {
         self.clouds.served(cloud);
+        if self.start.get() != self.address.replace(self.start.get()) {
+            self.address_changed.raise();
+        }
         *self.last_good.borrow_mut() = match peer {
             Peer::Direct(address) => vec![*address],
             Peer::Through { .. } => Vec::new(),

@@ -12,6 +12,7 @@ use super::follow;
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
 use super::no_tunnel::NoTunnel;
+use super::rhythm::Rhythm;
 use super::session::Session;
 use super::timekeeping;
 use crate::config::edge::network::CloudAt;
@@ -20,7 +21,9 @@ use crate::pki::hash::Sha256Hash;
 use crate::pki::tls::{self, Presented};
 use crate::protocol::control::EdgeState;
 use crate::protocol::enrollment::take_word;
+use crate::protocol::terms::Terms;
 use crate::protocol::token::JoinToken;
+use crate::system::network;
 use crate::system::way::{Peer, Reached};
 use crate::tunnel::websocket::{TunnelRequest, secure, upgrade};
 use crate::tunnel::{Connected, Secured, TunnelError};
@@ -127,7 +130,7 @@ impl Keeper<'_> {
         let asked = async {
             self.edge.hurry.wait().await;
             // Whoever asks may have put the cloud in order.
-            self.edge.refused.replace(None);
+            self.edge.set_nothing_aside();
         };
         or(pause(length), asked).await;
     }
@@ -235,17 +238,20 @@ impl Keeper<'_> {
         (secured, peer): (Secured, Peer),
     ) -> Result<Session, NoTunnel> {
         let edge = self.edge;
+        let connection = secured.get_ref().0.stream().clone();
         let request = TunnelRequest {
             endpoint: cloud.hub.clone(),
             project: edge.settings.project.clone(),
             node: edge.settings.node.clone(),
             trusted: identity.trusted().iter().map(Certificate::hash).collect(),
+            terms: Terms::offer(edge.settings.keepalive),
         };
         let Connected {
             tunnel,
             replace_safe,
             date,
             cas,
+            terms,
         } = deadline(edge, "the hub's answer", upgrade(secured, &request)).await?;
         edge.remember(cloud, &peer);
         if let Some(date) = date {
@@ -263,7 +269,13 @@ impl Keeper<'_> {
         edge.executor
             .spawn(tidy(edge.clone(), identity.clone()))
             .detach();
-        Ok(Session::start(edge, tunnel, replace_safe))
+        let through_proxy = matches!(peer, Peer::Through { .. });
+        let rhythm = Rhythm::new(edge.settings.heartbeat, terms, through_proxy);
+        if let Some(limit) = rhythm.unacknowledged {
+            network::give_up_after(&connection, limit);
+        }
+        edge.terms.set(terms);
+        Ok(Session::start(edge, tunnel, replace_safe, rhythm))
     }
 
     /// From nothing to TLS with the present identity.
@@ -296,7 +308,7 @@ impl Keeper<'_> {
             }
             Err(_) => return None,
         };
-        if self.edge.refused.borrow().as_ref() == Some(&token) {
+        if self.edge.is_set_aside(&token) {
             return None;
         }
         let identity = self.edge.identity.borrow();

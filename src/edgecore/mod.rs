@@ -15,9 +15,12 @@ mod identity;
 mod life;
 mod meta;
 mod no_tunnel;
+mod node;
 mod parent;
+mod pending;
 mod pushes;
 mod requests;
+mod rhythm;
 mod rotate;
 mod session;
 mod settings;
@@ -90,6 +93,7 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
             address: flags.bind_address,
             interface: flags.bind_interface.clone(),
         },
+        node_address: flags.node_ip,
     };
     let code = match parent {
         Some(parent) => daemon::run(host, &source, Some(parent), !flags.no_sandbox),
@@ -172,6 +176,10 @@ struct Flags {
     /// interface to connect from, such as wg0, instead of the file's
     #[argh(option, arg_name = "name")]
     bind_interface: Option<Interface>,
+    /// address of this device as a node, instead of the file's (default: the one that it connects
+    /// from)
+    #[argh(option, arg_name = "address")]
+    node_ip: Option<IpAddr>,
     /// error, warn, info or debug (default info)
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,

@@ -72,7 +72,7 @@ fn size(push: &Push) -> usize {
 
 const MAX_MESSAGES: usize = 128;
 /// Of contents. A message of more is let in alone.
-const MAX_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use smol::future::or;
 
 use super::edge::{Edge, pause};
+use super::rhythm::{Rhythm, Sign};
 use crate::protocol::message::Message;
 use crate::protocol::trust::CHANGE;
 use crate::tunnel::metered::Share;
@@ -24,13 +25,13 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn start(edge: &Rc<Edge>, tunnel: Tunnel, replace_safe: bool) -> Self {
+    pub fn start(edge: &Rc<Edge>, tunnel: Tunnel, replace_safe: bool, rhythm: Rhythm) -> Self {
         let (stop, stopped) = bounded(1);
         let (report, ended) = bounded(1);
         let shared = edge.clone();
         edge.sessions.update(|count| count + 1);
         let task = edge.executor.spawn(async move {
-            let end = serve(&shared, tunnel, stopped).await;
+            let end = serve(&shared, tunnel, stopped, rhythm).await;
             shared.sessions.update(|count| count - 1);
             shared.session_ended.raise();
             // Nobody waits for a session that was replaced.
@@ -78,13 +79,14 @@ impl Session {
 }
 
 /// Drives the tunnel until it ends or is told to.
-async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelError {
+async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>, rhythm: Rhythm) -> TunnelError {
     let Tunnel {
         mut sender,
         mut receiver,
     } = tunnel;
     let (answers, queue) = bounded(OUTGOING);
     let _attached = edge.requests.attach(answers.clone());
+    edge.session_began.raise();
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
     let stop = async {
@@ -95,7 +97,7 @@ async fn serve(edge: &Edge, tunnel: Tunnel, stopped: Receiver<()>) -> TunnelErro
         }
     };
     let read = read(edge, &mut receiver, &answers, &heard);
-    let write = write(edge, &mut sender, &queue, &heard, &share);
+    let write = write(edge, &mut sender, &queue, &heard, &share, rhythm);
     let end = or(stop, or(read, write)).await;
     let farewell = async {
         let _ = sender.close(1000, "").await;
@@ -151,18 +153,20 @@ async fn handle(edge: &Edge, message: Message, answers: &Sender<Message>) {
     }
 }
 
-/// Sends what waits, the keepalive every heartbeat, and a ping when the hub has gone silent.
+/// Sends what waits, a sign of life at every beat, and a ping when the hub has gone silent.
 async fn write(
     edge: &Edge,
     sender: &mut Outgoing,
     queue: &Receiver<Message>,
     heard: &Cell<Instant>,
     share: &Share,
+    rhythm: Rhythm,
 ) -> TunnelError {
-    let heartbeat = edge.settings.heartbeat;
-    let (quiet, dead) = (heartbeat.min(QUIET), (heartbeat * 3).min(DEAD));
+    let Rhythm {
+        beat, quiet, dead, ..
+    } = rhythm;
     let mut received = share.received();
-    let mut keepalive_at = Instant::now();
+    let mut beat_at = Instant::now();
     let mut pinged_at: Option<Instant> = None;
     loop {
         let now = Instant::now();
@@ -175,22 +179,37 @@ async fn write(
         let pinged = pinged_at.is_some_and(|at| at > last);
         let sent = if now >= last + dead {
             return TunnelError::TimedOut("any sign of life from the hub");
-        } else if now >= keepalive_at {
-            keepalive_at = now + heartbeat;
-            let message = Message::keepalive(edge.host.clock.stamp());
-            within(edge.settings.write_deadline, sender.send(&message)).await
+        } else if now >= beat_at {
+            beat_at = now + beat;
+            let sign = async {
+                match rhythm.sign {
+                    Sign::Message => {
+                        let message = Message::keepalive(edge.host.clock.stamp());
+                        sender.send(&message).await
+                    }
+                    Sign::Frame => sender.live().await,
+                    Sign::Ping => sender.ping().await,
+                }
+            };
+            within(edge.settings.write_deadline, sign).await
         } else if now >= last + quiet && !pinged {
             pinged_at = Some(now);
             within(edge.settings.write_deadline, sender.ping()).await
         } else {
             let silence_ends = last + if pinged { dead } else { quiet };
-            let wake = Timer::at(keepalive_at.min(silence_ends));
+            let wake = Timer::at(beat_at.min(silence_ends));
             let timed = async {
                 wake.await;
                 None
             };
-            match or(async { queue.recv().await.ok() }, timed).await {
-                Some(message) => within(edge.settings.write_deadline, sender.send(&message)).await,
+            match or(async { Some(queue.recv().await) }, timed).await {
+                Some(Ok(message)) => {
+                    if rhythm.sign != Sign::Message {
+                        beat_at = now + beat;
+                    }
+                    within(edge.settings.write_deadline, sender.send(&message)).await
+                }
+                Some(Err(_)) => return TunnelError::TimedOut("any answer of the cloud"),
                 None => Ok(()),
             }
         };
@@ -211,10 +230,6 @@ async fn within(
     or(sending, late).await
 }
 
-/// After this long without receiving, a ping asks whether the hub is there.
-const QUIET: Duration = Duration::from_secs(15);
-/// After this long without receiving, the hub is given up.
-const DEAD: Duration = Duration::from_secs(45);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// For the hub to end a session that was replaced.
 const HANDOVER: Duration = Duration::from_secs(2);

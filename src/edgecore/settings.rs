@@ -1,29 +1,35 @@
 //! What edgecore takes from edgecore.yaml, as types, with the root prefix applied.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::identity::Place;
 use crate::config::edge::network::{CloudAt, WayError};
-use crate::config::edge::{EdgeConfig, EdgeMeta};
+use crate::config::edge::{EdgeConfig, EdgeMeta, EdgeNode};
 use crate::config::{self, ConfigError};
 use crate::system::facts;
 use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::names::{NameError, NodeName};
+use crate::system::secret::Secret;
 use crate::system::uplink::Uplink;
 use crate::system::way::Way;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub node: NodeName,
+    /// What the device says of itself as a node; the root prefix is applied.
+    pub edged: EdgeNode,
     /// At least one; the first is the one that KubeEdge's edgecore would know.
     pub clouds: Vec<CloudAt>,
     /// Where connections start, and through which proxy they go.
     pub way: Way,
     pub project: String,
     pub heartbeat: Duration,
+    /// How often the edge says that it lives, to a cloud with which that can be agreed.
+    pub keepalive: Duration,
     pub handshake_deadline: Duration,
     pub write_deadline: Duration,
     pub rotate: bool,
@@ -36,6 +42,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// What programs on the device get of it.
     pub meta: EdgeMeta,
+    /// Where user and password of a proxy are.
+    pub credentials: PathBuf,
 }
 
 /// Where settings are from.
@@ -45,6 +53,7 @@ pub struct Source {
     pub config: PathBuf,
     /// What the command line says, which wins over the file.
     pub uplink: Uplink,
+    pub node_address: Option<IpAddr>,
 }
 
 /// Why edgecore can't work with its configuration.
@@ -73,11 +82,11 @@ impl Settings {
         let Source {
             config: path,
             uplink,
+            node_address,
         } = source;
-        let bytes = host
-            .files
-            .read(path, config::MAX_FILE)
-            .map_err(SettingsError::File)?;
+        let bytes = host.files.read(path, config::MAX_FILE);
+        // There may be a token in it.
+        let bytes = Secret::new(bytes.map_err(SettingsError::File)?);
         let text = String::from_utf8_lossy(&bytes);
         let name = path.display().to_string();
         let (mut config, warnings) =
@@ -94,6 +103,7 @@ impl Settings {
         let own = &mut config.hub.network.uplink;
         own.address = uplink.address.or(own.address);
         own.interface = uplink.interface.clone().or(own.interface.take());
+        config.node.address = node_address.or(config.node.address);
         Self::from_config(host, config, path)
     }
 
@@ -110,6 +120,10 @@ impl Settings {
         };
         Ok(Settings {
             node,
+            edged: EdgeNode {
+                root: host.root.at(&config.node.root),
+                ..config.node
+            },
             clouds: hub.network.clouds(&hub.websocket.server, &hub.http_server),
             way: hub
                 .network
@@ -117,6 +131,7 @@ impl Settings {
                 .map_err(SettingsError::Way)?,
             project: hub.project_id,
             heartbeat: hub.heartbeat,
+            keepalive: hub.network.profile.keepalive(hub.heartbeat),
             handshake_deadline: hub.websocket.handshake_timeout,
             write_deadline: hub.websocket.write_deadline,
             rotate: hub.rotate_certificates,
@@ -130,6 +145,7 @@ impl Settings {
             bootstrap: host.root.at(BOOTSTRAP),
             state: host.root.at(STATE),
             meta: config.meta,
+            credentials: host.root.at(&hub.network.credentials_file),
         })
     }
 }
@@ -151,7 +167,15 @@ impl Settings {
         self.sandbox != former.sandbox
             || self.folders() != former.folders()
             || self.meta.server != former.meta.server
+            || self.credentials != former.credentials
             || self.way.uplink.interface != former.way.uplink.interface
+    }
+}
+
+impl SettingsError {
+    /// Whether a process that has not given up its rights may be able to read what there is.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, SettingsError::Way(WayError::File(error)) if error.is_denied())
     }
 }
 

@@ -35,6 +35,18 @@ pub fn is_about_time(error: &Error) -> bool {
     }
 }
 
+/// Whether the other side does not know by whom our certificate is.
+pub fn is_refused_issuer(error: &Error) -> bool {
+    let alert = match error {
+        Error::AlertReceived(alert) => alert,
+        _ => return false,
+    };
+    matches!(
+        alert,
+        AlertDescription::UnknownCA | AlertDescription::DecryptError
+    )
+}
+
 fn certificate(error: &CertificateError, dialled: &str) -> String {
     match error {
         CertificateError::NotValidForNameContext { presented, .. } => {

@@ -23,7 +23,7 @@ use super::verifier::{ClientGate, ServerGate};
 use crate::system::clock::Clock;
 use crate::system::names::Host;
 
-pub use super::explain::{explain, is_about_time};
+pub use super::explain::{explain, is_about_time, is_refused_issuer};
 
 /// The one provider of cryptography: ring.
 ///
@@ -307,5 +307,7 @@ impl TimeProvider for ClockTime {
     }
 }
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;

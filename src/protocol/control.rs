@@ -57,9 +57,25 @@ pub struct Request {
     /// `ca-rotate`: the step, or the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// `ca-rotate`: though some devices have not followed.
+    /// `ca-rotate`: though some devices have not followed. `object-delete`: without waiting for the
+    /// node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// `object-get`, `object-delete`: the type, as resource names have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// `object-get`, `object-delete`, `node-delete`: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `object-…`: where; `object-apply`: for objects that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// `object-apply`: a label of the nodes that shall have it, as `key=value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// `object-apply`: bytes of JSON that follow the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<u64>,
     /// `ca-rotate`: only say what would happen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -78,6 +94,11 @@ impl Request {
             id: None,
             step: None,
             force: false,
+            kind: None,
+            name: None,
+            namespace: None,
+            selector: None,
+            body: None,
             dry_run: false,
         }
     }
@@ -219,6 +240,29 @@ pub struct EdgeStatus {
     pub next_rotation: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionFacts>,
+    /// The device as a node; absent where it is none, or before the cloud was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
+}
+
+/// How the device stands as a node, as the cloud said last.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Registration {
+    /// When the cloud's present Node of this device was made; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// `True`, `False` or `Unknown`: the condition `Ready` of the Node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
+    /// When the cloud last took a renewal of the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_renewed: Option<Timestamp>,
+    /// The address that the device gives for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// What last went wrong with it, until it goes well again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -294,6 +338,60 @@ pub struct HubSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_gap_ms: Option<u64>,
 }
+
+/// One line of cloudcore's answer to `nodes`: a line for each node, then the end.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub struct NodeRow {
+    pub v: u32,
+    pub node: String,
+    /// It has a session, or its lease was renewed in the last 40 s.
+    pub ready: bool,
+    pub connected: bool,
+    /// It has a Node object.
+    pub registered: bool,
+    /// When the session began, or the last one ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What the node says of itself: its condition Ready, and the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// 0 as long as cloudcore renews the lease for the session; absent without a lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_age_ms: Option<u64>,
+}
+
+/// One line of cloudcore's answer to `object-get`: a line and a body for each object, then one without,
+/// which has the `message` that the list is whole, or an `error`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ObjectLine {
+    pub v: u32,
+    /// As in `default/configmap/app`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// To whom an operator gave it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Bytes of JSON that follow the line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What may follow a line, at most: an object of 1.5 MiB, written with more spaces.
+pub const MAX_BODY: u64 = 4 * 1024 * 1024;
 
 /// The answer to `ca-rotate` and `ca-status`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -437,6 +535,38 @@ impl Client {
         Ok(Client {
             lines: BufReader::new(stream),
         })
+    }
+
+    /// The same with a body behind the line.
+    pub fn ask_with(
+        socket: &Path,
+        request: &Request,
+        body: &[u8],
+        patience: Duration,
+    ) -> Result<Self, ControlError> {
+        let request = Request {
+            body: Some(body.len() as u64),
+            ..request.clone()
+        };
+        let mut client = Client::ask(socket, &request, patience)?;
+        let sent = client.lines.get_mut().write_all(body);
+        // When it was not read to its end there is an answer that says why.
+        if let Err(error) = sent
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(ControlError::Io(error));
+        }
+        Ok(client)
+    }
+
+    /// The body behind the line that was read last.
+    pub fn body(&mut self, length: u64) -> Result<Vec<u8>, ControlError> {
+        if length > MAX_BODY {
+            return Err(ControlError::Io(io::ErrorKind::FileTooLarge.into()));
+        }
+        let mut body = vec![0; length as usize];
+        self.lines.read_exact(&mut body).map_err(ControlError::Io)?;
+        Ok(body)
     }
 
     /// The next line; `None` when the daemon closed, or when nothing came within the patience.

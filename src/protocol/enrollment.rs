@@ -15,7 +15,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::unversioned::transport::Connector;
 
 pub use self::time::{date, take_word};
-use self::transport::{Nowhere, Pinned};
+use self::transport::{Nowhere, Pinned, Wiped};
 use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
@@ -26,6 +26,7 @@ use crate::system::cause;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::names::{Endpoint, NodeName};
 use crate::system::network::NetError;
+use crate::system::secret::Secret;
 use crate::system::way::{Reached, Way};
 
 mod questions;
@@ -181,7 +182,7 @@ impl CertificateApi {
         node: &NodeName,
         csr: &[u8],
     ) -> Result<Certificate, EnrollError> {
-        let bearer = format!("Bearer {}", token.jwt());
+        let bearer = Secret::<String>::concat(&["Bearer ", token.jwt()]);
         let headers = [
             ("Authorization", bearer.as_str()),
             (NODE_NAME_HEADER, node.as_str()),
@@ -271,7 +272,7 @@ impl CertificateApi {
         let agent = Agent::with_parts(config, connector, Nowhere);
         let mut request = agent.get(format!("https://{}{path}", self.endpoint));
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            request = request.header(*name, Wiped(value));
         }
         let sent = if body.is_empty() {
             request.call()

@@ -262,7 +262,7 @@ fn namespace_of(kind: Kind, text: &str) -> Result<Namespace, BadResource> {
         (true, "null" | "default") => Ok(Namespace::CLUSTER),
         (true, _) => Err(BadResource::Name),
         // States of Pods of all namespaces come without any.
-        (false, "") if kind == Kind::PodStatus => Ok(Namespace::CLUSTER),
+        (false, "" | "null") if kind == Kind::PodStatus => Ok(Namespace::CLUSTER),
         (false, "null") => Err(BadResource::Name),
         (false, _) if text.len() <= MAX_LABEL && !text.contains('.') => {
             Ok(Namespace(Some(checked(text)?.to_owned())))

@@ -23,10 +23,12 @@ pub mod notify;
 pub mod pattern;
 pub mod processes;
 pub mod proxy;
+pub mod randomness;
 pub mod root;
 pub mod sandbox;
 #[cfg(test)]
 pub mod scratch;
+pub mod secret;
 pub mod service;
 pub mod signals;
 pub mod socket;

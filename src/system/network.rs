@@ -119,6 +119,13 @@ pub fn tune(stream: &TcpStream) {
     let _ = setsockopt(&fd, sockopt::TcpUserTimeout, &USER_TIMEOUT);
 }
 
+/// Ends the connection when what was sent is not acknowledged for so long.
+pub fn give_up_after(stream: &TcpStream, limit: Duration) {
+    let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    // Without it the connection is given up later.
+    let _ = setsockopt(&stream.as_fd(), sockopt::TcpUserTimeout, &millis);
+}
+
 /// No way to the other side. Networks come and go: all of these are worth retrying.
 #[derive(Debug)]
 pub enum NetError {

@@ -34,6 +34,10 @@ impl<S> Guarded<S> {
         Guarded { stream, left: None }
     }
 
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// The handshake is done, and others count from here on.
     pub fn lift(&mut self) {
         self.left = None;

@@ -57,6 +57,8 @@ pub enum TunnelError {
     Time(String),
     /// The peer's certificate is by no CA that is trusted; the sentence says so.
     ForeignCa(String),
+    /// Our certificate is by no CA that the peer trusts; the sentence says so.
+    UnknownCa(String),
     /// The peer answered the upgrade with something else than 101.
     Refused {
         status: u16,
@@ -81,10 +83,11 @@ impl TunnelError {
     pub fn is_denial(&self) -> bool {
         matches!(
             self,
-            TunnelError::Refused {
-                status: 401 | 403,
-                ..
-            }
+            TunnelError::UnknownCa(_)
+                | TunnelError::Refused {
+                    status: 401 | 403,
+                    ..
+                }
         )
     }
 
@@ -98,7 +101,10 @@ impl TunnelError {
             TunnelError::Protocol(_) => "protocol",
             TunnelError::Refused { .. } => "refused",
             TunnelError::TimedOut(_) => "slow",
-            TunnelError::Tls(_) | TunnelError::Time(_) | TunnelError::ForeignCa(_) => "tls",
+            TunnelError::Tls(_)
+            | TunnelError::Time(_)
+            | TunnelError::ForeignCa(_)
+            | TunnelError::UnknownCa(_) => "tls",
             TunnelError::TooBig { .. } => "too-big",
         }
     }
@@ -114,7 +120,10 @@ impl fmt::Display for TunnelError {
                 write!(f, "the other side closed the tunnel ({code}: {reason})")
             }
             TunnelError::Lost(e) => write!(f, "the tunnel was cut: {}", cause::of(e)),
-            TunnelError::Tls(cause) | TunnelError::Time(cause) | TunnelError::ForeignCa(cause) => {
+            TunnelError::Tls(cause)
+            | TunnelError::Time(cause)
+            | TunnelError::ForeignCa(cause)
+            | TunnelError::UnknownCa(cause) => {
                 write!(f, "no secure connection to the hub: {cause}")
             }
             TunnelError::Refused { status, said, .. } => {

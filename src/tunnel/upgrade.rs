@@ -18,6 +18,7 @@ use super::{
     Secured, Stream, TunnelError,
 };
 use crate::pki::hash::Sha256Hash;
+use crate::protocol::terms::{TERMS_HEADER, Terms};
 use crate::protocol::trust::{self, CA_HEADER, CloudCas, TRUST_HEADER};
 use crate::system::clock::{Timestamp, http_date};
 
@@ -37,6 +38,8 @@ pub struct Head {
     pub connection_use: Option<String>,
     /// The CAs that the edge trusts; edges of KubeEdge do not say.
     pub trusted: Option<Vec<Sha256Hash>>,
+    /// What the edge offers for the session; edges of KubeEdge do not.
+    pub terms: Option<Terms>,
     accept_key: String,
 }
 
@@ -81,7 +84,7 @@ impl<S: Stream> Upgrade<S> {
         }
     }
 
-    /// Answers with 101 and the time, and hands over the tunnel; messages above `max_message` bytes
+    /// Answers with 101, the time and what was agreed, and hands over the tunnel; messages above `max_message` bytes
     /// are refused.
     pub async fn accept(
         mut self,
@@ -89,11 +92,14 @@ impl<S: Stream> Upgrade<S> {
         max_message: usize,
         budget: &Budget,
         cas: &CloudCas,
+        terms: Option<Terms>,
     ) -> Result<Tunnel<S>, TunnelError> {
+        let agreed = terms.map(|terms| format!("{TERMS_HEADER}: {terms}\r\n"));
+        let agreed = agreed.unwrap_or_default();
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n{SESSION_HEADER}: {REPLACE_SAFE}\r\nDate: {}\r\n\
-             {CA_HEADER}: {cas}\r\n\r\n",
+             {CA_HEADER}: {cas}\r\n{agreed}\r\n",
             self.head.accept_key,
             http_date::show(now)
         );
@@ -186,6 +192,7 @@ impl Head {
             trusted: all(TRUST_HEADER)
                 .first()
                 .map(|word| trust::read_trusted(word)),
+            terms: all(TERMS_HEADER).first().and_then(|word| word.parse().ok()),
             accept_key,
         })
     }

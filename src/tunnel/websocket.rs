@@ -24,6 +24,7 @@ use crate::pki::hash::Sha256Hash;
 use crate::pki::tls;
 use crate::protocol::enrollment::{self, retry_after};
 use crate::protocol::message::Message;
+use crate::protocol::terms::{TERMS_HEADER, Terms};
 use crate::protocol::trust::{self, CloudCas};
 use crate::system::clock::Timestamp;
 use crate::system::names::{Endpoint, NodeName};
@@ -36,6 +37,8 @@ pub struct TunnelRequest {
     pub node: NodeName,
     /// The CAs that the edge trusts, for the cloud to know who has followed a change.
     pub trusted: Vec<Sha256Hash>,
+    /// What is offered for the session.
+    pub terms: Terms,
 }
 
 /// A tunnel that was just opened.
@@ -47,6 +50,8 @@ pub struct Connected<S = Secured> {
     pub date: Option<Timestamp>,
     /// Which CAs the cloud has, where it says so.
     pub cas: Option<CloudCas>,
+    /// What was agreed; nothing with a cloud that does not know of it.
+    pub terms: Option<Terms>,
 }
 
 /// An open tunnel; the halves may live in different tasks.
@@ -100,6 +105,9 @@ pub async fn upgrade<S: Stream>(
     if let Ok(trusted) = HeaderValue::from_str(&trust::trusted(&request.trusted)) {
         headers.insert(trust::TRUST_HEADER, trusted);
     }
+    if let Ok(terms) = HeaderValue::from_str(&request.terms.to_string()) {
+        headers.insert(TERMS_HEADER, terms);
+    }
     headers.insert(CONNECTION_USE_HEADER, HeaderValue::from_static("msg"));
     let metered = Metered::new(stream, &Budget::new(MAX_DOWNSTREAM * 2));
     let share = metered.share();
@@ -113,11 +121,14 @@ pub async fn upgrade<S: Stream>(
     let date = date.and_then(|value| enrollment::date(value.as_bytes()));
     let cas = answer.headers().get(trust::CA_HEADER);
     let cas = cas.and_then(|word| word.to_str().ok()?.parse().ok());
+    let terms = answer.headers().get(TERMS_HEADER);
+    let terms = terms.and_then(|word| word.to_str().ok()?.parse().ok());
     Ok(Connected {
         tunnel: Tunnel::new(socket, share, MAX_DOWNSTREAM),
         replace_safe,
         date,
         cas,
+        terms,
     })
 }
 
@@ -152,6 +163,15 @@ impl<S: Stream> Sender<S> {
 
     pub async fn ping(&mut self) -> Result<(), TunnelError> {
         let frame = tungstenite::Message::Ping(Default::default());
+        self.0
+            .send(frame)
+            .await
+            .map_err(|e| ended(e, MAX_DOWNSTREAM))
+    }
+
+    /// Says that this side lives, and asks for nothing: an answer to no question.
+    pub async fn live(&mut self) -> Result<(), TunnelError> {
+        let frame = tungstenite::Message::Pong(Default::default());
         self.0
             .send(frame)
             .await
@@ -264,6 +284,9 @@ fn lost(error: io::Error, endpoint: &Endpoint) -> TunnelError {
     {
         Some(fault) => {
             let cause = tls::explain(fault, &endpoint.to_string());
+            if tls::is_refused_issuer(fault) {
+                return TunnelError::UnknownCa(cause);
+            }
             match (tls::is_about_time(fault), tls::is_unknown_issuer(fault)) {
                 (true, _) => TunnelError::Time(cause),
                 (_, true) => TunnelError::ForeignCa(cause),

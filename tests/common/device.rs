@@ -40,6 +40,8 @@ pub struct Device {
     pub meta_keys: Vec<String>,
     /// Lines below `modules.edgeHub.websocket`.
     pub websocket_keys: Vec<String>,
+    /// Lines below `modules.edged`.
+    pub edged_keys: Vec<String>,
 }
 
 impl Device {
@@ -52,6 +54,7 @@ impl Device {
             hub_keys: Vec::new(),
             meta_keys: Vec::new(),
             websocket_keys: Vec::new(),
+            edged_keys: Vec::new(),
         }
     }
 
@@ -93,7 +96,7 @@ impl Device {
             "# the gateway in the barn\n\
              apiVersion: edgecore.config.kubeedge.io/v1alpha2\n\
              kind: EdgeCore\n\
-             modules:\n{meta_keys}  edged:\n    hostnameOverride: {node}   # as on the label\n  edgeHub:\n    \
+             modules:\n{meta_keys}  edged:\n    hostnameOverride: {node}   # as on the label\n{edged_keys}  edgeHub:\n    \
              enable: true\n    \
              httpServer: \"https://{address}:{https}\"\n    \
              token: \"{token}\"   # from the office\n    \
@@ -101,6 +104,7 @@ impl Device {
              websocket:\n      enable: true\n      server: \"{address}:{hub}\"\n{websocket_keys}\
              # the end\n",
             node = self.node,
+            edged_keys = more(&self.edged_keys, "    "),
             hub_keys = more(&self.hub_keys, "    "),
             meta_keys = match self.meta_keys.is_empty() {
                 true => String::new(),

@@ -7,6 +7,8 @@ Prints one JSON object a line; the first is `ready` with the ports. Lines on sta
   answer N        `/edge.crt` answers N (200: again certificates)
   put, have, remove, release, many, misbehave: objects (cloud_objects.py)
   be PORT MISDEED [PATH]   answer wrongly on `https` or `hub` (cloud_hostile.py), or `good` again
+  misdeed OPERATION KIND WHAT  with the next such question; deaf KIND…  answer no such question (cloud_node.py)
+  delete-node N, forget-lease N, lose-ready N   as the cluster does; show  print nodes and leases
   stop            (or the end of input) print `verdict` and leave: 0, or 1 after any violation
 """
 
@@ -20,6 +22,7 @@ import threading
 import cloud_hostile
 import cloud_https
 import cloud_hub
+import cloud_node
 import cloud_objects
 import pki
 import wire
@@ -54,6 +57,7 @@ def options():
     add("--kill-newcomer", action="store_true", help="a second connection of a node ends both")
     add("--drop-after", type=float, help="end a tunnel after so many seconds")
     add("--drop-times", type=int, default=1, help="how many tunnels --drop-after ends")
+    add("--terms", help="grant these terms: signs of life are frames then")
     add("--silent", choices=["tunnel", "tls"], help="go silent after the upgrade, or before TLS")
     add("--sabotage", choices=SABOTAGES, help="be a cloud that no edge may believe")
     add("--sabotage-when", choices=["enroll", "rotate", "always"], default="always")
@@ -72,6 +76,7 @@ class Cloud:
         self.port = cloud_https.CertificatePort(self)
         self.hub = cloud_hub.Hub(self)
         self.objects = cloud_objects.Objects(self)
+        self.nodes = cloud_node.Nodes(self)
         self.misdeeds = cloud_hostile.Misdeeds(self)
         self.listeners = {}
         self.contexts = {}
@@ -200,7 +205,7 @@ class Cloud:
             await self.up()
         elif word == "be":
             await self.misdeeds.be(*rest.split())
-        elif word and not self.objects.obey(word, rest):
+        elif word and not self.objects.obey(word, rest) and not self.nodes.obey(word, rest):
             raise ValueError(f"unknown word {word!r}")
         if word and word != "up":
             self.events("did", command=word)

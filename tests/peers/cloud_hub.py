@@ -9,8 +9,9 @@ import urllib.parse
 import uuid
 
 from cryptography import x509
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
 
 import pki
 import wire
@@ -18,6 +19,17 @@ import wire
 FIRST_KEEPALIVE = 2.0  # seconds an edge may take for its first message
 KEEPALIVE = {"source": "websocket", "group": "resource", "operation": "keepalive", "resource": "node"}
 EDGE_GROUPS = ("meta", "resource", "user", "hub", "twin", "dynamiccontroller")
+
+
+class Watched(ServerConnection):
+    """Tells of control frames, which the library keeps to itself."""
+
+    beat = None
+
+    def process_event(self, event):
+        if getattr(event, "opcode", None) in (Opcode.PING, Opcode.PONG) and self.beat:
+            self.beat(event.opcode.name.lower())
+        super().process_event(event)
 
 
 class Hub:
@@ -35,7 +47,7 @@ class Hub:
             return await asyncio.start_server(self.say_nothing, bind, port)
         return await serve(
             self.tunnel, bind, port, ssl=context, compression=None, ping_interval=None, max_size=None,
-            server_header=None, open_timeout=60, close_timeout=1, process_request=self.before,
+            server_header=None, create_connection=Watched, open_timeout=60, close_timeout=1, process_request=self.before,
             process_response=self.after,
         )
 
@@ -55,6 +67,8 @@ class Hub:
 
     def after(self, _ws, _request, response):
         del response.headers["Date"]
+        if self.cloud.options.terms:
+            response.headers["Kubeedge-Terms"] = self.cloud.options.terms
         if self.cloud.options.sabotage == "hub-accept" and response.status_code == 101:
             del response.headers["Sec-WebSocket-Accept"]
             response.headers["Sec-WebSocket-Accept"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -137,6 +151,12 @@ class Connection:
         self.reason = None
         self.pushed = set()
         self.started = time.monotonic()
+        self.beaten = asyncio.Event()
+        ws.beat = self.beat
+
+    def beat(self, frame):
+        self.beaten.set()
+        self.cloud.events("beat", node=self.node, frame=frame)
 
     async def run(self, use):
         options, loop = self.cloud.options, asyncio.get_running_loop()
@@ -153,7 +173,7 @@ class Connection:
                 await asyncio.sleep(options.keepalive_timeout)
                 self.close("not-read")
             elif self.reason is None:
-                await self.converse()
+                await (self.agreed() if options.terms else self.converse())
         except ConnectionClosed as err:
             received = err.rcvd.code if err.rcvd else None
             self.reason = self.reason or (f"close {received}" if received else "edge-gone")
@@ -164,6 +184,28 @@ class Connection:
             self.close("ended")
             lasted = round(time.monotonic() - self.started, 3)
             self.cloud.events("disconnect", node=self.node, reason=self.reason, seconds=lasted)
+
+    async def agreed(self):
+        """Reads until the end. Any frame is a sign of life, and the message of old is not sent."""
+        async def watch():
+            while True:
+                self.beaten.clear()
+                try:
+                    await asyncio.wait_for(self.beaten.wait(), self.cloud.options.keepalive_timeout)
+                except TimeoutError:
+                    self.cloud.judge("no-keepalive", "no frame for so long")
+                    return self.close("keepalive-timeout")
+
+        watching = asyncio.create_task(watch())
+        try:
+            while True:
+                msg = wire.decode(await self.ws.recv(decode=False))
+                self.beaten.set()
+                if msg["route"].get("operation") == "keepalive":
+                    self.cloud.judge("keepalive-in-spite-of-terms", json.dumps(msg))
+                self.other(msg)
+        finally:
+            watching.cancel()
 
     async def converse(self):
         """Reads until the end. Only keepalives keep a session alive, as upstream has it."""
@@ -220,6 +262,8 @@ class Connection:
         if not header.get("msg_id") and not route:
             return self.cloud.events("goodbye", node=self.node)
         self.judge_header(header)
+        if self.cloud.nodes.handle(self, msg):
+            return None
         operation, resource = route.get("operation", ""), route.get("resource", "")
         parent = header.get("parent_msg_id")
         self.cloud.events("message", node=self.node, id=header.get("msg_id"), parent=parent,

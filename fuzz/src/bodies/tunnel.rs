@@ -1,6 +1,9 @@
 //! The tunnel: heads of both sides, and frames as an edge and as a hub gets them.
 
+use std::time::Duration;
+
 use kubeedge::pki::hash::Sha256Hash;
+use kubeedge::protocol::terms::Terms;
 use kubeedge::protocol::trust::CloudCas;
 use kubeedge::system::clock::Timestamp;
 use kubeedge::tunnel::upgrade::{Head, Upgrade};
@@ -79,7 +82,7 @@ pub fn hub_frames(data: &[u8]) {
             .await
             .unwrap_or_else(|e| panic!("a good head: {e}"));
         let tunnel = upgrade
-            .accept(Timestamp::from_unix(0), MAX_MESSAGE, &budget, &cas())
+            .accept(Timestamp::from_unix(0), MAX_MESSAGE, &budget, &cas(), None)
             .await
             .unwrap_or_else(|e| panic!("{e}"));
         let events = drain(tunnel.receiver, MAX_MESSAGE).await;
@@ -122,6 +125,7 @@ async fn drain<S: Stream>(mut receiver: Receiver<S>, limit: usize) -> usize {
 
 fn request() -> TunnelRequest {
     TunnelRequest {
+        terms: Terms::offer(Duration::from_secs(30)),
         endpoint: "cloud.example:10000".parse().expect("an endpoint"),
         project: "p".to_owned(),
         node: "edge-1".parse().expect("a name"),

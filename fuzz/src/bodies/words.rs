@@ -4,7 +4,12 @@ use kubeedge::config::duration;
 use kubeedge::protocol::control::{CloudStatus, EdgeStatus, HubSession, Reply, Request};
 use kubeedge::protocol::local::request::{self, Ask, Unasked};
 use kubeedge::protocol::local::select::Selection;
-use kubeedge::protocol::message::Message;
+use kubeedge::protocol::message::{Message, Route};
+use kubeedge::protocol::object::Object;
+use kubeedge::protocol::patch::Patch;
+use kubeedge::protocol::reply::{bare_object, object_of_both};
+use kubeedge::protocol::resource::Resource;
+use kubeedge::protocol::terms::Terms;
 use kubeedge::store::journal::{Nodes, line, parse};
 use kubeedge::store::{TokenId, TokenRecord, revocations};
 use kubeedge::system::clock::{Timestamp, http_date};
@@ -12,6 +17,7 @@ use kubeedge::system::names::{Endpoint, Host, NodeName};
 use kubeedge::system::pattern::NodePattern;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::assert_sentence;
 
@@ -70,6 +76,79 @@ pub fn local(data: &[u8]) {
             assert!(fits || !list.selection.is_all());
         }
         _ => {}
+    }
+}
+
+/// An object in the first line, and a patch of it in the rest.
+pub fn patch(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (object, patch) = text.split_once('\n').unwrap_or(("{}", text));
+    let Ok(serde_json::Value::Object(mut object)) = serde_json::from_str(object) else {
+        return;
+    };
+    let patch = match Patch::parse(patch) {
+        Ok(patch) => patch,
+        Err(error) => return assert_sentence(&error.to_string()),
+    };
+    match patch.apply(&mut object) {
+        Ok(()) => {
+            let mut again = object.clone();
+            if patch.apply(&mut again).is_ok() {
+                let text = serde_json::Value::from(again).to_string();
+                assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+            }
+        }
+        Err(error) => assert_sentence(&error.to_string()),
+    }
+}
+
+/// The name of a resource: what is taken is written again to what means the same.
+pub fn resource(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match text.parse::<Resource>() {
+        Ok(resource) => {
+            let written = resource.to_string();
+            assert!(!written.contains(['\n', '\r', ' ']) && written.len() < 2048);
+            assert_eq!(written.parse().as_ref(), Ok(&resource));
+            if let Some(path) = resource.object() {
+                assert!(!path.name.contains('/') && !path.name.is_empty());
+                assert!(path.namespace.as_str() != Some(""));
+            }
+        }
+        Err(error) => assert_sentence(&error.to_string()),
+    }
+    if let Ok(terms) = text.parse::<Terms>() {
+        assert_eq!(terms.to_string().parse(), Ok(terms));
+        assert_eq!(terms.granted().keepalive, terms.keepalive);
+    }
+}
+
+/// What answers of a cloud carry: an object to the letter, or a sentence.
+pub fn reply(data: &[u8]) {
+    let Ok(content) = serde_json::from_slice::<Box<RawValue>>(data) else {
+        return;
+    };
+    for operation in ["response", "error"] {
+        let route = Route {
+            operation: operation.to_owned(),
+            ..Route::default()
+        };
+        let answer = Message::new(Timestamp::from_unix(1), route, &content);
+        for read in [bare_object(&answer), object_of_both(&answer)] {
+            match read {
+                Ok(object) => {
+                    assert!(!object.meta().name.is_empty());
+                    assert!(content.get().contains(object.text()));
+                    let again = Object::read(object.raw().to_owned()).expect("as before");
+                    assert_eq!(again.meta(), object.meta());
+                }
+                Err(refusal) => assert_sentence(&refusal.to_string()),
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -26,6 +27,8 @@ pub struct EdgeNetwork {
     pub uplink: Uplink,
     /// `servers`: hubs besides the one that KubeEdge's edgecore knows too.
     pub servers: Vec<Endpoint>,
+    /// `profile`: what the line costs.
+    pub profile: Profile,
 }
 
 /// Where a cloud is: its hub and its certificate API.
@@ -33,6 +36,15 @@ pub struct EdgeNetwork {
 pub struct CloudAt {
     pub hub: Endpoint,
     pub api: Endpoint,
+}
+
+/// `modules.edgeHub.profile`: how much may be sent to notice early that the other side is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    #[default]
+    Standard,
+    /// Every byte is paid for.
+    Metered,
 }
 
 /// `modules.edgeHub.proxy`
@@ -43,6 +55,16 @@ pub enum ProxyChoice {
     /// `none`
     None,
     Proxy(Proxy),
+}
+
+impl Profile {
+    /// Between two signs of life, where that can be agreed with the cloud.
+    pub fn keepalive(self, heartbeat: Duration) -> Duration {
+        match self {
+            Profile::Standard => heartbeat.saturating_mul(2),
+            Profile::Metered => heartbeat.max(METERED),
+        }
+    }
 }
 
 impl EdgeNetwork {
@@ -87,6 +109,17 @@ impl EdgeNetwork {
             parsed.map_err(|error| reader.error(key, format!("{text:?}: {error}")))
         });
         self.servers = servers.collect::<Result<_, _>>()?;
+        let key = "modules.edgeHub.profile";
+        reader.read(
+            key,
+            "standard or metered",
+            &mut self.profile,
+            |value| match value.as_str()? {
+                "" | "standard" => Some(Profile::Standard),
+                "metered" => Some(Profile::Metered),
+                _ => None,
+            },
+        )?;
         let key = "modules.edgeHub.proxyCredentialsFile";
         reader.file_path(key, &mut self.credentials_file)?;
         let key = "modules.edgeHub.bindAddress";
@@ -159,7 +192,7 @@ impl EdgeNetwork {
 
 /// A file that is not there holds no credentials.
 fn credentials(files: &Files, path: &Path) -> Result<Option<Credentials>, FileError> {
-    let Some(bytes) = files.read_opt(path, MAX_CREDENTIALS)? else {
+    let Some(bytes) = files.read_secret(path, MAX_CREDENTIALS)? else {
         return Ok(None);
     };
     if files.mode(path).is_ok_and(|mode| mode & 0o007 != 0) {
@@ -176,6 +209,7 @@ impl Default for EdgeNetwork {
             no_proxy: Bypass::default(),
             credentials_file: CREDENTIALS.into(),
             uplink: Uplink::default(),
+            profile: Profile::Standard,
             servers: Vec::new(),
         }
     }
@@ -211,5 +245,7 @@ pub const CREDENTIALS: &str = "/etc/kubeedge/proxy-credentials";
 const MAX_SERVERS: usize = 16;
 /// Bytes.
 const MAX_CREDENTIALS: usize = 4 * 1024;
+/// Of a line that is metered: a gone device is noticed after minutes.
+const METERED: Duration = Duration::from_secs(300);
 const PASSWORD: &str = "holds a password, which others may read here: put USER:PASSWORD into \
     /etc/kubeedge/proxy-credentials with mode 0600, and only http://HOST:PORT here";

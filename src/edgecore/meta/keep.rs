@@ -13,6 +13,7 @@ use super::index::{Change, Entry, Index, Verdict, judge};
 use super::news::{Item, What};
 use super::{Meta, door, place};
 use crate::edgecore::edge::{Edge, pause};
+use crate::edgecore::node;
 use crate::edgecore::pushes::Push;
 use crate::protocol::message::Message;
 use crate::protocol::object::Object;
@@ -228,8 +229,8 @@ impl Planned {
             }
             let is_own = path == own && entry.is_some();
             tell(&edge.meta, path, entry);
-            if is_own {
-                edge.node_news.raise();
+            if is_own && let Ok(Some(object)) = edge.meta.get(&own).await {
+                node::news(edge, &object);
             }
         }
         edge.meta.index.borrow_mut().bury(self.gone);

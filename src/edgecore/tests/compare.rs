@@ -65,6 +65,10 @@ pub const DIFFERENT: &[(&str, &str)] = &[
     ("content-length", "our request names no country and no town"),
     ("sec-websocket-key", "random"),
     (
+        "kubeedge-terms",
+        "ours: what the session may agree on with a cloud of ours; others ignore it",
+    ),
+    (
         "kubeedge-trust",
         "ours: which CAs the device knows, so that the cloud sees who has followed a change",
     ),

@@ -333,6 +333,7 @@ fn the_file_that_a_recorded_edge_began_with_is_read_and_only_its_token_erased() 
     let source = Source {
         config: edge.settings.config.clone(),
         uplink: Uplink::default(),
+        node_address: None,
     };
     let settings = Settings::load(&edge.host, &source).unwrap();
     assert_eq!(settings.node.as_str(), "edge-mini");
@@ -343,6 +344,6 @@ fn the_file_that_a_recorded_edge_began_with_is_read_and_only_its_token_erased() 
     assert_eq!(found, wanted);
     edge.tokens.erase().unwrap();
     let left = files.read(&edge.settings.config, 1 << 20).unwrap();
-    let erased = text.replace(&found.secret_string(), "\"\"");
+    let erased = text.replace(found.secret_string().as_str(), "\"\"");
     assert_eq!(String::from_utf8(left).unwrap(), erased);
 }

@@ -13,6 +13,7 @@ use super::draft::Draft;
 use super::error::JoinError;
 use super::install::Installation;
 use super::present::{Identity, Present};
+use super::progress::Progress;
 use super::wish::{HUB_PORT, Wish};
 use crate::config::edge::network::CloudAt;
 use crate::pki::certificate::Certificate;
@@ -23,6 +24,7 @@ use crate::system::clock::Timestamp;
 use crate::system::facts;
 use crate::system::host::Host;
 use crate::system::names::Endpoint;
+use crate::system::randomness;
 use crate::system::way::Way;
 
 /// By what the cloud's CA is known.
@@ -88,6 +90,21 @@ pub fn one_port(host: &Host, wish: &Wish, draft: &Draft) -> Option<Endpoint> {
     asked.answers().then(|| wish.hub.clone())
 }
 
+/// Waits until the system has randomness: without it no connection comes about, and the cloud would
+/// seem not to answer.
+pub fn randomness(wish: &Wish, progress: &Progress) -> Result<(), JoinError> {
+    let lacking = || progress.tell("the system has no randomness yet: waiting for it");
+    let there = async {
+        randomness::wait(lacking).await;
+        Ok(())
+    };
+    let late = async {
+        Timer::after(wish.timeout).await;
+        Err(JoinError::NoRandomness(wish.timeout))
+    };
+    smol::block_on(or(there, late))
+}
+
 /// The cloud's side: the ports, its CA, its certificates, the node's name. Of several places one
 /// must be as it should be; gives what is wrong with the others.
 pub fn cloud(
@@ -97,7 +114,7 @@ pub fn cloud(
     present: &Present,
     trust: &Trust<'_>,
 ) -> Result<Vec<String>, JoinError> {
-    let (mut notes, mut good, mut failed) = (Vec::new(), false, None);
+    let (mut notes, mut good, mut failed) = (Vec::new(), false, None::<JoinError>);
     for at in &draft.clouds {
         match one_cloud(host, wish, draft, present, trust, at) {
             Ok(found) => {
@@ -108,7 +125,11 @@ pub fn cloud(
             Err(error @ JoinError::NameTaken { .. }) => return Err(error),
             Err(error) => {
                 notes.push(format!("{} is of no use now: {error}", at.hub));
-                failed = failed.or(Some(error));
+                // One that only wants to be asked later is worth more than one that is broken.
+                failed = match failed {
+                    Some(first) if error.wait().is_none() || first.wait().is_some() => Some(first),
+                    _ => Some(error),
+                };
             }
         }
     }
@@ -203,7 +224,7 @@ fn name(
     let node = &draft.device.node;
     let own = present.identity.as_ref().filter(|identity| {
         let name = identity.certificate.subject().node_name();
-        name.as_ref() == Some(node) && identity.ca == *ca
+        name.as_ref() == Some(node) && identity.trusts(&ca.hash())
     });
     let shown = own.map(|own| (&own.certificate, &own.key));
     let endpoint = api.endpoint.clone();

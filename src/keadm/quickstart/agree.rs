@@ -107,6 +107,7 @@ mod tests {
             }),
             next_rotation: None,
             session,
+            registration: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Whole handshakes in memory, good and bad.
 
+use super::testing::shake;
 use super::*;
 use crate::pki::certificate::Subject;
 use crate::pki::chain;
@@ -7,7 +8,7 @@ use crate::pki::issue::{Issuer, new_ca};
 use crate::system::clock::{ManualClock, Timestamp};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    AlertDescription, CertificateError, ClientConnection, Error, HandshakeKind, ServerConnection,
+    AlertDescription, CertificateError, Error, HandshakeKind, ServerConnection,
     SupportedProtocolVersion,
 };
 use std::net::IpAddr;
@@ -131,50 +132,6 @@ fn careless_server(
             key,
         ))));
     Arc::new(config)
-}
-
-/// What each side ended with.
-#[derive(Debug, Default)]
-struct Failure {
-    client: Option<Error>,
-    server: Option<Error>,
-}
-
-/// A whole handshake in memory, to its end on both sides.
-fn shake(
-    client: &Arc<ClientConfig>,
-    server: &Arc<ServerConfig>,
-    host: &str,
-) -> Result<(ClientConnection, ServerConnection), Box<Failure>> {
-    let name = server_name(&host.parse().unwrap()).unwrap();
-    let mut client = ClientConnection::new(client.clone(), name).unwrap();
-    let mut server = ServerConnection::new(server.clone()).unwrap();
-    let mut failure = Failure::default();
-    for _ in 0..6 {
-        let mut wire = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut wire).unwrap();
-        }
-        let mut wire = wire.as_slice();
-        while !wire.is_empty() && failure.server.is_none() {
-            server.read_tls(&mut wire).unwrap();
-            failure.server = server.process_new_packets().err();
-        }
-        let mut wire = Vec::new();
-        while server.wants_write() {
-            server.write_tls(&mut wire).unwrap();
-        }
-        let mut wire = wire.as_slice();
-        while !wire.is_empty() && failure.client.is_none() {
-            client.read_tls(&mut wire).unwrap();
-            failure.client = client.process_new_packets().err();
-        }
-    }
-    if failure.client.is_some() || failure.server.is_some() {
-        return Err(Box::new(failure));
-    }
-    assert!(!client.is_handshaking() && !server.is_handshaking());
-    Ok((client, server))
 }
 
 fn peer(connection: &ServerConnection) -> Option<Certificate> {

@@ -7,15 +7,20 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
 use ureq::config::Config;
-use ureq::http::Uri;
+use ureq::http::header::InvalidHeaderValue;
+use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
 };
+use zeroize::Zeroize;
+
+use crate::system::secret::Secret;
 
 /// Names are never looked up here: the connection is there already.
 #[derive(Debug)]
@@ -32,6 +37,18 @@ impl Resolver for Nowhere {
         // ureq wants one; nobody connects to it.
         found.push(([0, 0, 0, 0], 0).into());
         Ok(found)
+    }
+}
+
+/// The value of a header, wiped when the last who shares it has gone: it may be a token.
+pub struct Wiped<'a>(pub &'a str);
+
+impl TryFrom<Wiped<'_>> for HeaderValue {
+    type Error = InvalidHeaderValue;
+
+    fn try_from(Wiped(value): Wiped<'_>) -> Result<HeaderValue, InvalidHeaderValue> {
+        let owner = Secret::new(value.as_bytes().to_vec());
+        HeaderValue::from_maybe_shared(Bytes::from_owner(owner))
     }
 }
 
@@ -145,9 +162,11 @@ impl Transport for TlsTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, _timeout: NextTimeout) -> Result<(), Error> {
-        let output = &self.buffers.output()[..amount];
-        self.stream.write_all(output)?;
-        Ok(())
+        let output = &mut self.buffers.output()[..amount];
+        let sent = self.stream.write_all(output);
+        // The head of the request holds the token.
+        output.zeroize();
+        Ok(sent?)
     }
 
     fn await_input(&mut self, _timeout: NextTimeout) -> Result<bool, Error> {

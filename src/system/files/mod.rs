@@ -26,6 +26,7 @@ pub use error::FileError;
 pub use layer::{Layer, Operation};
 pub use lock::Lock;
 
+use crate::system::secret::Secret;
 use layer::Disk;
 use temporary::Temporary;
 
@@ -69,6 +70,15 @@ impl Files {
             Err(error) if error.is_not_found() => Ok(None),
             read => read.map(Some),
         }
+    }
+
+    /// As `read_opt`, for what must not stay in memory.
+    pub fn read_secret(
+        &self,
+        path: &Path,
+        max: usize,
+    ) -> Result<Option<Secret<Vec<u8>>>, FileError> {
+        Ok(self.read_opt(path, max)?.map(Secret::new))
     }
 
     /// Puts `content` in the place of whatever is there.

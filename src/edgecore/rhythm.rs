@@ -1,0 +1,90 @@
+//! How often an edge says that it lives, how, and when it gives up a hub that says nothing.
+
+use std::time::Duration;
+
+use crate::protocol::terms::Terms;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rhythm {
+    /// Between two signs of life. With terms, anything that is sent is one.
+    pub beat: Duration,
+    pub sign: Sign,
+    /// After this long without receiving, a ping asks whether the hub is there.
+    pub quiet: Duration,
+    /// After this long without receiving, the hub is given up.
+    pub dead: Duration,
+    /// After this long without an acknowledgement of the network the connection is given up; where
+    /// the ordinary limit is too long.
+    pub unacknowledged: Option<Duration>,
+}
+
+/// What is sent to say: I live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// KubeEdge's message, which counts where nothing else does.
+    Message,
+    /// A frame that asks for no answer: the network acknowledges it.
+    Frame,
+    /// A ping: its answer is the only proof of what is behind a proxy.
+    Ping,
+}
+
+impl Rhythm {
+    pub fn new(heartbeat: Duration, terms: Option<Terms>, through_proxy: bool) -> Rhythm {
+        let Some(Terms { keepalive, .. }) = terms else {
+            return Rhythm {
+                beat: heartbeat,
+                sign: Sign::Message,
+                quiet: heartbeat.min(QUIET),
+                dead: (heartbeat * 3).min(DEAD),
+                unacknowledged: None,
+            };
+        };
+        let rhythm = Rhythm {
+            beat: keepalive,
+            sign: Sign::Frame,
+            quiet: keepalive * SILENT_BEATS,
+            dead: keepalive * (SILENT_BEATS + 1),
+            unacknowledged: Some((keepalive / 2).max(SHORTEST)),
+        };
+        match through_proxy {
+            false => rhythm,
+            true => Rhythm {
+                sign: Sign::Ping,
+                quiet: keepalive,
+                dead: keepalive * 3 / 2,
+                ..rhythm
+            },
+        }
+    }
+}
+
+const QUIET: Duration = Duration::from_secs(15);
+const DEAD: Duration = Duration::from_secs(45);
+/// A hub whose system still acknowledges, but which does nothing any more, is noticed this late.
+const SILENT_BEATS: u32 = 10;
+/// A lost packet is sent again after a second, and then after two.
+const SHORTEST: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: Duration = Duration::from_secs(15);
+
+    #[test]
+    fn a_half_open_connection_is_noticed_within_45_seconds_by_default() {
+        let terms = Some(Terms::offer(HEARTBEAT * 2));
+        let direct = Rhythm::new(HEARTBEAT, terms, false);
+        assert_eq!(direct.beat + direct.unacknowledged.unwrap(), DEAD);
+        assert!(Rhythm::new(HEARTBEAT, terms, true).dead <= DEAD);
+        assert!(Rhythm::new(HEARTBEAT, None, false).dead <= DEAD);
+        assert!(terms.unwrap().patience() <= DEAD);
+    }
+
+    #[test]
+    fn only_kubeedges_own_message_counts_for_its_cloud() {
+        let rhythm = Rhythm::new(HEARTBEAT, None, true);
+        assert_eq!((rhythm.beat, rhythm.sign), (HEARTBEAT, Sign::Message));
+    }
+}
