@@ -12,9 +12,11 @@ use super::read::{MAX_INT, Reader, SECONDS};
 use super::yaml::Document;
 use super::{ConfigError, Secret, emit};
 
+pub mod meta;
 pub mod network;
 pub mod node;
 
+pub use meta::EdgeMeta;
 pub use network::EdgeNetwork;
 pub use node::EdgeNode;
 
@@ -31,6 +33,8 @@ pub struct EdgeConfig {
     pub database: PathBuf,
     /// `modules.taskManager.enable`: jobs for the node from the cloud.
     pub task_manager: bool,
+    /// `modules.metaManager`
+    pub meta: EdgeMeta,
 }
 
 /// `modules.edgeHub`
@@ -117,6 +121,7 @@ impl EdgeConfig {
             })?;
             self.node_name = Some(parsed);
         }
+        self.meta.read(reader)?;
         self.node.read(reader)?;
         self.hub.read(reader)
     }
@@ -209,6 +214,7 @@ impl Default for EdgeConfig {
             node_name: None,
             database: "/var/lib/kubeedge/edgecore.db".into(),
             task_manager: false,
+            meta: EdgeMeta::default(),
         }
     }
 }
@@ -332,6 +338,8 @@ const SECTIONS: &[&str] = &[
     "modules.edgeHub.websocket",
     "modules.edgeHub.quic",
     "modules.edged",
+    "modules.metaManager",
+    "modules.metaManager.metaServer",
     "modules.edged.tailoredKubeletConfig",
     "modules.taskManager",
 ];

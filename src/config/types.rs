@@ -417,6 +417,7 @@ modules:
       systemCgroups: ""
       systemReserved: {"*": ""}
   metaManager:
+    deliver: [{folder: "", hook: [""]}]
     metaServer:
       apiAudiences: [""]
       serviceAccountKeyFiles: [""]

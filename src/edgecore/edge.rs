@@ -12,7 +12,9 @@ use smol::{LocalExecutor, Timer};
 
 use super::clouds::Clouds;
 use super::identity::Identity;
+use super::meta::Meta;
 use super::node;
+use super::pushes::{Push, Pushes};
 use super::requests::Requests;
 use super::roaming::Roaming;
 use super::settings::Settings;
@@ -28,6 +30,7 @@ use crate::protocol::terms::Terms;
 use crate::protocol::token::JoinToken;
 use crate::protocol::trust::CloudCas;
 use crate::system::blocking::{self, Blocked, Kind};
+use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::network::NetError;
 use crate::system::way::{Peer, Reached};
@@ -74,7 +77,9 @@ pub struct Edge {
     /// What is asked of the cloud, and who waits for the answers.
     pub requests: Rc<Requests>,
     /// What the cloud sends without having been asked, on its way to who stores it.
-    pub pushes: (Sender<Push>, Receiver<Push>),
+    pub pushes: Pushes,
+    /// What the cloud said, kept.
+    pub meta: Meta,
     /// The device's Node, as the cloud has it.
     pub node: node::News,
     /// The address from which the present session starts, or the last one did; and a wake-up when it
@@ -85,12 +90,6 @@ pub struct Edge {
     last_good: RefCell<Vec<SocketAddr>>,
     /// From where the last connection started.
     start: Cell<Option<IpAddr>>,
-}
-
-/// A message that the cloud sent unasked, and where its acknowledgement goes when it is stored.
-pub struct Push {
-    pub message: Message,
-    pub acks: Sender<Message>,
 }
 
 /// A wake-up that is kept until it is read; many become one.
@@ -109,6 +108,7 @@ pub enum Failure {
     /// The cloud names a CA for which none that is trusted here vouches.
     NotVouched(Sha256Hash),
     Blocked(Blocked),
+    Disk(FileError),
     /// Of several clouds none helped.
     Each(Vec<Failure>),
 }
@@ -164,6 +164,7 @@ impl Edge {
             bootstrap: settings.bootstrap.clone(),
             config: settings.config.clone(),
         };
+        let meta = Meta::new(&host.files, &settings.state);
         Edge {
             clouds: Clouds::new(&settings.clouds),
             host,
@@ -187,7 +188,8 @@ impl Edge {
             terms: Cell::new(None),
             session_began: Signal::new(),
             requests: Rc::default(),
-            pushes: bounded(PUSHES),
+            pushes: Pushes::default(),
+            meta,
             node: node::News::new(),
             address: Cell::new(None),
             address_changed: Signal::new(),
@@ -234,8 +236,7 @@ impl Edge {
             message,
             acks: acks.clone(),
         };
-        // Both ends live in `self`, so the channel is never closed.
-        let _ = self.pushes.0.send(push).await;
+        self.pushes.add(push).await;
     }
 
     /// The cloud renews the node's Lease as long as the session lives.
@@ -348,6 +349,12 @@ impl Signal {
     }
 }
 
+impl Default for Signal {
+    fn default() -> Self {
+        Signal::new()
+    }
+}
+
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Self {
         Failure::Network(error)
@@ -385,6 +392,7 @@ impl fmt::Display for Failure {
                  nothing was changed"
             ),
             Failure::Blocked(e) => write!(f, "{e}"),
+            Failure::Disk(e) => write!(f, "{e}"),
             Failure::Each(failures) => {
                 write!(f, "none of {} clouds helps: ", failures.len())?;
                 for (index, failure) in failures.iter().enumerate() {
@@ -406,13 +414,12 @@ impl std::error::Error for Failure {
             Failure::Identity(e) => Some(e),
             Failure::WrongCertificate(_) | Failure::NotVouched(_) => None,
             Failure::Blocked(e) => Some(e),
+            Failure::Disk(e) => Some(e),
             Failure::Each(failures) => failures.last().map(|last| last as _),
         }
     }
 }
 
-/// Messages that wait to be stored. When all places are taken the hub has to wait.
-const PUSHES: usize = 32;
 /// What looking up, connecting and a proxy may take, and a little more.
 const CONNECTING: Duration = Duration::from_secs(35);
 const API_DEADLINE: Duration = Duration::from_secs(30);

@@ -1,20 +1,24 @@
 //! edgecore: the edge side. Enrols, holds the tunnel to the hub, and renews its certificate.
 
+mod api;
 mod backoff;
 mod clouds;
 mod confinement;
 mod control;
 mod daemon;
+mod deliver;
 mod edge;
 mod enroll;
 mod follow;
 mod hub;
 mod identity;
 mod life;
+mod meta;
 mod no_tunnel;
 mod node;
 mod parent;
 mod pending;
+mod pushes;
 mod requests;
 mod rhythm;
 mod roaming;

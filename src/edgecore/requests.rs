@@ -76,11 +76,6 @@ impl Requests {
         or(answered, late).await
     }
 
-    /// Sends what needs no answer. What does not fit is not sent.
-    pub fn tell(&self, message: Message) -> Result<(), Unanswered> {
-        self.send(message).map(drop)
-    }
-
     /// Gives an answer to who waits for it; gives it back when nobody does, be it that it comes too late.
     pub fn answered(&self, answer: Message) -> Result<(), Message> {
         let waiting = self.waiting.borrow_mut().remove(&answer.header.parent_id);
@@ -93,8 +88,10 @@ impl Requests {
         }
     }
 
-    pub fn has_session(&self) -> bool {
-        self.session().is_some()
+    /// The way out over the newest session.
+    pub fn outgoing(&self) -> Option<Sender<Message>> {
+        let sessions = self.sessions.borrow();
+        sessions.last().map(|(_, outgoing)| outgoing.clone())
     }
 
     /// The number of the newest session; it grows with each that begins.
@@ -270,7 +267,7 @@ mod tests {
             let (new_queue, _new) = bounded(4);
             let _session = requests.attach(new_queue);
             assert_eq!(requests.session(), Some(2));
-            requests.tell(question()).unwrap();
+            requests.outgoing().unwrap().try_send(question()).unwrap();
         });
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::identity::Place;
 use crate::config::edge::network::{CloudAt, WayError};
-use crate::config::edge::{EdgeConfig, EdgeNode};
+use crate::config::edge::{EdgeConfig, EdgeMeta, EdgeNode};
 use crate::config::{self, ConfigError};
 use crate::system::facts;
 use crate::system::files::FileError;
@@ -38,6 +38,10 @@ pub struct Settings {
     pub sandbox: bool,
     pub config: PathBuf,
     pub bootstrap: PathBuf,
+    /// The folder of what the cloud said.
+    pub state: PathBuf,
+    /// What programs on the device get of it.
+    pub meta: EdgeMeta,
     /// Where user and password of a proxy are.
     pub credentials: PathBuf,
 }
@@ -69,6 +73,7 @@ pub enum SettingsError {
 
 /// Where upstream's keadm leaves the token for the first start.
 pub const BOOTSTRAP: &str = "/etc/kubeedge/bootstrap-edgecore.conf";
+const STATE: &str = "/var/lib/kubeedge/edgecore";
 pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
 
 impl Settings {
@@ -138,6 +143,8 @@ impl Settings {
             sandbox: hub.sandbox,
             config: path.to_owned(),
             bootstrap: host.root.at(BOOTSTRAP),
+            state: host.root.at(STATE),
+            meta: config.meta,
             credentials: host.root.at(&hub.network.credentials_file),
         })
     }
@@ -151,6 +158,7 @@ impl Settings {
         let folders = files.into_iter().filter_map(|file| file.parent());
         let mut folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
         folders.dedup();
+        folders.push(self.state.clone());
         folders
     }
 
@@ -158,6 +166,7 @@ impl Settings {
     pub fn needs_other_rights(&self, former: &Settings) -> bool {
         self.sandbox != former.sandbox
             || self.folders() != former.folders()
+            || self.meta.server != former.meta.server
             || self.credentials != former.credentials
             || self.way.uplink.interface != former.way.uplink.interface
     }

@@ -36,6 +36,8 @@ pub struct Device {
     pub node: String,
     /// Lines below `modules.edgeHub`, such as `heartbeat: 1`.
     pub hub_keys: Vec<String>,
+    /// Lines below `modules.metaManager`.
+    pub meta_keys: Vec<String>,
     /// Lines below `modules.edgeHub.websocket`.
     pub websocket_keys: Vec<String>,
     /// Lines below `modules.edged`.
@@ -50,6 +52,7 @@ impl Device {
             folder,
             node: node.to_owned(),
             hub_keys: Vec::new(),
+            meta_keys: Vec::new(),
             websocket_keys: Vec::new(),
             edged_keys: Vec::new(),
         }
@@ -99,7 +102,7 @@ impl Device {
             "# the gateway in the barn\n\
              apiVersion: edgecore.config.kubeedge.io/v1alpha2\n\
              kind: EdgeCore\n\
-             modules:\n  edged:\n    hostnameOverride: {node}   # as on the label\n{edged_keys}  edgeHub:\n    \
+             modules:\n{meta_keys}  edged:\n    hostnameOverride: {node}   # as on the label\n{edged_keys}  edgeHub:\n    \
              enable: true\n    \
              httpServer: \"https://{address}:{https}\"\n    \
              token: \"{token}\"   # from the office\n    \
@@ -109,6 +112,10 @@ impl Device {
             node = self.node,
             edged_keys = more(&self.edged_keys, "    "),
             hub_keys = more(&self.hub_keys, "    "),
+            meta_keys = match self.meta_keys.is_empty() {
+                true => String::new(),
+                false => format!("  metaManager:\n{}", more(&self.meta_keys, "    ")),
+            },
             websocket_keys = more(&self.websocket_keys, "      "),
         )
     }

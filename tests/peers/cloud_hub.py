@@ -275,6 +275,7 @@ class Connection:
         if parent:
             if parent not in self.pushed:
                 self.cloud.judge("answers-nothing", f"parent {parent} was never sent here")
+            self.cloud.objects.acked(msg)
             return None
         if operation in ("response", "error"):
             self.cloud.judge("answer-without-parent", resource)
@@ -284,6 +285,8 @@ class Connection:
 
     def ask(self, msg, operation, resource):
         """The few requests a cloud without a cluster can answer; upstream is silent about others."""
+        if self.cloud.objects.answer(self, msg):
+            return
         if operation == "query" and resource == "k8s/ca.crt" and not self.cloud.options.v113:
             reply = wire.answer(msg, "response", "")
             reply["route"].update(source="cloudhub", group="resource")

@@ -25,6 +25,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("journal", words::journal),
     ("jwt", tokens::jwt),
     ("key", certificates::key),
+    ("local", words::local),
     ("message", words::message),
     ("names", words::names),
     ("patch", words::patch),

@@ -4,6 +4,8 @@ use kubeedge::config::duration;
 use kubeedge::protocol::control::{
     CloudStatus, EdgeStatus, HubSession, NodeRow, ObjectLine, Reply, Request,
 };
+use kubeedge::protocol::local::request::{self, Ask, Unasked};
+use kubeedge::protocol::local::select::Selection;
 use kubeedge::protocol::message::{Message, Route};
 use kubeedge::protocol::object::Object;
 use kubeedge::protocol::patch::Patch;
@@ -42,6 +44,41 @@ pub fn message(data: &[u8]) {
     assert_eq!(answer.header.parent_id, message.header.id);
     assert_eq!(answer.text().as_deref(), Some("no"));
     Message::from_json(answer.to_json().as_bytes()).expect("an answer can be read");
+}
+
+/// A request to the API on the device: path and query, in two lines. Whatever selects can be asked of any object.
+pub fn local(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (path, query) = text.split_once('\n').unwrap_or((&text, ""));
+    let mut selection = Selection::default();
+    for added in [selection.add_labels(query), selection.add_fields(query)] {
+        if let Err(error) = added {
+            assert_sentence(&error.to_string());
+        }
+    }
+    let asked = match request::read(path, query) {
+        Ok(asked) => asked,
+        Err(Unasked::Selector(error)) => return assert_sentence(&error.to_string()),
+        Err(_) => return,
+    };
+    assert!(path.starts_with('/'));
+    match asked.ask {
+        Ask::Get(sort, object) => {
+            // What comes out is a plain name, which leads nowhere else.
+            let again = sort.path(object.namespace.as_str(), Some(&object.name));
+            assert!(
+                path.trim_end_matches('/').ends_with(&again),
+                "{path} {again}"
+            );
+            assert!(!again.contains("..") && again.is_ascii());
+        }
+        Ask::List(list) => {
+            let object = serde_json::json!({"metadata": {"name": "a", "labels": {"a": "b"}}});
+            let fits = list.selection.fits(&object);
+            assert!(fits || !list.selection.is_all());
+        }
+        _ => {}
+    }
 }
 
 /// An object in the first line, and a patch of it in the rest.

@@ -3,6 +3,7 @@
 
 mod enroll;
 mod follow;
+mod meta;
 mod rotate;
 
 use std::io;

@@ -20,8 +20,8 @@ use super::edge::Edge;
 use super::identity::{Identity, Place};
 use super::settings::Settings;
 use super::state::State;
-use crate::config::edge::EdgeNode;
 use crate::config::edge::network::CloudAt;
+use crate::config::edge::{EdgeMeta, EdgeNode};
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::issue::Issuer;
 use crate::pki::key::PrivateKey;
@@ -72,6 +72,8 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         sandbox: false,
         config: at("/edgecore.yaml"),
         bootstrap: at("/bootstrap"),
+        state: at("/state"),
+        meta: EdgeMeta::default(),
         credentials: at("/proxy-credentials"),
     };
     let host = Host {

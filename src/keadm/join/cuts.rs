@@ -89,6 +89,8 @@ const FOREIGN: &[&str] = &[
     "run/kubeedge/edgecore-status.sock",
     "run/kubeedge/edgecore.lock",
     "run/kubeedge/edgecore.sock",
+    "run/kubeedge/local.kubeconfig",
+    "var/lib/kubeedge/edgecore",
     "var/log/kubeedge/edgecore.log",
 ];
 
