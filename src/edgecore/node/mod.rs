@@ -46,7 +46,6 @@ impl News {
 }
 
 /// The cloud has sent the device's own Node, and it is stored.
-#[allow(dead_code)] // Whoever stores what the cloud sends calls it.
 pub fn news(edge: &Edge, object: &Object) {
     edge.node.object.replace(Some(object.clone()));
     edge.node.told.raise();
