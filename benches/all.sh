@@ -21,6 +21,7 @@ megabytes() { awk -v bytes="$(stat -c %s "dist/kubeedge-$version-$1")" 'BEGIN { 
   echo "| x86_64 executable, every role | upstream 113 + 101 + 71 MB | $(megabytes x86_64) | \`benches/sizes.sh x86_64\` |"
   cargo bench --quiet --bench edge
   cargo bench --quiet --bench load
+  cargo bench --quiet --bench messages
 } >"$table"
 
 commit=$(git describe --always --dirty)

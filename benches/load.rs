@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kubeedge::pki::certificate::{Certificate, Subject};
+use kubeedge::pki::csr;
 use kubeedge::pki::key::PrivateKey;
-use kubeedge::pki::{csr, tls};
+use kubeedge::pki::tls::{self, Presented};
 use kubeedge::protocol::enrollment::{CA_PATH, CERTIFICATE_PATH, NODE_NAME_HEADER};
 use kubeedge::protocol::terms::Terms;
 use kubeedge::protocol::token::JoinToken;
@@ -367,7 +368,8 @@ impl Enrolled {
         let opened = smol::block_on(async {
             let stream = smol::net::TcpStream::connect(("127.0.0.1", cloud.ports.hub)).await;
             let stream = stream.expect("cloudcore listens");
-            let secured = websocket::secure(stream, config, &request.endpoint).await?;
+            let secured =
+                websocket::secure(stream, config, &request.endpoint, &Presented::default()).await?;
             websocket::upgrade(secured, &request).await
         });
         let Connected { tunnel, .. } = opened.unwrap_or_else(|error| panic!("no tunnel: {error}"));

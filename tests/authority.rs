@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::cloud::python;
 use common::device::{BOOTSTRAP, CONFIG, Device, KEY};
-use common::site::{Cloudcore, Said};
+use common::script::python;
+use common::site::{Cloudcore, Said, Site};
 use common::{Folder, LIMIT, figures};
 use kubeedge::protocol::control::{EdgeState, EdgeStatus};
 use serde_json::Value;
@@ -449,4 +449,141 @@ fn a_ca_that_changed_by_accident_changes_nothing_on_the_device() {
         "clouds set up anew that a device met, said so, and stayed what it was until a person decided",
         2,
     );
+}
+
+/// Waits until the cloud knows of this node that it trusts the next CA.
+fn until_it_trusts(cloud: &Cloudcore, node: &str) {
+    common::wait_until("the word that it trusts the next CA", || {
+        let report = ca(cloud);
+        let behind = report["behind"].as_array().expect("a list");
+        behind
+            .iter()
+            .any(|it| it["node"] == node && it["trusts"] == true)
+    });
+}
+
+/// A device that may not renew trusts the next CA and is cut off by the end of the old one all the same:
+/// the operator is told of it, and `--force` does to it and to one that was off what it says.
+#[test]
+fn who_has_not_followed_is_cut_off_by_force_and_comes_back_with_a_token() {
+    let cloud = Cloudcore::start(LONG);
+    let offline = device(&cloud, "offline");
+    offline.start().connected();
+    let [keeps, asked] = ["keeps", "asked"].map(|node| {
+        let mut device = Device::new(node);
+        device.hub_keys = vec!["rotateCertificates: false".to_owned()];
+        device.configure_for(&cloud, &cloud.token());
+        device
+    });
+    let (kept, renewing) = (keeps.start(), asked.start());
+    kept.connected();
+    renewing.connected();
+    step(&cloud, "prepare").ends(0);
+    for node in ["keeps", "asked"] {
+        until_it_trusts(&cloud, node);
+    }
+    let status = || cloud.run(&["cloudcore", "ca", "status"]).ends(0).out;
+    // Until the next CA signs, nobody can have followed.
+    assert!(!status().contains("rotateCertificates"), "{}", status());
+    step(&cloud, "switch").ends(0);
+    assert!(
+        status().contains("stays with an old certificate has rotateCertificates: false"),
+        "{}",
+        status()
+    );
+    assert_eq!(renewing.order("renew").error, None);
+    until_behind(&cloud, 2);
+    assert_eq!(cas(&keeps), 2);
+
+    step(&cloud, "announce").ends(0);
+    let refused = step(&cloud, "finish").ends(75);
+    assert!(
+        refused
+            .err
+            .contains("2 devices have not followed (keeps, offline)"),
+        "{}",
+        refused.err
+    );
+    let force = |more: &[&str]| {
+        let words = ["cloudcore", "ca", "rotate", "finish", "--force"];
+        cloud.run(&[&words[..], more].concat()).ends(0).out
+    };
+    let said = force(&["--dry-run"]);
+    assert!(said.contains("2 devices are cut off"), "{said}");
+    assert_eq!(ca(&cloud)["phase"], "announced");
+    kept.connected();
+    let said = force(&[]);
+    assert!(said.starts_with("finish is done"), "{said}");
+    assert_eq!(ca(&cloud)["phase"], Value::Null);
+
+    // Its session was ended, and no other follows.
+    kept.until("the refusal", |status| {
+        status.state == EdgeState::NeedsToken
+    });
+    let back = offline.start();
+    back.complains("has the CA");
+    for (device, edge) in [(&keeps, &kept), (&offline, &back)] {
+        device.write(BOOTSTRAP, &cloud.token(), 0o600);
+        edge.connected();
+        common::wait_until("the CA that is left", || cas(device) == 1);
+    }
+    renewing.connected();
+}
+
+/// While there are two CAs, a token of either is one of the device's own cloud, which goes on as it is.
+#[test]
+fn a_join_with_a_token_of_either_ca_finds_the_device_joined() {
+    let cloud = Cloudcore::start(LONG);
+    let early = cloud.token_file();
+    let sites = [("follows", "true"), ("stays", "false")].map(|(node, rotates)| {
+        let site = Site::new();
+        let rotates = format!("modules.edgeHub.rotateCertificates={rotates}");
+        join(&site, &cloud, node, &early, &["--set", &rotates]).ends(0);
+        (site, node)
+    });
+    step(&cloud, "prepare").ends(0);
+    for (_, node) in &sites {
+        until_it_trusts(&cloud, node);
+    }
+    step(&cloud, "switch").ends(0);
+    until_behind(&cloud, 1);
+    step(&cloud, "announce").ends(0);
+    let late = cloud.keep("late", &cloud.token());
+    for (site, node) in &sites {
+        let key = site.read(KEY);
+        for token in [&early, &late] {
+            let said = join(site, &cloud, node, token, &["-o", "json"])
+                .ends(0)
+                .json();
+            assert_eq!(said["alreadyConnected"], true, "{node} {said}");
+        }
+        // The same when edgecore has to be started first; the token that was not needed goes.
+        let pid = site.edgecore().expect("it runs");
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+        common::wait_until("its end", || site.edgecore().is_none());
+        for token in [&early, &late] {
+            join(site, &cloud, node, token, &[]).ends(0);
+            common::wait_until("the end of the token", || !site.has(BOOTSTRAP));
+            let pid = site.edgecore().expect("it runs");
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+            common::wait_until("its end", || site.edgecore().is_none());
+        }
+        assert_eq!(site.read(KEY), key, "{node} kept its identity");
+    }
+}
+
+fn join(site: &Site, cloud: &Cloudcore, node: &str, token: &str, more: &[&str]) -> Said {
+    let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
+    let words = [
+        "join",
+        "-e",
+        &hub,
+        "-s",
+        &api,
+        "--token-file",
+        token,
+        "-i",
+        node,
+    ];
+    site.run(&[&words[..], more].concat())
 }

@@ -299,7 +299,10 @@ fn completion_of_bash_completes() {
 #[test]
 fn completions_of_zsh_and_fish_name_both_programs() {
     let zsh = stdout(&run(&["kubeedge", "completion", "zsh"]));
-    assert!(zsh.starts_with("#compdef kubeedge keadm\n"), "{zsh}");
+    assert!(
+        zsh.starts_with("#compdef kubeedge keadm cloudcore\n"),
+        "{zsh}"
+    );
     let fish = stdout(&run(&["kubeedge", "completion", "fish"]));
     let known = |line: &str| {
         line.is_empty()
@@ -316,5 +319,22 @@ fn completions_of_zsh_and_fish_name_both_programs() {
             0,
             "{line}"
         );
+    }
+}
+
+#[test]
+fn every_command_of_cloudcore_that_is_completed_explains_itself() {
+    let script = stdout(&run(&["kubeedge", "completion", "bash"]));
+    let commands: Vec<&str> = script
+        .split('\'')
+        .filter(|part| part.starts_with("cloudcore ") && !part.ends_with(' '))
+        .filter(|part| part.matches(' ').count() >= 2)
+        .collect();
+    assert!(commands.contains(&"cloudcore ctl apply"), "{script}");
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = run(&[&["kubeedge"], &words[..], &["--help"]].concat());
+        assert_eq!(code(&output), 0, "{command}: {}", stderr(&output));
+        assert!(stdout(&output).contains("Example"), "{command}");
     }
 }

@@ -3,9 +3,11 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Instant;
 
 use common::cloud::Cloud;
@@ -52,6 +54,34 @@ fn strs(words: &[String]) -> Vec<&str> {
 
 fn key(site: &Site, path: &str) -> Option<Value> {
     edit::get(&site.read(CONFIG), &config::path(path)).expect("YAML")
+}
+
+#[test]
+fn a_cloud_that_is_busy_is_waited_for_and_not_longer_than_the_timeout() {
+    let (mut cloud, site) = (Cloud::start(&[]), Site::new());
+    for (misdeed, path) in [("busy", "/ca.crt"), ("busy-for-an-hour", "/node/pump-7")] {
+        cloud.order(&format!("be https {misdeed} {path}"));
+        let started = Instant::now();
+        let said = join(&site, &cloud, &["-i", "pump-7", "--timeout", "3s"]).ends(75);
+        let waits = said.err.matches("as the cloud wants").count();
+        assert!(said.err.contains("(later)"), "{}", said.err);
+        // Where it is of no use, it does not wait.
+        assert_eq!(waits > 0, misdeed == "busy", "{}", said.err);
+        assert!(started.elapsed() < LIMIT && !site.has(CONFIG));
+    }
+    cloud.order("be https busy /ca.crt");
+    let words = words(&cloud);
+    let mut command = site.command(&strs(&words));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the executable starts");
+    let told = BufReader::new(child.stderr.take().expect("it was piped"));
+    let mut told = told.lines().map_while(Result::ok);
+    let waits = told.find(|line| line.contains("as the cloud wants"));
+    assert!(waits.is_some_and(|line| line.contains("answers 429 (later)")));
+    cloud.order("be https good");
+    let rest: Vec<String> = told.collect();
+    assert!(child.wait().expect("it ends").success(), "{rest:?}");
+    site.connected();
 }
 
 #[test]
@@ -409,7 +439,12 @@ fn a_cloud_that_is_not_what_it_should_be_stops_a_join_before_it_changes_anything
     let site = Site::new();
     let cases: &[(&[&str], &[&str], i32, &str)] = &[
         (&["--sabotage", "ca-other"], &[], 77, "but this token pins"),
-        (&["--sabotage", "serving-other-ca"], &[], 77, "ends TLS"),
+        (
+            &["--sabotage", "serving-other-ca"],
+            &[],
+            77,
+            "terminates TLS",
+        ),
         (&["--sabotage", "hub-other-ca"], &[], 77, "the hub"),
         (&["--sabotage", "serving-no-address"], &[], 77, "192.0.2.1"),
         (&["--sabotage", "serving-expired"], &[], 77, "expired"),

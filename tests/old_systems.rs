@@ -10,15 +10,15 @@ mod common;
 mod old;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::site::Cloudcore;
-use common::{Folder, LIMIT, figures, put};
+use common::{Folder, LIMIT, figures, put, wait_until};
 use kubeedge::protocol::control::{
     self, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Reply, Request,
 };
-use kubeedge::system::processes;
+use kubeedge::system::{exit, processes};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -52,7 +52,7 @@ impl Device {
     }
 
     /// In a root that holds the executable and three devices. Only root can enter it.
-    fn bare(filter: Option<Errno>, late: bool) -> Option<Device> {
+    fn bare(filter: Option<Errno>) -> Option<Device> {
         if !processes::is_root() {
             eprintln!("not root: no other root can be entered here");
             return None;
@@ -71,11 +71,7 @@ impl Device {
         let mode = Mode::from_bits_truncate(0o666);
         for (name, minor) in [("null", 3), ("urandom", 9), ("random", 8)] {
             let (path, number) = (top.join("dev").join(name), makedev(1, minor));
-            let made = match late && name == "random" {
-                true => nix::unistd::mkfifo(&path, mode),
-                false => mknod(&path, SFlag::S_IFCHR, mode, number),
-            };
-            if let Err(error) = made {
+            if let Err(error) = mknod(&path, SFlag::S_IFCHR, mode, number) {
                 eprintln!("{name} can't be made ({error}): no other root can be had here");
                 return None;
             }
@@ -117,6 +113,20 @@ impl Device {
 
     /// Joins, and returns what edgecore says of itself.
     fn joins(&self, cloud: &Cloudcore, node: &str) -> EdgeStatus {
+        self.join(cloud, node);
+        let status = self.status().expect("edgecore answers");
+        assert_eq!(status.state, EdgeState::Connected, "{status:?}");
+        status
+    }
+
+    /// Joins, and returns what was said.
+    fn join(&self, cloud: &Cloudcore, node: &str) -> String {
+        let words = self.words(cloud, node);
+        self.succeeds(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What a join is told.
+    fn words(&self, cloud: &Cloudcore, node: &str) -> Vec<String> {
         let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
         let token = fs::read(cloud.token_file()).expect("a token");
         put(&self.path("/token"), token, 0o600);
@@ -129,10 +139,16 @@ impl Device {
         if !node.is_empty() {
             words.extend(["-i", node]);
         }
-        self.succeeds(&words);
-        let status = self.status().expect("edgecore answers");
-        assert_eq!(status.state, EdgeState::Connected, "{status:?}");
-        status
+        words.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Takes away all randomness, until `feed` gives some.
+    fn starve(&self) -> PathBuf {
+        let path = self.path("/dev/random");
+        let _ = fs::remove_file(&path);
+        let mode = Mode::from_bits_truncate(0o666);
+        nix::unistd::mkfifo(&path, mode).expect("root may");
+        path
     }
 
     fn status(&self) -> Option<EdgeStatus> {
@@ -176,6 +192,19 @@ impl Device {
     }
 }
 
+impl Device {
+    /// As at a power cut.
+    fn stop(&self) {
+        let hub = self.status().map(|status| status.hub_pid);
+        let Some(pid) = self.edgecore() else { return };
+        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        let all = hub.flatten().into_iter().chain([pid]);
+        for pid in all {
+            wait_until("the end of edgecore", || !processes::alive(pid));
+        }
+    }
+}
+
 impl Drop for Device {
     fn drop(&mut self) {
         if let Some(pid) = self.edgecore() {
@@ -215,11 +244,12 @@ fn on_a_kernel_that_knows_no_call_newer_than_linux_3_10() {
 
 #[test]
 fn in_an_empty_root_with_32_mb() {
-    let Some(mut device) = Device::bare(Some(Errno::ENOSYS), false) else {
+    let Some(mut device) = Device::bare(Some(Errno::ENOSYS)) else {
         return;
     };
-    let limit = old::limit_memory(32 << 20);
+    let limit = old::limit_memory(SMALL);
     device.launch.memory.clone_from(&limit.group);
+    device.launch.data = Some(SMALL);
     let cloud = Cloudcore::start(&[]);
     // No name is given, and neither a machine-id nor a serial number can be had.
     let status = device.joins(&cloud, "");
@@ -239,9 +269,34 @@ fn in_an_empty_root_with_32_mb() {
     );
 }
 
+/// Every system has this limit, and everybody may lower it.
+#[test]
+fn with_32_mb_of_data_for_each_process() {
+    let mut device = Device::prefixed(None);
+    device.launch.data = Some(SMALL);
+    let cloud = Cloudcore::start(&[]);
+    let status = device.joins(&cloud, "small");
+    device.renews();
+    device.succeeds(&["status"]);
+    device.succeeds(&["certs", "check"]);
+    let hub = status.hub_pid.unwrap_or(status.pid);
+    for pid in [status.pid, hub] {
+        let (allowed, most) = old::data(pid);
+        assert_eq!(allowed, SMALL, "the limit is not in force");
+        assert!(most < SMALL, "{most} bytes of memory");
+        eprintln!("process {pid} has had at most {} kB", most / 1024);
+    }
+    device.succeeds(&["reset", "edge", "--force"]);
+    figures::tried(
+        "old-systems-memory",
+        "commands with 32 MB of data for each process, as a limit of the process",
+        5,
+    );
+}
+
 #[test]
 fn with_randomness_that_comes_late() {
-    let Some(device) = Device::bare(Some(Errno::ENOSYS), true) else {
+    let Some(device) = Device::bare(Some(Errno::ENOSYS)) else {
         return;
     };
     let late = match std::env::var_os("KUBEEDGE_LONG") {
@@ -249,25 +304,59 @@ fn with_randomness_that_comes_late() {
         None => Duration::from_secs(4),
     };
     let cloud = Cloudcore::start(&[]);
-    let fifo = device.path("/dev/random");
+    let fifo = device.starve();
+    let mut impatient = device.words(&cloud, "late");
+    impatient.extend(["--timeout", "1s"].map(str::to_owned));
+    let impatient: Vec<&str> = impatient.iter().map(String::as_str).collect();
+    let (code, said) = device.run(&impatient);
+    assert_eq!(code, i32::from(exit::TRY_AGAIN), "{said}");
+    assert!(said.contains("no randomness for 1 s"), "{said}");
     let begun = Instant::now();
     let feeder = std::thread::spawn(move || {
         std::thread::sleep(late);
-        // Whoever waits for it is let go when this side is opened and something comes.
-        let file = fs::OpenOptions::new().read(true).write(true).open(fifo);
-        let mut file = file.expect("the other side is opened");
-        std::io::Write::write_all(&mut file, &[7; 4096]).expect("randomness comes");
-        // Until the test ends: what is closed would be no device.
-        file
+        feed(&fifo)
     });
-    let status = device.joins(&cloud, "late");
+    let said = device.join(&cloud, "late");
     assert!(begun.elapsed() >= late, "it did not wait for randomness");
+    assert!(said.contains("no randomness yet"), "{said}");
+    let status = device.status().expect("edgecore answers");
+    assert_eq!(status.state, EdgeState::Connected, "{status:?}");
     assert!(status.last_error.is_none(), "{status:?}");
     device.renews();
     drop(feeder.join().expect("the feeder ends"));
+
+    // The next boot: edgecore says what it waits for.
+    device.stop();
+    let fifo = device.starve();
+    let begun = Instant::now();
+    let mut edgecore = launch(&device.launch, &["edgecore"]);
+    edgecore.env_remove("KUBEEDGE_ROOT");
+    let mut edgecore = edgecore.spawn().expect("the executable starts");
+    let status = device.until("a word about randomness", |status| {
+        let last = status.last_error.as_ref();
+        last.is_some_and(|it| it.message.contains("no randomness yet"))
+    });
+    assert_eq!(status.state, EdgeState::Starting, "{status:?}");
+    std::thread::sleep(late.saturating_sub(begun.elapsed()));
+    let fed = feed(&fifo);
+    device.until("the tunnel", |status| status.state == EdgeState::Connected);
+    device.stop();
+    edgecore.wait().expect("it has ended");
+    drop(fed);
     figures::tried(
         "old-systems-randomness",
-        "joins with randomness that comes late",
-        1,
+        "joins and boots with randomness that comes late",
+        2,
     );
 }
+
+/// Lets whoever waits go on. Until what is given is dropped: what is closed would be no device.
+fn feed(fifo: &Path) -> fs::File {
+    let file = fs::OpenOptions::new().read(true).write(true).open(fifo);
+    let mut file = file.expect("the other side is opened");
+    std::io::Write::write_all(&mut file, &[7; 4096]).expect("randomness comes");
+    file
+}
+
+/// Bytes: the memory of the smallest devices.
+const SMALL: u64 = 32 << 20;

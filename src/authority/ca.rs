@@ -107,7 +107,7 @@ pub async fn read_pair(
 
 fn read_pair_blocking(files: &Files, given: &PairFiles) -> Result<Option<KeyPair>, AuthorityError> {
     let certificate = files.read_opt(&given.certificate, MAX_BYTES)?;
-    let key = files.read_opt(&given.key, MAX_BYTES)?;
+    let key = files.read_secret(&given.key, MAX_BYTES)?;
     let lonely = |present: &Path, missing: &Path| AuthorityError::Lonely {
         present: present.to_path_buf(),
         missing: missing.to_path_buf(),
@@ -226,7 +226,10 @@ mod tests {
         let forms = [
             (recorded("token-ca/ca.pem"), recorded("token-ca/cakey.pem")),
             (recorded("token-ca/ca.der"), recorded("token-ca/cakey.der")),
-            (recorded("token-ca/ca.pem"), key.to_sec1_pem().into_bytes()),
+            (
+                recorded("token-ca/ca.pem"),
+                key.to_sec1_pem().as_bytes().to_vec(),
+            ),
         ];
         for (certificate, key) in forms {
             let folder = Scratch::new();

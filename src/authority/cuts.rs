@@ -1,6 +1,9 @@
 //! Power cuts and faults of the cloud's files: the old state or the new, and what was told to a
 //! device is kept.
 
+mod revocations;
+mod rotation;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use smol::net::TcpStream;
 
 use super::descriptors::Descriptors;
 use super::metrics::{Metrics, Port};
+use super::nodes::Nodes;
 use super::places::{Cut, Full, Place, Places, Taken};
 use super::quic::Cutter;
 use super::rate::{Rate, Rates};
@@ -27,6 +28,8 @@ use crate::tunnel::Budget;
 /// A running cloudcore. Tasks share it in an `Arc`; it has ended when the last one is gone.
 pub struct Cloud {
     pub authority: Authority,
+    /// Nodes and what they have.
+    pub nodes: Nodes,
     pub settings: Settings,
     pub clock: Clock,
     pub started: Timestamp,
@@ -68,7 +71,7 @@ impl Cloud {
     pub fn new(
         executor: &Arc<Executor<'static>>,
         clock: &Clock,
-        authority: Authority,
+        (authority, nodes): (Authority, Nodes),
         settings: Settings,
         Standing {
             open_files,
@@ -85,6 +88,7 @@ impl Cloud {
         let quic = descriptors.room_for_port(QUIC_PLACES);
         Arc::new(Cloud {
             authority,
+            nodes,
             clock: clock.clone(),
             started: clock.now(),
             confinement,

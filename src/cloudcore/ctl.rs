@@ -1,5 +1,7 @@
 //! What an operator says to a running cloudcore: the admin socket.
 
+mod objects;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,8 +97,8 @@ async fn answer(cloud: &Arc<Cloud>, mut stream: UnixStream) -> io::Result<()> {
         return send(&mut stream, &denied).await;
     }
     let mut line = String::new();
-    let mut reader = BufReader::with_capacity(512, stream.clone().take(MAX_LINE));
-    in_time(reader.read_line(&mut line)).await?;
+    let mut reader = BufReader::with_capacity(512, stream.clone());
+    in_time((&mut reader).take(MAX_LINE).read_line(&mut line)).await?;
     let request: Request = match serde_json::from_str(&line) {
         Ok(request) => request,
         Err(error) => {
@@ -105,6 +107,9 @@ async fn answer(cloud: &Arc<Cloud>, mut stream: UnixStream) -> io::Result<()> {
         }
     };
     match request.op.as_str() {
+        op if objects::OPERATIONS.contains(&op) => {
+            objects::answer(cloud, &request, &mut reader, &mut stream).await
+        }
         "add-san" => send(&mut stream, &add_names(cloud, &request.names).await).await,
         "gettoken" | "token-create" => {
             send(&mut stream, &tokens::create(cloud, &request).await).await

@@ -27,6 +27,7 @@ use crate::system::cause;
 use crate::system::exit;
 use crate::system::files::FileError;
 use crate::system::host::Host;
+use crate::system::log::attend;
 use crate::system::signals::{Request, Signals};
 use crate::system::{limits, notify, threads};
 use crate::tunnel;
@@ -52,6 +53,7 @@ pub fn run(
     let executor = Arc::new(Executor::new());
     let serve = async {
         let inbox = Inbox::new(orders).map_err(DaemonError::Signals)?;
+        executor.spawn(attend()).detach();
         let standing = Standing {
             open_files,
             confinement,
@@ -154,7 +156,10 @@ async fn serve(
     started: impl FnOnce(&Ports),
 ) -> Result<(), DaemonError> {
     let Prepared {
-        authority, ports, ..
+        authority,
+        nodes,
+        ports,
+        ..
     } = prepared;
     let config = |clients| {
         let config = tls::server(&authority.serving(), clients, &host.clock);
@@ -181,7 +186,14 @@ async fn serve(
 
     let open_files = standing.open_files;
     let (stop, stopper) = Stop::new();
-    let cloud = Cloud::new(executor, &host.clock, authority, settings, standing, stop);
+    let cloud = Cloud::new(
+        executor,
+        &host.clock,
+        (authority, nodes),
+        settings,
+        standing,
+        stop,
+    );
     tell_room(&cloud, open_files);
     if let Some(single) = single {
         cloud.spawn(single::serve(cloud.clone(), single, anyone.clone()));

@@ -1,56 +1,97 @@
-//! What becomes of a message from an edge: one table from type and operation to a handler.
+//! What becomes of a message from an edge: the door where names are read, and a table of handlers.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::cloud::Cloud;
+use super::nodes;
+use super::outbox::Outbox;
 use crate::protocol::message::Message;
+use crate::protocol::resource::{BadResource, Kind, Resource};
 use crate::system::clock::Timestamp;
+use crate::system::names::NodeName;
 
-/// The answer to a message, if it gets one.
-pub fn dispatch(message: &Message, now: Timestamp) -> Option<Message> {
-    let kind = kind(&message.route.resource);
+/// The answer to a message, if it gets one: known at once, or when the disk has what it says.
+pub enum Answer {
+    Now(Option<Box<Message>>),
+    /// In a box, because thousands of sessions rest and each would keep room for it.
+    Later(Pin<Box<dyn Future<Output = Option<Message>> + Send>>),
+}
+
+pub fn dispatch(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, message: Message) -> Answer {
     let operation = message.route.operation.as_str();
-    let fits = |pattern: &str, word: &str| pattern == ANY || pattern == word;
-    let row = TABLE
-        .iter()
-        .find(|row| fits(row.0, kind) && fits(row.1, operation));
-    row.and_then(|(_, _, handler)| handler(message, now))
+    if operation == "response" {
+        return acknowledged(cloud, node, outbox, &message);
+    }
+    // What these are about is for their topics to say, and is no resource.
+    if QUIET.contains(&operation) {
+        return Answer::Now(None);
+    }
+    let resource = match message.route.resource.parse::<Resource>() {
+        Ok(resource) => resource,
+        Err(BadResource::Kind) => {
+            return Answer::Now(unhandled(&message, cloud.clock.stamp()).map(Box::new));
+        }
+        Err(_) => {
+            cloud.metrics.unnamed.add();
+            return Answer::Now(None);
+        }
+    };
+    if nodes::is_handled(&resource, operation) && message.header.parent_id.is_empty() {
+        let (cloud, node) = (cloud.clone(), node.clone());
+        return Answer::Later(Box::pin(nodes::handle(cloud, node, resource, message)));
+    }
+    if resource
+        .object()
+        .is_some_and(|path| path.kind == Kind::Event)
+    {
+        cloud.metrics.events.add();
+    }
+    Answer::Now(at_once(&resource, &message, cloud.clock.stamp()).map(Box::new))
 }
 
-type Handler = fn(&Message, Timestamp) -> Option<Message>;
-
-/// Type of the resource, operation, handler; the first row that fits counts (docs/protocol.md,
-/// "Messages"). What fits none, such as an upload, is not answered.
-const TABLE: &[(&str, &str, Handler)] = &[
-    (ANY, "keepalive", silence),
-    (ANY, "response", silence),
-    (ANY, "error", silence),
-    (ANY, "ping", acknowledge),
-    (ANY, "pong", acknowledge),
-    (ANY, "config", acknowledge),
-    ("event", ANY, silence),
-    (ANY, "query", unhandled),
-    (ANY, "insert", unhandled),
-    (ANY, "update", unhandled),
-    (ANY, "patch", unhandled),
-    (ANY, "delete", unhandled),
-    (ANY, "get", unhandled),
-];
-
-/// Of `<namespace>/<type>/<name>`, or empty.
-fn kind(resource: &str) -> &str {
-    resource.split('/').nth(1).unwrap_or_default()
+/// What needs nothing but the message.
+fn at_once(resource: &Resource, message: &Message, now: Timestamp) -> Option<Message> {
+    let operation = message.route.operation.as_str();
+    match (resource, operation) {
+        (_, "ping" | "pong" | "config") => {
+            // In the name of whom it was sent to.
+            Some(message.answer(now, &message.route.source, "response", "ack"))
+        }
+        (Resource::KubernetesCa, "query") => {
+            let mut answer = message.answer(now, SOURCE, "response", "");
+            "resource".clone_into(&mut answer.route.group);
+            Some(answer)
+        }
+        (Resource::Membership | Resource::DeviceReport { .. }, "get" | "update") => {
+            let mut answer = message.answer(now, "devicecontroller", "response", "OK");
+            "twin".clone_into(&mut answer.route.group);
+            "twin".clone_into(&mut answer.route.resource);
+            Some(answer)
+        }
+        (Resource::Object(path), _) if SILENT.contains(&path.kind) => None,
+        (_, "query" | "insert" | "update" | "patch" | "delete" | "get") => unhandled(message, now),
+        _ => None,
+    }
 }
 
-fn silence(_: &Message, _: Timestamp) -> Option<Message> {
-    None
-}
-
-/// Control operations are answered in the name of whom they were sent to.
-fn acknowledge(message: &Message, now: Timestamp) -> Option<Message> {
-    Some(message.answer(now, &message.route.source, "response", "ack"))
+/// An object has arrived. When that is gone now, who forgets it is noted down.
+fn acknowledged(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, ack: &Message) -> Answer {
+    match outbox.acknowledged(&ack.header.parent_id) {
+        Some(item) if item.gone.is_some() => {
+            let (cloud, node) = (cloud.clone(), node.clone());
+            Answer::Later(Box::pin(async move {
+                cloud.nodes.acknowledged(&node, &item).await;
+                None
+            }))
+        }
+        _ => Answer::Now(None),
+    }
 }
 
 /// An edge would wait a minute for what nobody here does: so it is told at once.
 fn unhandled(message: &Message, now: Timestamp) -> Option<Message> {
-    if !message.header.parent_id.is_empty() {
+    if !message.header.parent_id.is_empty() || !ASKING.contains(&&*message.route.operation) {
         return None;
     }
     let text = format!(
@@ -77,7 +118,14 @@ fn shown(resource: &str) -> String {
         .collect()
 }
 
-const ANY: &str = "*";
+/// Operations that ask for nothing (docs/protocol.md, "Messages").
+const QUIET: &[&str] = &["UpdateNodeActionStatus", "error", "keepalive", "upload", ""];
+
+/// Operations whose sender waits for an answer.
+const ASKING: &[&str] = &["query", "insert", "update", "patch", "delete", "get"];
+
+/// Types of which edges report without expecting an answer.
+const SILENT: &[Kind] = &[Kind::Event, Kind::RuleStatus];
 
 /// The name of this part in what it sends.
 const SOURCE: &str = "cloudhub";
@@ -90,6 +138,15 @@ mod tests {
     use crate::protocol::message::Route;
 
     const NOW: Timestamp = Timestamp::from_unix(1_795_339_363);
+
+    /// As at the door, for what needs no cloud.
+    fn dispatch(message: &Message, now: Timestamp) -> Option<Message> {
+        match message.route.resource.parse::<Resource>() {
+            _ if QUIET.contains(&&*message.route.operation) => None,
+            Ok(resource) => at_once(&resource, message, now),
+            Err(_) => unhandled(message, now),
+        }
+    }
 
     fn message(operation: &str, resource: &str) -> Message {
         let route = Route {
@@ -105,29 +162,44 @@ mod tests {
     #[test]
     fn requests_that_nobody_handles_get_an_error() {
         for operation in ["query", "insert", "update", "patch", "delete", "get"] {
-            let request = message(operation, "null/node/edge-1");
+            let request = message(operation, "default/podlist/all");
             let answer = dispatch(&request, NOW).unwrap();
             assert_eq!(answer.route.operation, "error", "{operation}");
             assert_eq!(answer.header.parent_id, request.header.id);
-            assert_eq!(answer.route.resource, "null/node/edge-1");
+            assert_eq!(answer.route.resource, "default/podlist/all");
             assert_eq!(answer.route.group, "resource");
             assert_eq!(answer.route.source, "cloudhub");
-            assert!(answer.text().unwrap().contains("null/node/edge-1"));
+            assert!(answer.text().unwrap().contains("default/podlist/all"));
         }
     }
 
     #[test]
     fn twins_are_answered_among_themselves() {
-        let mut request = message("get", "membership/detail");
-        request.route.group = "twin".to_owned();
-        assert_eq!(dispatch(&request, NOW).unwrap().route.group, "twin");
+        for (operation, resource) in [
+            ("get", "membership/detail"),
+            ("update", "device/default/sensor-1/twin/edge_updated"),
+            ("update", "device/default/sensor-1/state/update"),
+        ] {
+            let answer = dispatch(&message(operation, resource), NOW).unwrap();
+            let route = &answer.route;
+            assert_eq!((&*route.group, &*route.resource), ("twin", "twin"));
+            assert_eq!(
+                (&*route.source, &*route.operation),
+                ("devicecontroller", "response")
+            );
+            assert_eq!(answer.text().as_deref(), Some("OK"));
+        }
+        let ca = dispatch(&message("query", "k8s/ca.crt"), NOW).unwrap();
+        assert_eq!(
+            (ca.text().as_deref(), &*ca.route.source),
+            (Some(""), "cloudhub")
+        );
     }
 
     #[test]
     fn what_asks_for_nothing_is_never_answered() {
         let quiet = [
             ("keepalive", "node"),
-            ("response", "default/pod/p"),
             ("error", "default/pod/p"),
             ("insert", "default/event/e"),
             ("upload", "x"),

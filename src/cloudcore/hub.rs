@@ -133,6 +133,9 @@ pub(super) fn begin<S: Cut + Send + 'static>(
                 registered.node,
                 if roaming.is_some() { ", over QUIC" } else { "" }
             );
+            cloud
+                .nodes
+                .resend(&registered.node, &outbox, cloud.clock.stamp());
             cloud.spawn(settle(
                 cloud.clone(),
                 (certificate, trusted),

@@ -17,6 +17,14 @@ pub struct Metrics {
     pub messages_up: Counter,
     pub messages_down: Counter,
     pub malformed: Counter,
+    /// Messages about something that has no name.
+    pub unnamed: Counter,
+    /// Requests for what is not the node's own.
+    pub denied: Counter,
+    pub events: Counter,
+    /// Objects sent without being asked for, and those sent again.
+    pub pushes: Counter,
+    pub pushes_repeated: Counter,
     pub issued_by_token: Counter,
     pub issued_by_renewal: Counter,
     /// Among them, those whose certificate had ended.

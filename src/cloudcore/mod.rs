@@ -2,6 +2,7 @@
 
 mod api;
 mod cloud;
+mod command;
 mod ctl;
 mod daemon;
 mod descriptors;
@@ -11,6 +12,7 @@ pub mod http;
 mod hub;
 mod listener;
 mod metrics;
+mod nodes;
 mod operator;
 mod outbox;
 mod pages;
@@ -46,6 +48,7 @@ use crate::system::{console, exit, log, network, processes};
 pub fn run(arguments: &[String], host: &Host) -> u8 {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
+        ["ctl", ..] => command::run(&arguments[1..], host),
         ["ca", "import", ..] => operator::import_ca(&arguments[2..], host),
         ["ca", "rotate", ..] => rotation::rotate(&arguments[2..], host),
         ["ca", "status", ..] => rotation::status(&arguments[2..], host),
@@ -205,7 +208,7 @@ static SPEC: Spec = Spec {
     about: "Issues certificates to edges that show a join token, and holds their tunnels. \
             `cloudcore ca import` takes over a CA, `cloudcore ca rotate` replaces it while devices \
             follow, `cloudcore ca status` shows which have; `cloudcore cert add-san` adds names to \
-            the serving certificate.",
+            the serving certificate; `cloudcore ctl` sees nodes and gives them objects.",
     examples: &[
         "cloudcore",
         "cloudcore --minconfig > cloudcore.yaml",
@@ -213,6 +216,7 @@ static SPEC: Spec = Spec {
         "cloudcore ca import --cert rootCA.crt --key rootCA.key",
         "cloudcore ca rotate --dry-run",
         "cloudcore ca status",
+        "cloudcore ctl nodes",
         "cloudcore cert add-san cloud.example.org 192.0.2.7",
     ],
     spellings: &[],

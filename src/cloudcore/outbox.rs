@@ -3,10 +3,18 @@
 //! Policy when full: the session ends as too slow. Nothing is dropped in silence, and what was
 //! waiting is sent again after the edge has come back.
 
+mod line;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Instant;
+
+pub use line::Item;
+use line::{Line, Turn};
+use smol::Timer;
+use smol::future::or;
 
 use crate::protocol::message::Message;
 
@@ -18,8 +26,22 @@ pub struct Outbox(Arc<Mutex<State>>);
 struct State {
     queue: VecDeque<Message>,
     bytes: usize,
+    /// Objects, while there are any on their way.
+    line: Option<Box<Line>>,
     ending: Option<Ending>,
+    /// Something has come since the line was looked at.
+    changed: bool,
     waker: Option<Waker>,
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub enum Next {
+    Message(Arc<Message>),
+    /// An object, as it is now; with whether the edge never had it. To be reported by `sent`.
+    Push(Item, bool),
+    /// Bytes that were sent before and not acknowledged.
+    Again(Arc<Message>),
 }
 
 /// Why a session is ended from our side, other than by what happens on the tunnel itself.
@@ -29,6 +51,8 @@ pub enum Ending {
     CaRetired,
     /// A token gave the node's name to another key.
     KeyReplaced,
+    /// The node was deleted.
+    NodeDeleted,
     /// A newer connection of the same node took its place.
     Replaced,
     /// The node's keys were revoked.
@@ -64,26 +88,63 @@ impl Outbox {
         wake(state);
     }
 
-    /// The next message to send, or why there will be none any more. For one task only.
-    pub async fn next(&self) -> Result<Message, Ending> {
-        poll_fn(|context| {
-            let mut state = self.lock();
-            if let Some(ending) = state.ending {
-                state.queue = VecDeque::new();
-                return Poll::Ready(Err(ending));
-            }
-            if let Some(message) = state.queue.pop_front() {
-                state.bytes = state.bytes.saturating_sub(weight(&message));
-                if state.queue.is_empty() {
-                    // Thousands of sessions are idle: a burst must not cost memory for ever.
-                    state.queue = VecDeque::new();
+    /// Puts objects in line, each with whether the edge never had it; those that wait stay where
+    /// they are.
+    pub fn offer(&self, items: impl IntoIterator<Item = (Item, bool)>) {
+        let mut state = self.lock();
+        if state.ending.is_none() {
+            let line = state.line.get_or_insert_default();
+            items
+                .into_iter()
+                .for_each(|(item, new)| line.offer(item, new));
+        }
+        wake(state);
+    }
+
+    /// An object goes out in this message.
+    pub fn sent(&self, item: Item, new: bool, message: &Arc<Message>) {
+        let mut state = self.lock();
+        let line = state.line.get_or_insert_default();
+        line.sent(item, new, message.clone(), Instant::now());
+    }
+
+    /// What the edge has acknowledged by this id, if that was an object.
+    pub fn acknowledged(&self, id: &str) -> Option<Item> {
+        let mut state = self.lock();
+        let item = state.line.as_mut()?.acknowledged(id)?;
+        wake(state);
+        Some(item)
+    }
+
+    /// What to send next, or why there will be nothing any more. For one task only.
+    pub async fn next(&self) -> Result<Next, Ending> {
+        loop {
+            let (next, due) = poll_fn(|context| {
+                let mut state = self.lock();
+                let taken = state.take();
+                if let (None, None) = taken {
+                    state.remember(context.waker());
+                    return Poll::Pending;
                 }
-                return Poll::Ready(Ok(message));
+                Poll::Ready(taken)
+            })
+            .await;
+            if let Some(next) = next {
+                return next;
             }
-            state.remember(context.waker());
-            Poll::Pending
-        })
-        .await
+            let changed = poll_fn(|context| {
+                let mut state = self.lock();
+                if state.is_urgent() {
+                    return Poll::Ready(());
+                }
+                state.remember(context.waker());
+                Poll::Pending
+            });
+            or(changed, async {
+                Timer::at(due.unwrap_or_else(Instant::now)).await;
+            })
+            .await;
+        }
     }
 
     /// Returns when the session is to end; for the same task, while it is busy sending.
@@ -108,6 +169,41 @@ impl Outbox {
 }
 
 impl State {
+    /// What to send, or when to look again; neither when nothing is to be done.
+    fn take(&mut self) -> (Option<Result<Next, Ending>>, Option<Instant>) {
+        self.changed = false;
+        if let Some(ending) = self.ending {
+            (self.queue, self.line) = (VecDeque::new(), None);
+            return (Some(Err(ending)), None);
+        }
+        if let Some(message) = self.queue.pop_front() {
+            self.bytes = self.bytes.saturating_sub(weight(&message));
+            if self.queue.is_empty() {
+                // Thousands of sessions are idle: a burst must not cost memory for ever.
+                self.queue = VecDeque::new();
+            }
+            return (Some(Ok(Next::Message(Arc::new(message)))), None);
+        }
+        let Some(line) = &mut self.line else {
+            return (None, None);
+        };
+        match line.turn(Instant::now()) {
+            Turn::Push(item, new) => (Some(Ok(Next::Push(item, new))), None),
+            Turn::Again(message) => (Some(Ok(Next::Again(message))), None),
+            Turn::Wait(until) => (None, Some(until)),
+            Turn::Nothing => {
+                self.line = None;
+                (None, None)
+            }
+        }
+    }
+
+    /// Whether there is something to do before any object is due again.
+    fn is_urgent(&mut self) -> bool {
+        let changed = std::mem::take(&mut self.changed);
+        changed || self.ending.is_some() || !self.queue.is_empty()
+    }
+
     fn remember(&mut self, waker: &Waker) {
         if !self
             .waker
@@ -121,6 +217,7 @@ impl State {
 
 /// Wakes outside the lock, since a waker may run other code at once.
 fn wake(mut state: MutexGuard<'_, State>) {
+    state.changed = true;
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {
@@ -153,6 +250,7 @@ mod tests {
 
     use super::*;
     use crate::protocol::message::Route;
+    use crate::protocol::resource::{Kind, ObjectPath};
     use crate::system::clock::Timestamp;
 
     fn message(bytes: usize) -> Message {
@@ -161,6 +259,39 @@ mod tests {
             Route::default(),
             &"x".repeat(bytes),
         )
+    }
+
+    async fn next(outbox: &Outbox) -> Arc<Message> {
+        match outbox.next().await {
+            Ok(Next::Message(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn objects_come_when_no_message_waits_and_leave_nothing_behind() {
+        let path = ObjectPath::of_cluster(Kind::Node, "edge-1");
+        let item = Item {
+            path: Arc::new(path),
+            gone: None,
+        };
+        let outbox = Outbox::default();
+        block_on(async {
+            outbox.offer([(item.clone(), true)]);
+            assert!(outbox.push(message(1)));
+            next(&outbox).await;
+            assert!(matches!(outbox.next().await, Ok(Next::Push(it, true)) if it == item));
+            let sent = Arc::new(message(1));
+            outbox.sent(item.clone(), true, &sent);
+            let mut waiting = Box::pin(outbox.next());
+            assert!(poll_once(&mut waiting).await.is_none());
+            outbox.offer([(item.clone(), false)]);
+            assert!(poll_once(&mut waiting).await.is_none(), "one at a time");
+            assert_eq!(outbox.acknowledged(&sent.header.id), Some(item.clone()));
+            assert!(matches!(waiting.await, Ok(Next::Push(_, false))));
+            assert!(poll_once(outbox.next()).await.is_none());
+        });
+        assert!(outbox.lock().line.is_none());
     }
 
     #[test]
@@ -172,8 +303,12 @@ mod tests {
             assert!(poll_once(&mut next).await.is_none());
             assert!(outbox.push(first.clone()));
             assert!(outbox.push(second.clone()));
-            assert_eq!(next.await.unwrap().header.id, first.header.id);
-            assert_eq!(outbox.next().await.unwrap().header.id, second.header.id);
+            let sent = next.await;
+            assert!(matches!(sent, Ok(Next::Message(it)) if it.header.id == first.header.id));
+            assert_eq!(
+                super::tests::next(&outbox).await.header.id,
+                second.header.id
+            );
             assert!(poll_once(outbox.next()).await.is_none());
         });
         assert_eq!(outbox.lock().bytes, 0);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::ctl::AdminSocket;
 use super::daemon::{DaemonError, Ports};
 use super::listener::{Bound, bind_datagrams};
+use super::nodes::Nodes;
 use super::settings::Settings;
 use crate::authority::Authority;
 use crate::protocol::control::{CLOUD_SOCKET, VERSION};
@@ -16,6 +17,7 @@ use crate::store::StoreError;
 use crate::store::file::{self, FileStore};
 use crate::system::blocking;
 use crate::system::host::Host;
+use crate::system::network;
 use crate::system::processes;
 use crate::system::sandbox::{self, Plan, User};
 use crate::tunnel::quic;
@@ -29,6 +31,7 @@ pub struct Prepared {
     pub monitor: Option<Bound>,
     pub admin: AdminSocket,
     pub authority: Authority,
+    pub nodes: Nodes,
     pub ports: Ports,
 }
 
@@ -37,6 +40,11 @@ impl Prepared {
     pub fn new(host: &Host, settings: &Settings) -> Result<Prepared, DaemonError> {
         let store = Arc::new(open_store(host, settings)?);
         let options = settings.authority.clone();
+        let address = options.advertised.first().cloned();
+        let address = address.unwrap_or_else(|| network::outward_address().to_string());
+        let nodes = Nodes::open(store.clone(), address);
+        let nodes = blocking::on_this_thread(|| smol::future::block_on(nodes));
+        let nodes = nodes.map_err(DaemonError::Store)?;
         let opened = Authority::open(store, &host.files, &host.root, &host.clock, options);
         let opened = blocking::on_this_thread(|| smol::future::block_on(opened));
         let authority = opened.map_err(DaemonError::Authority)?;
@@ -87,6 +95,7 @@ impl Prepared {
             monitor,
             admin: admin.map_err(DaemonError::File)?,
             authority,
+            nodes,
             ports,
         };
         if let Some(path) = &settings.ports_file {

@@ -145,6 +145,40 @@ pub fn render(cloud: &Cloud) -> String {
         "Frames from edges that were no messages.",
         &[("", metrics.malformed.get())],
     );
+    page.counter(
+        "kubeedge_resources_malformed_total",
+        "Messages about resources that have no proper name, which are skipped.",
+        &[("", metrics.unnamed.get())],
+    );
+    page.counter(
+        "kubeedge_requests_denied_total",
+        "Requests of edges for what is not their own.",
+        &[("", metrics.denied.get())],
+    );
+    page.counter(
+        "kubeedge_events_total",
+        "Events that edges reported.",
+        &[("", metrics.events.get())],
+    );
+    page.counter(
+        "kubeedge_pushes_total",
+        "Objects sent to edges, and sent again for want of an acknowledgement.",
+        &[
+            ("time=\"first\"", metrics.pushes.get()),
+            ("time=\"again\"", metrics.pushes_repeated.get()),
+        ],
+    );
+    let (objects, gone) = cloud.nodes.counts();
+    page.gauge(
+        "kubeedge_objects",
+        "Objects that this cloud keeps.",
+        objects,
+    );
+    page.gauge(
+        "kubeedge_objects_gone",
+        "Objects that some edge still has to forget.",
+        gone,
+    );
     page.gauge(
         "kubeedge_partial_message_budget_bytes",
         "What is left for partly received messages.",

@@ -127,6 +127,24 @@ impl Registry {
         following.map(|session| session.outbox.clone()).collect()
     }
 
+    /// Where messages for a node go while it has a session.
+    pub fn outbox(&self, node: &NodeName) -> Option<Outbox> {
+        self.lock().nodes.get(node).and_then(Node::outbox)
+    }
+
+    /// Whether the node has a session in which we renew its Lease.
+    pub fn keeps_lease(&self, node: &NodeName) -> bool {
+        let state = self.lock();
+        let session = state.nodes.get(node).and_then(|node| node.session.as_ref());
+        session.is_some_and(|it| it.facts.terms.is_some_and(|terms| terms.lease))
+    }
+
+    /// For how long the node has had no session, if it had one before.
+    pub fn ended(&self, node: &NodeName) -> Option<Duration> {
+        let state = self.lock();
+        Some(state.nodes.get(node)?.ended?.elapsed())
+    }
+
     /// Ends the session of a node, if it has one.
     pub fn end(&self, node: &NodeName, ending: Ending) -> bool {
         let outbox = self.lock().nodes.get(node).and_then(Node::outbox);

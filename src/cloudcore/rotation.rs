@@ -292,6 +292,10 @@ fn standing(report: &CaReport) -> String {
     if behind > report.behind.len() {
         text.push_str(&format!("and {} more\n", behind - report.behind.len()));
     }
+    let waits = |it: &BehindNode| it.trusts && !it.renewed;
+    if phase != "prepared" && report.behind.iter().any(waits) {
+        text.push_str(NOT_RENEWED);
+    }
     text
 }
 
@@ -344,6 +348,9 @@ static STATUS: Spec = Spec {
     ignored: &[],
 };
 
+/// Finish takes the certificates of the old CA away, so that such a device has really not followed.
+const NOT_RENEWED: &str = "\nWho knows the next CA and stays with an old certificate has rotateCertificates: false: \
+    `keadm certs renew` on the device gets it a new one.\n";
 /// Between two edges that are told: each comes with a request or two.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Devices listed; the answer has to fit in a line.

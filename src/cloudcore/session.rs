@@ -9,8 +9,8 @@ use smol::Timer;
 use smol::future::{or, yield_now};
 
 use super::cloud::Cloud;
-use super::dispatch::dispatch;
-use super::outbox::{Ending, Outbox};
+use super::dispatch::{Answer, dispatch};
+use super::outbox::{Ending, Next, Outbox};
 use super::registry::Registered;
 use crate::protocol::terms::Terms;
 use crate::system::names::NodeName;
@@ -31,7 +31,7 @@ pub async fn run(
     } = tunnel;
     let patience = terms.map_or(cloud.settings.keepalive, |terms| terms.patience());
     let end = or(
-        write(&cloud, &mut sender, &outbox),
+        write(&cloud, &mut sender, &outbox, &registered.node),
         read(
             &cloud,
             &mut receiver,
@@ -82,6 +82,7 @@ impl End {
         match self {
             End::Asked(Ending::CaRetired) => "ca-retired",
             End::Asked(Ending::KeyReplaced) => "key-replaced",
+            End::Asked(Ending::NodeDeleted) => "node-deleted",
             End::Asked(Ending::Replaced) => "replaced",
             End::Asked(Ending::Revoked) => "revoked",
             End::Asked(Ending::Stopping) => "stopping",
@@ -97,6 +98,7 @@ impl End {
         match self {
             End::Asked(Ending::CaRetired) => "the CA of its certificate was retired".to_owned(),
             End::Asked(Ending::KeyReplaced) => "a token gave its name to another key".to_owned(),
+            End::Asked(Ending::NodeDeleted) => "the node was deleted".to_owned(),
             End::Asked(Ending::Replaced) => "a newer connection took its place".to_owned(),
             End::Asked(Ending::Revoked) => "its keys were revoked".to_owned(),
             End::Asked(Ending::Stopping) => "cloudcore stops".to_owned(),
@@ -115,6 +117,7 @@ impl End {
         Some(match self {
             End::Asked(Ending::CaRetired) => (1008, "the CA of this certificate was retired"),
             End::Asked(Ending::KeyReplaced) => (1008, "another key holds this node name now"),
+            End::Asked(Ending::NodeDeleted) => (1000, "the node was deleted"),
             End::Asked(Ending::Replaced) => (1000, "a newer connection took over"),
             End::Asked(Ending::Revoked) => (1008, "the keys of this node were revoked"),
             End::Asked(Ending::Stopping) => (1001, "the cloud stops"),
@@ -133,10 +136,23 @@ impl End {
     }
 }
 
-async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox) -> End {
+async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox, node: &NodeName) -> End {
     loop {
         let message = match outbox.next().await {
-            Ok(message) => message,
+            Ok(Next::Message(message)) => message,
+            Ok(Next::Again(message)) => {
+                cloud.metrics.pushes_repeated.add();
+                message
+            }
+            Ok(Next::Push(item, new)) => {
+                let message = cloud.nodes.message(node, &item, new, cloud.clock.stamp());
+                let Some(message) = message.map(Arc::new) else {
+                    continue;
+                };
+                cloud.metrics.pushes.add();
+                outbox.sent(item, new, &message);
+                message
+            }
             Err(ending) => return End::Asked(ending),
         };
         let sent = async { sender.send(&message).await.map_err(End::Tunnel) };
@@ -185,7 +201,7 @@ impl Whereabouts {
 
 /// Ends when nothing was heard for as long as `patience`.
 async fn read(
-    cloud: &Cloud,
+    cloud: &Arc<Cloud>,
     receiver: &mut Receiver,
     outbox: &Outbox,
     (node, mut whereabouts): (&NodeName, Whereabouts),
@@ -234,7 +250,11 @@ async fn read(
             Some(Ok(Event::Message(message))) => {
                 malformed = 0;
                 cloud.metrics.messages_up.add();
-                if let Some(answer) = dispatch(&message, cloud.clock.stamp()) {
+                let answer = match dispatch(cloud, node, outbox, *message) {
+                    Answer::Now(answer) => answer.map(|answer| *answer),
+                    Answer::Later(answer) => answer.await,
+                };
+                if let Some(answer) = answer {
                     // When it does not fit the session ends, which the writer sees.
                     outbox.push(answer);
                     // The writer comes first: answers keep up with questions, and a pong that

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,21 +12,29 @@ use super::read::{MAX_INT, Reader, SECONDS};
 use super::yaml::Document;
 use super::{ConfigError, Secret, emit};
 
+pub mod meta;
 pub mod network;
+pub mod node;
 
+pub use meta::EdgeMeta;
 pub use network::EdgeNetwork;
+pub use node::EdgeNode;
 
 /// The part of edgecore.yaml that is used. What else the file holds stays there: files are changed
 /// by [`super::edit`], never written anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EdgeConfig {
     pub hub: EdgeHub,
+    /// `modules.edged`
+    pub node: EdgeNode,
     /// `modules.edged.hostnameOverride`; without it the name of the host counts.
     pub node_name: Option<NodeName>,
     /// `database.dataSource`
     pub database: PathBuf,
     /// `modules.taskManager.enable`: jobs for the node from the cloud.
     pub task_manager: bool,
+    /// `modules.metaManager`
+    pub meta: EdgeMeta,
 }
 
 /// `modules.edgeHub`
@@ -113,6 +121,8 @@ impl EdgeConfig {
             })?;
             self.node_name = Some(parsed);
         }
+        self.meta.read(reader)?;
+        self.node.read(reader)?;
         self.hub.read(reader)
     }
 
@@ -205,9 +215,11 @@ impl Default for EdgeConfig {
     fn default() -> EdgeConfig {
         EdgeConfig {
             hub: EdgeHub::default(),
+            node: EdgeNode::default(),
             node_name: None,
             database: "/var/lib/kubeedge/edgecore.db".into(),
             task_manager: false,
+            meta: EdgeMeta::default(),
         }
     }
 }
@@ -277,6 +289,13 @@ impl fmt::Display for UrlError {
     }
 }
 
+/// Where a key is kept that has no certificate yet, beside the one in use.
+pub fn pending_key(key: &Path) -> PathBuf {
+    let mut name = key.as_os_str().to_owned();
+    name.push(".pending");
+    name.into()
+}
+
 /// The token of the file, whose text appears in no error.
 fn token(reader: &Reader<'_>) -> Result<Option<Secret>, ConfigError> {
     let key = "modules.edgeHub.token";
@@ -325,6 +344,9 @@ const SECTIONS: &[&str] = &[
     "modules.edgeHub.websocket",
     "modules.edgeHub.quic",
     "modules.edged",
+    "modules.metaManager",
+    "modules.metaManager.metaServer",
+    "modules.edged.tailoredKubeletConfig",
     "modules.taskManager",
 ];
 

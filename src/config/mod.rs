@@ -15,6 +15,8 @@ pub mod yaml;
 
 use std::fmt;
 
+use crate::system::secret;
+
 /// No configuration file is larger, in bytes.
 pub const MAX_FILE: usize = builder::MAX_BYTES;
 
@@ -118,23 +120,17 @@ pub fn show(path: &[Segment]) -> String {
 }
 
 /// A text that must not reach a log: the join token of an old configuration file.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret(secret::Secret<String>);
 
 impl Secret {
     pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
+        Secret(secret::Secret::new(text.into()))
     }
 
     /// The text itself, for the one who must use it.
     pub fn expose(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
     }
 }
 
@@ -170,6 +166,6 @@ mod tests {
 
     #[test]
     fn a_secret_does_not_show_itself() {
-        assert_eq!(format!("{:?}", Secret::new("token")), "Secret(…)");
+        assert_eq!(format!("{:?}", Secret::new("token")), "Secret(Secret(…))");
     }
 }

@@ -397,6 +397,7 @@ modules:
     proxyCredentialsFile: ""
     servers: [""]
   edged:
+    annotations: {"*": ""}
     bandwidthManager: false
     customInterfaceName: ""
     nodeIP: ""
@@ -416,6 +417,7 @@ modules:
       systemCgroups: ""
       systemReserved: {"*": ""}
   metaManager:
+    deliver: [{folder: "", hook: [""]}]
     metaServer:
       apiAudiences: [""]
       serviceAccountKeyFiles: [""]

@@ -46,6 +46,7 @@ pub fn enter(
     }
     plan.reads.extend(folder_of(&settings.bootstrap));
     plan.reads.extend(folder_of(&settings.config));
+    plan.reads.push(credentials_place(&settings.credentials));
     plan.reads
         .extend(SYSTEM.iter().map(|path| host.root.at(path)));
     let done: Confinement = sandbox::confine(&plan);
@@ -111,6 +112,12 @@ pub fn let_read(host: &Host, config: &Path, user: &User) -> io::Result<()> {
         sandbox::let_read(&top, file, user)?;
     }
     Ok(())
+}
+
+/// The folder, in which the file may be replaced; but not everything there is.
+fn credentials_place(file: &Path) -> PathBuf {
+    let folder = folder_of(file).filter(|folder| folder.parent().is_some());
+    folder.unwrap_or_else(|| file.to_owned())
 }
 
 fn folder_of(file: &Path) -> Option<PathBuf> {

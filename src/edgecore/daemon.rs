@@ -1,26 +1,34 @@
 //! The running edgecore: one executor thread, the sockets, the signals, and the edge's life.
 
+use std::net::TcpListener;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smol::LocalExecutor;
 use smol::future::{or, pending};
-use smol::{LocalExecutor, Timer};
 
+use super::api::{Api, token};
 use super::confinement;
 use super::control::{Bound, Sockets};
+use super::deliver;
 use super::edge::{Edge, pause};
 use super::life::live;
+use super::meta;
 use super::parent::{self, Order, Parent};
+use super::roaming;
 use super::settings::{Settings, Source};
 use super::state::State;
 use super::watchdog;
 use crate::protocol::control::{EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState};
+use crate::protocol::local::KUBECONFIG;
 use crate::system::blocking::{self, Kind};
-use crate::system::exit;
 use crate::system::host::Host;
+use crate::system::log::attend;
 use crate::system::notify;
+use crate::system::randomness;
 use crate::system::signals::{Request, Signals};
+use crate::system::{cause, exit};
 
 /// Runs until SIGTERM or SIGINT, or until the parent is gone; returns the exit code. Only for who
 /// holds edgecore's lock, or whose parent does.
@@ -40,7 +48,13 @@ pub fn run(host: &Host, source: &Source, parent: Option<Parent>, sandbox: bool) 
             return exit::FAILURE;
         }
     };
+    // A device without this is better than none.
+    let listener = listen(host, &settings).unwrap_or_else(|error| {
+        log::error!("no API for programs on this device: {error}");
+        None
+    });
     let start = Start {
+        listener,
         confinement: confinement::enter(host, &settings, parent.as_ref(), sandbox),
         sockets,
         settings,
@@ -54,8 +68,27 @@ pub fn run(host: &Host, source: &Source, parent: Option<Parent>, sandbox: bool) 
 struct Start {
     settings: Settings,
     sockets: Bound,
+    /// Of the API, with its token.
+    listener: Option<(TcpListener, String)>,
     parent: Option<Parent>,
     confinement: Vec<String>,
+}
+
+/// Binds what programs on the device ask at, if they may, and makes the file that lets root's be shown Secrets.
+fn listen(host: &Host, settings: &Settings) -> Result<Option<(TcpListener, String)>, String> {
+    let Some(address) = settings.meta.server else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address).map_err(|error| {
+        format!(
+            "cannot listen on {address}: {}: see which program does",
+            cause::of(&error)
+        )
+    })?;
+    let bound = listener.local_addr().unwrap_or(address).to_string();
+    let path = host.root.at(KUBECONFIG);
+    let token = token::prepare(&host.files, &path, &bound).map_err(|error| error.to_string())?;
+    Ok(Some((listener, token)))
 }
 
 async fn serve(
@@ -67,6 +100,11 @@ async fn serve(
     let Start {
         settings, parent, ..
     } = start;
+    let api = start.listener.and_then(|(listener, token)| {
+        let api = Api::new(listener, &token);
+        api.inspect_err(|error| log::error!("no API for programs on this device: {error}"))
+            .ok()
+    });
     let (sockets, mut signals) = match (Sockets::new(start.sockets), Signals::new()) {
         (Ok(sockets), Ok(signals)) => (sockets, signals),
         (Err(error), _) => {
@@ -91,7 +129,6 @@ async fn serve(
         env!("CARGO_PKG_VERSION"),
         settings.node
     );
-    or(wait_for_randomness(), watchdog::tick()).await;
     let orphaned = async {
         match &parent {
             Some(parent) => parent.gone().await,
@@ -109,7 +146,16 @@ async fn serve(
         ));
         state.belongs_to(settings.node.as_str(), &settings.cloud());
         let work = async {
-            or(live(&edge), or(sockets.serve(&edge), watchdog::tick())).await;
+            let lacking = || edge.state.problem(&NO_RANDOMNESS, true);
+            // No connection comes about without, and whoever tried would stand still.
+            let living = async {
+                randomness::wait(lacking).await;
+                live(&edge).await;
+            };
+            let local = or(sockets.serve(&edge), answer(api.as_ref(), &edge));
+            let local = or(local, or(meta::run(&edge), deliver::run(&edge)));
+            let beside = or(attend(), or(roaming::watch(&edge), watchdog::tick()));
+            or(living, or(local, beside)).await;
             Next::Stop
         };
         let orphaned = async {
@@ -143,6 +189,13 @@ async fn serve(
     }
 }
 
+async fn answer(api: Option<&Api>, edge: &Rc<Edge>) {
+    match api {
+        Some(api) => api.serve(edge).await,
+        None => pending().await,
+    }
+}
+
 enum Next {
     /// As a new process, since this one has given up what it would need.
     Again,
@@ -165,7 +218,14 @@ async fn orders(edge: &Edge, signals: &mut Signals, source: &Source, supervised:
         // Somebody may have written it anew, for root alone. Whether this helped is seen now.
         let _ = blocking::run(Kind::Disk, READABLE, || parent::ask(Order::LetRead)).await;
         match Settings::load(&edge.host, source) {
+            Ok(new) if !supervised && new.meta.server != edge.settings.meta.server => {
+                log::warn!(
+                    "the API for programs on this device changes when edgecore starts again"
+                );
+                return Next::Restart(Box::new(new));
+            }
             Ok(new) if supervised && new.needs_other_rights(&edge.settings) => return Next::Again,
+            Err(error) if supervised && error.is_denied() => return Next::Again,
             Ok(settings) if settings != edge.settings => return Next::Restart(Box::new(settings)),
             Ok(_) => edge.hurry.raise(),
             // The running edge is better than none: it goes on with what it had.
@@ -184,20 +244,7 @@ async fn farewell(edge: &Edge) {
     or(gone, pause(FAREWELL)).await;
 }
 
-/// A device that just booted may have no randomness yet; reading it then blocks, so a helper
-/// thread waits and the executor goes on.
-async fn wait_for_randomness() {
-    let draw = || ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut [0; 1]);
-    while !matches!(
-        blocking::run(Kind::Disk, RANDOMNESS, draw).await,
-        Ok(Ok(()))
-    ) {
-        log::warn!("the system has no randomness yet: waiting for it");
-        Timer::after(Duration::from_secs(1)).await;
-    }
-}
-
+const NO_RANDOMNESS: &str = "the system has no randomness yet: waiting for it";
 /// For the supervisor's answer.
 const READABLE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(3);
-const RANDOMNESS: Duration = Duration::from_secs(20);

@@ -2,17 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{LocalExecutor, Timer};
 
 use super::clouds::Clouds;
 use super::identity::Identity;
+use super::meta::Meta;
+use super::node;
+use super::pushes::{Push, Pushes};
 use super::requests::Requests;
+use super::roaming::Roaming;
 use super::settings::Settings;
 use super::state::State;
 use super::token::TokenSource;
@@ -26,6 +30,7 @@ use crate::protocol::terms::Terms;
 use crate::protocol::token::JoinToken;
 use crate::protocol::trust::CloudCas;
 use crate::system::blocking::{self, Blocked, Kind};
+use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::names::Endpoint;
 use crate::system::network::NetError;
@@ -45,8 +50,10 @@ pub struct Edge {
     pub identity: RefCell<Option<Identity>>,
     /// The token that the cloud refused last.
     pub refused: RefCell<Option<JoinToken>>,
-    /// The key that a certificate was asked for, and did not come: the cloud may have counted the
-    /// use of the token, and gives a certificate for this key once more.
+    /// A token that nothing came of, and until when the identity that is there is given another
+    /// chance: one of the two may be of a cloud that is gone.
+    pub postponed: RefCell<Option<(JoinToken, Instant)>>,
+    /// The key that a certificate was asked for, and did not come: see `pending`.
     pub pending: RefCell<Option<PrivateKey>>,
     /// Tells the hub that the identity changed.
     pub renewed: Signal,
@@ -64,20 +71,26 @@ pub struct Edge {
     /// How many session tasks run, and a wake-up when one ends.
     pub sessions: Cell<usize>,
     pub session_ended: Signal,
+    pub session_began: Signal,
     pub clouds: Clouds,
     /// What was agreed with the cloud of the newest session; nothing with one of KubeEdge.
     pub terms: Cell<Option<Terms>>,
     /// What is asked of the cloud, and who waits for the answers.
     pub requests: Rc<Requests>,
     /// What the cloud sends without having been asked, on its way to who stores it.
-    pub pushes: (Sender<Push>, Receiver<Push>),
+    pub pushes: Pushes,
+    /// What the cloud said, kept.
+    pub meta: Meta,
+    /// The device's Node, as the cloud has it.
+    pub node: node::News,
+    /// The address from which the present session starts, or the last one did; and a wake-up when it
+    /// becomes another.
+    pub address: Cell<Option<IpAddr>>,
+    pub address_changed: Signal,
+    pub roaming: Roaming,
     last_good: RefCell<Vec<SocketAddr>>,
-}
-
-/// A message that the cloud sent unasked, and where its acknowledgement goes when it is stored.
-pub struct Push {
-    pub message: Message,
-    pub acks: Sender<Message>,
+    /// From where the last connection started.
+    start: Cell<Option<IpAddr>>,
 }
 
 /// A wake-up that is kept until it is read; many become one.
@@ -96,6 +109,7 @@ pub enum Failure {
     /// The cloud names a CA for which none that is trusted here vouches.
     NotVouched(Sha256Hash),
     Blocked(Blocked),
+    Disk(FileError),
     /// Of several clouds none helped.
     Each(Vec<Failure>),
 }
@@ -151,6 +165,7 @@ impl Edge {
             bootstrap: settings.bootstrap.clone(),
             config: settings.config.clone(),
         };
+        let meta = Meta::new(&host.files, &settings.state);
         Edge {
             clouds: Clouds::new(&settings.clouds),
             host,
@@ -160,6 +175,7 @@ impl Edge {
             executor,
             identity: RefCell::new(None),
             refused: RefCell::new(None),
+            postponed: RefCell::new(None),
             pending: RefCell::new(None),
             renewed: Signal::new(),
             time_told: Signal::new(),
@@ -171,9 +187,16 @@ impl Edge {
             sessions: Cell::new(0),
             session_ended: Signal::new(),
             terms: Cell::new(None),
+            session_began: Signal::new(),
             requests: Rc::default(),
-            pushes: bounded(PUSHES),
+            pushes: Pushes::default(),
+            meta,
+            node: node::News::new(),
+            address: Cell::new(None),
+            address_changed: Signal::new(),
+            roaming: Roaming::default(),
             last_good: RefCell::default(),
+            start: Cell::new(None),
         }
     }
 
@@ -189,6 +212,19 @@ impl Edge {
         self.renewed.raise();
     }
 
+    /// Whether a token is not to be tried now, while there is an identity.
+    pub fn is_set_aside(&self, token: &JoinToken) -> bool {
+        let postponed = self.postponed.borrow();
+        let waits = |(it, until): &(JoinToken, Instant)| it == token && Instant::now() < *until;
+        self.refused.borrow().as_ref() == Some(token) || postponed.as_ref().is_some_and(waits)
+    }
+
+    /// Somebody may have put things in order: what was set aside is tried again.
+    pub fn set_nothing_aside(&self) {
+        self.refused.replace(None);
+        self.postponed.replace(None);
+    }
+
     /// The cloud has said which CAs it has.
     pub fn heard(&self, cas: CloudCas) {
         self.cas.replace(Some(cas));
@@ -201,15 +237,22 @@ impl Edge {
             message,
             acks: acks.clone(),
         };
-        // Both ends live in `self`, so the channel is never closed.
-        let _ = self.pushes.0.send(push).await;
+        self.pushes.add(push).await;
+    }
+
+    /// The cloud renews the node's Lease as long as the session lives.
+    pub fn lease_is_kept(&self) -> bool {
+        self.terms.get().is_some_and(|terms| terms.lease)
     }
 
     /// A connection to the hub of a cloud. When names fail, the address that last held a session
     /// serves.
     pub async fn reach(&self, cloud: &CloudAt) -> Result<Reached, NetError> {
         let known = self.known(cloud);
-        self.settings.way.connect(&cloud.hub, &known).await
+        let reached = self.settings.way.connect(&cloud.hub, &known).await?;
+        let start = reached.stream.local_addr().ok();
+        self.start.set(start.map(|address| address.ip()));
+        Ok(reached)
     }
 
     /// The addresses of this cloud's endpoint that connections from here can have, for datagrams.
@@ -227,6 +270,9 @@ impl Edge {
     /// A session with this cloud is up.
     pub fn remember(&self, cloud: &CloudAt, peer: &Peer) {
         self.clouds.served(cloud);
+        if self.start.get() != self.address.replace(self.start.get()) {
+            self.address_changed.raise();
+        }
         *self.last_good.borrow_mut() = match peer {
             Peer::Direct(address) => vec![*address],
             Peer::Through { .. } => Vec::new(),
@@ -316,6 +362,12 @@ impl Signal {
     }
 }
 
+impl Default for Signal {
+    fn default() -> Self {
+        Signal::new()
+    }
+}
+
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Self {
         Failure::Network(error)
@@ -353,6 +405,7 @@ impl fmt::Display for Failure {
                  nothing was changed"
             ),
             Failure::Blocked(e) => write!(f, "{e}"),
+            Failure::Disk(e) => write!(f, "{e}"),
             Failure::Each(failures) => {
                 write!(f, "none of {} clouds helps: ", failures.len())?;
                 for (index, failure) in failures.iter().enumerate() {
@@ -374,13 +427,12 @@ impl std::error::Error for Failure {
             Failure::Identity(e) => Some(e),
             Failure::WrongCertificate(_) | Failure::NotVouched(_) => None,
             Failure::Blocked(e) => Some(e),
+            Failure::Disk(e) => Some(e),
             Failure::Each(failures) => failures.last().map(|last| last as _),
         }
     }
 }
 
-/// Messages that wait to be stored. When all places are taken the hub has to wait.
-const PUSHES: usize = 32;
 /// What looking up, connecting and a proxy may take, and a little more.
 const CONNECTING: Duration = Duration::from_secs(35);
 const API_DEADLINE: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@ use smol::future::zip;
 use super::edge::{Edge, Failure};
 use super::follow;
 use super::identity::{Identity, IdentityError};
+use super::pending;
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::csr;
 use crate::pki::key::PrivateKey;
@@ -24,10 +25,10 @@ pub async fn enroll(edge: &Edge, token: &JoinToken) -> Result<Identity, Failure>
     let ca = ca?;
     clock.ground(ca.not_before(), ends);
     let subject = Subject::node(&edge.settings.node);
-    let pending = edge.pending.borrow().clone();
+    let pending = pending::recall(edge, token).await?;
     let make = move || request_for(pending, &subject);
     let (key, request) = edge.off_thread(make).await??;
-    edge.pending.replace(Some(key.clone()));
+    pending::keep(edge, token, &key).await?;
     let (trusted, bearer, node) = (vec![ca], token.clone(), edge.settings.node.clone());
     let pinned = trusted.clone();
     let certificate = edge
@@ -36,7 +37,7 @@ pub async fn enroll(edge: &Edge, token: &JoinToken) -> Result<Identity, Failure>
     let trusted = follow::issuers(edge, &certificate, trusted, None).await?;
     let identity = accept(edge, key, certificate, trusted)?;
     commit(edge, &identity).await?;
-    edge.pending.replace(None);
+    pending::forget(edge).await;
     log::info!(
         "enrolled as {} until {}",
         edge.settings.node,

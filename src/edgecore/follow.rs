@@ -20,6 +20,7 @@ use crate::pki::certificate::Certificate;
 use crate::pki::chain;
 use crate::pki::hash::Sha256Hash;
 use crate::protocol::enrollment::EnrollError;
+use crate::protocol::portal::Portal;
 use crate::system::clock::Timestamp;
 
 /// Follows step by step; what fails is tried again, less and less often.
@@ -192,13 +193,30 @@ fn is_vouched_for(
     chain::verify_authority(ca, ca, now).is_ok() && bundle.iter().any(vouches)
 }
 
-/// When the cloud's certificate is by no CA that is trusted here: the CA that it says it has, for
+/// Whom a device meets where its cloud should be.
+pub enum Met {
+    /// A cloud with another CA.
+    Other(Sha256Hash),
+    /// A cloud with a CA that is trusted here.
+    Own,
+    Portal(Portal),
+    /// Nobody who says anything of use.
+    Nobody,
+}
+
+/// When the hub's certificate is by no CA that is trusted here: what the certificate API says, for
 /// telling a person. Nobody vouches for it, and nothing is changed by it.
-pub async fn met(edge: &Edge) -> Option<Sha256Hash> {
-    let met = edge.api(|api| api.meet_ca()).await.ok()?.hash();
+pub async fn met(edge: &Edge) -> Met {
+    let ca = match edge.api(|api| api.meet_ca()).await {
+        Ok(ca) => ca.hash(),
+        Err(Failure::Api(EnrollError::Portal { portal, .. })) => return Met::Portal(portal),
+        Err(_) => return Met::Nobody,
+    };
     let identity = edge.identity.borrow();
-    let known = identity.as_ref().is_some_and(|it| it.trusts(&met));
-    (!known).then_some(met)
+    match identity.as_ref().is_some_and(|it| it.trusts(&ca)) {
+        true => Met::Own,
+        false => Met::Other(ca),
+    }
 }
 
 const RETRY_FIRST: Duration = Duration::from_secs(2);

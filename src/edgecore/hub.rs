@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use smol::Timer;
+use smol::channel::Receiver;
 use smol::future::{or, pending};
 
 use super::backoff::Backoff;
 use super::edge::{Edge, pause};
-use super::follow;
+use super::follow::{self, Met};
 use super::identity::{Identity, IdentityError};
 use super::life::{tidy, token_comes};
 use super::no_tunnel::NoTunnel;
 use super::quic::{self, Tries};
 use super::rhythm::{Leads, Rhythm};
+use super::roaming::Ends;
+use super::secured::{Secured, deadline};
 use super::session::Session;
 use super::timekeeping;
 use crate::config::edge::network::CloudAt;
@@ -41,6 +44,7 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
         hasty: false,
         quic: Tries::default(),
         presented: Presented::default(),
+        moved: edge.roaming.listen(),
     };
     let mut session = None;
     loop {
@@ -66,6 +70,8 @@ struct Keeper<'a> {
     quic: Tries,
     /// The certificate that the hub showed last.
     presented: Presented,
+    /// This device stands differently in its networks: then an attempt is worth making at once.
+    moved: Receiver<()>,
 }
 
 impl Keeper<'_> {
@@ -83,17 +89,19 @@ impl Keeper<'_> {
             let wanted = match opened {
                 Ok(session) => {
                     self.denied.reset();
+                    // What was before this session says nothing about its end.
+                    let _ = self.moved.try_recv();
                     return Ok(session);
                 }
                 Err(error) => {
                     let expired = self.expired();
                     let met = match error.is_foreign() {
                         true => follow::met(self.edge).await,
-                        false => None,
+                        false => Met::Nobody,
                     };
                     denied = error.is_denial();
                     useless = expired || denied;
-                    foreign = met.is_some();
+                    foreign = matches!(met, Met::Other(_));
                     if let Some(token) = self.token(useless).await {
                         return Err(token);
                     }
@@ -103,8 +111,10 @@ impl Keeper<'_> {
                         self.edge.state.enter(EdgeState::Connecting);
                     }
                     let mut sentence = match met {
-                        Some(met) => self.changed(met),
-                        None => error.sentence(expired),
+                        Met::Other(met) => self.changed(met),
+                        Met::Portal(portal) => TunnelError::Portal(portal).to_string(),
+                        Met::Own => self.terminated(),
+                        Met::Nobody => error.sentence(expired),
                     };
                     if let Some(why) = self.quic.why() {
                         sentence += &format!("; {why}");
@@ -140,10 +150,14 @@ impl Keeper<'_> {
         let asked = async {
             self.edge.hurry.wait().await;
             // Whoever asks may have put the cloud in order.
-            self.edge.refused.replace(None);
+            self.edge.set_nothing_aside();
             self.quic.forget();
         };
-        or(pause(length), asked).await;
+        let moved = async {
+            // The sender lives in `edge`, so this does not end by itself.
+            let _ = self.moved.recv().await;
+        };
+        or(pause(length), or(asked, moved)).await;
     }
 
     /// What a person should know who set up the cloud anew, or whose DNS leads astray.
@@ -159,6 +173,13 @@ impl Keeper<'_> {
         )
     }
 
+    /// The cloud is the one that it was, and another certificate was shown than the cloud's.
+    fn terminated(&self) -> String {
+        let dialled = self.edge.clouds.current().hub.to_string();
+        let shown = self.presented.certificate();
+        TunnelError::Tls(tls::terminated(&dialled, shown.as_ref())).to_string()
+    }
+
     /// Stays with a session until it ends or the identity changes.
     async fn keep(&mut self, session: Session) -> Option<Session> {
         let ended = async { Next::Ended(session.ended().await) };
@@ -172,11 +193,8 @@ impl Keeper<'_> {
             if !(is_wanted && may_change) {
                 return pending().await;
             }
-            or(self.quic.due(), async {
-                self.edge.hurry.wait().await;
-                self.quic.forget();
-            })
-            .await;
+            or(self.quic.due(), self.edge.hurry.wait()).await;
+            self.quic.forget();
             Next::TryQuic
         };
         let end = match or(ended, or(renewed, quic)).await {
@@ -300,6 +318,7 @@ impl Keeper<'_> {
             identity,
             carrier,
             peer,
+            ends,
             endpoint,
         } = secured;
         let line = carrier.line();
@@ -316,7 +335,13 @@ impl Keeper<'_> {
             date,
             cas,
             terms,
-        } = deadline(edge, "the hub's answer", upgrade(carrier, &request)).await?;
+        } = deadline(
+            edge,
+            ends,
+            "the hub's answer",
+            Box::pin(upgrade(carrier, &request)),
+        )
+        .await?;
         edge.remember(cloud, &peer);
         if let Some(date) = date {
             take_word(date, &self.presented, &identity.ca, &edge.host.clock);
@@ -353,7 +378,13 @@ impl Keeper<'_> {
             line.give_up_after(limit);
         }
         edge.terms.set(terms);
-        Ok(Session::start(edge, (tunnel, line), replace_safe, rhythm))
+        Ok(Session::start(
+            edge,
+            (tunnel, line),
+            ends,
+            replace_safe,
+            rhythm,
+        ))
     }
 
     /// From nothing to TLS with the present identity.
@@ -361,11 +392,14 @@ impl Keeper<'_> {
         let edge = self.edge;
         let (identity, config) = self.credentials()?;
         let Reached { stream, peer } = edge.reach(cloud).await?;
-        let secured = secure(stream, config, &cloud.hub);
+        let ends = Ends::of(&stream);
+        // On the heap, since every level of futures above would hold a copy on the stack.
+        let secured = Box::pin(secure(stream, config, &cloud.hub, &self.presented));
         Ok(Secured {
             identity,
-            carrier: deadline(edge, "the TLS handshake", secured).await?,
+            carrier: deadline(edge, ends, "the TLS handshake", secured).await?,
             peer,
+            ends,
             endpoint: cloud.hub.clone(),
         })
     }
@@ -378,6 +412,7 @@ impl Keeper<'_> {
             identity,
             carrier,
             peer,
+            ends: None,
             endpoint: endpoint.clone(),
         })
     }
@@ -409,7 +444,7 @@ impl Keeper<'_> {
             }
             Err(_) => return None,
         };
-        if self.edge.refused.borrow().as_ref() == Some(&token) {
+        if self.edge.is_set_aside(&token) {
             return None;
         }
         let identity = self.edge.identity.borrow();
@@ -447,31 +482,11 @@ impl Keeper<'_> {
     }
 }
 
-/// A connection whose handshake is done.
-struct Secured {
-    identity: Identity,
-    carrier: AnyCarrier,
-    peer: Peer,
-    endpoint: Endpoint,
-}
-
 /// What happens to a session.
 enum Next {
     Ended(TunnelError),
     Renewed,
     TryQuic,
-}
-
-async fn deadline<T>(
-    edge: &Edge,
-    step: &'static str,
-    work: impl Future<Output = Result<T, TunnelError>>,
-) -> Result<T, NoTunnel> {
-    let late = async {
-        Timer::after(edge.settings.handshake_deadline).await;
-        Err(TunnelError::TimedOut(step))
-    };
-    Ok(or(work, late).await?)
 }
 
 /// A session that lasted this long makes the next retry quick again.

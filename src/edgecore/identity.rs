@@ -19,6 +19,7 @@ use crate::protocol::control::CertificateFacts;
 use crate::system::clock::Timestamp;
 use crate::system::files::{FileError, Files};
 use crate::system::names::NodeName;
+use crate::system::secret::Secret;
 
 /// A key, the certificate for it, and the CA that signed it and vouches for the cloud.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ impl Place {
         Ok(files.trial(&self.key, TYPICAL)?)
     }
 
-    fn make_folders(&self, files: &Files) -> Result<(), FileError> {
+    pub fn make_folders(&self, files: &Files) -> Result<(), FileError> {
         for path in [&self.key, &self.certificate, &self.ca] {
             if let Some(folder) = path.parent() {
                 files.make_dir(folder, 0o700)?;
@@ -124,8 +125,9 @@ impl Identity {
     /// Makes this the device's identity. When it returns, the identity outlives a power cut.
     pub fn commit(&self, files: &Files, place: &Place) -> Result<(), IdentityError> {
         place.make_folders(files)?;
-        let (key, certificate) = (self.key.to_sec1_pem(), self.certificate.to_pem());
-        let unit = key + &certificate + &pems(&self.trusted());
+        let (certificate, trusted) = (self.certificate.to_pem(), pems(&self.trusted()));
+        let key = self.key.to_sec1_pem();
+        let unit = Secret::<String>::concat(&[&key, &certificate, &trusted]);
         files.replace(&place.key, unit.as_bytes(), 0o600)?;
         self.write_copies(files, place);
         Ok(())
@@ -196,15 +198,16 @@ fn close_to_others(files: &Files, key: &Path) -> Result<(), IdentityError> {
             "{} had mode {mode:o}, so that others could read the key: it has 600 now",
             key.display()
         );
-        let bytes = files.read(key, MAX_FILE)?;
-        files.replace(key, &bytes, 0o600)?;
+        if let Some(bytes) = files.read_secret(key, MAX_FILE)? {
+            files.replace(key, &bytes, 0o600)?;
+        }
     }
     Ok(())
 }
 
 fn write_copy(files: &Files, path: &Path, wanted: &[Certificate]) -> Result<(), IdentityError> {
     // What can't be read is not what it should be.
-    let there = read(files, path).unwrap_or_default();
+    let there = read(files, path).ok().flatten();
     if !is_same(&there, wanted) {
         if let Some(folder) = path.parent() {
             files.make_dir(folder, 0o700)?;
@@ -215,12 +218,12 @@ fn write_copy(files: &Files, path: &Path, wanted: &[Certificate]) -> Result<(), 
 }
 
 /// Whether a file already holds these certificates, in whatever line breaks another writer chose.
-fn is_same(there: &Option<Vec<u8>>, wanted: &[Certificate]) -> bool {
+fn is_same(there: &Option<Secret<Vec<u8>>>, wanted: &[Certificate]) -> bool {
     let blocks = there.as_ref().and_then(|bytes| pem::blocks(bytes).ok());
     blocks.is_some_and(|blocks| {
         let found = blocks.iter().filter(|block| block.label == "CERTIFICATE");
         found
-            .map(|block| &block.der[..])
+            .map(|block| block.der.as_slice())
             .eq(wanted.iter().map(Certificate::der))
     })
 }
@@ -229,8 +232,8 @@ fn pems(certificates: &[Certificate]) -> String {
     certificates.iter().map(Certificate::to_pem).collect()
 }
 
-fn read(files: &Files, path: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
-    Ok(files.read_opt(path, MAX_FILE)?)
+fn read(files: &Files, path: &Path) -> Result<Option<Secret<Vec<u8>>>, IdentityError> {
+    Ok(files.read_secret(path, MAX_FILE)?)
 }
 
 fn certificate_file(files: &Files, path: &Path) -> Result<Certificate, IdentityError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::or;
@@ -13,7 +13,7 @@ use super::edge::{Edge, Failure, pause};
 use super::enroll::enroll;
 use super::identity::{Identity, IdentityError, Place};
 use super::timekeeping::{is_over, recall};
-use super::{hub, rotate};
+use super::{hub, node, pending, rotate};
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::files::FileError;
@@ -24,20 +24,28 @@ pub async fn live(edge: &Rc<Edge>) {
     let mut offered = None;
     loop {
         let identity = match offered.take() {
-            Some(token) => match trade(edge, &token).await {
-                Some(identity) => identity,
-                None => obtain(edge).await,
-            },
-            None => obtain(edge).await,
+            Some(token) => {
+                let now = edge.host.clock.now();
+                let present = edge.identity.borrow().clone();
+                let instead = present.is_some_and(|identity| !identity.expired(now));
+                match Box::pin(trade(edge, &token, instead)).await {
+                    Some(identity) => identity,
+                    None => Box::pin(obtain(edge)).await,
+                }
+            }
+            None => Box::pin(obtain(edge)).await,
         };
         edge.adopt(identity);
         edge.state.enter(EdgeState::Connecting);
-        let renewing = async {
-            rotate::run(edge).await;
+        // Each on the heap: together they would not fit a small stack.
+        let tunnel = Box::pin(hub::run(edge));
+        let (renewing, node) = (Box::pin(rotate::run(edge)), Box::pin(node::run(edge)));
+        let besides = async {
+            or(renewing, node).await;
             None
         };
-        // Rotation never ends, so only a token that the hub asks for brings us here.
-        offered = or(async { Some(hub::run(edge).await) }, renewing).await;
+        // These never end, so only a token that the hub asks for brings us here.
+        offered = or(async { Some(tunnel.await) }, besides).await;
     }
 }
 
@@ -54,23 +62,22 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
         };
         match (loaded, token) {
             (Ok(identity), None) => return identity,
-            (Ok(identity), Some(token)) if !over && *token.ca_hash() == identity.ca_hash() => {
+            (Ok(identity), Some(token)) if !over && identity.trusts(token.ca_hash()) => {
                 // A power cut came between the identity's commit and the token's end; or between the
                 // cloud's signing for this token and the commit, and then the cloud refuses the
                 // identity. The token is erased when a session shows which.
                 return identity;
             }
             // Asking again at once would give the same answer, and the device can do without.
-            (Ok(identity), Some(token))
-                if !over && edge.refused.borrow().as_ref() == Some(&token) =>
-            {
+            (Ok(identity), Some(token)) if !over && edge.is_set_aside(&token) => {
                 return identity;
             }
             (loaded, Some(token)) => {
-                if let Some(identity) = trade(edge, &token).await {
+                let instead = loaded.is_ok() && !over;
+                if let Some(identity) = trade(edge, &token, instead).await {
                     return identity;
                 }
-                if loaded.is_ok() && !over {
+                if instead {
                     continue;
                 }
                 wait_for_token(edge, Some(token)).await;
@@ -85,9 +92,12 @@ pub(super) async fn obtain(edge: &Rc<Edge>) -> Identity {
     }
 }
 
-/// Trades the token for an identity; `None` when the token itself is refused.
-async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
+/// Trades the token for an identity; `None` when the token itself is refused, or when nothing came of
+/// it for a while and there is an identity that may serve `instead`.
+async fn trade(edge: &Rc<Edge>, token: &JoinToken, instead: bool) -> Option<Identity> {
     let mut backoff = Backoff::tunnel();
+    let mut tries = 0;
+    let moved = edge.roaming.listen();
     edge.state.enter(EdgeState::Enrolling);
     loop {
         let asked = match enroll(edge, token).await {
@@ -102,8 +112,17 @@ async fn trade(edge: &Rc<Edge>, token: &JoinToken) -> Option<Identity> {
                 failure.retry_after()
             }
         };
+        tries += 1;
+        if instead && tries >= TRIES {
+            let until = Instant::now() + asked.unwrap_or_default().max(TURN);
+            edge.postponed.replace(Some((token.clone(), until)));
+            return None;
+        }
         let waited = pause(backoff.next_asked(asked));
-        or(waited, edge.hurry.wait()).await;
+        let moved = async {
+            let _ = moved.recv().await;
+        };
+        or(waited, or(edge.hurry.wait(), moved)).await;
         // A person may have put a better token in place meanwhile.
         if find(edge).await.is_some_and(|other| other != *token) {
             return None;
@@ -175,6 +194,7 @@ async fn find(edge: &Rc<Edge>) -> Option<JoinToken> {
 
 /// Erases a token of the cloud that has just taken this identity: it has done its work.
 pub async fn tidy(edge: Rc<Edge>, identity: Identity) {
+    pending::forget(&edge).await;
     let token = find(&edge).await;
     if token.is_none_or(|token| !identity.trusts(token.ca_hash())) {
         return;
@@ -200,4 +220,7 @@ pub async fn token_comes(edge: &Rc<Edge>) {
 
 /// How often the token's places are looked at while one is needed.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often a token is tried before an identity that is there gets its turn, and for how long.
+const TRIES: u32 = 4;
+const TURN: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(300);

@@ -1,22 +1,30 @@
 //! edgecore: the edge side. Enrols, holds the tunnel to the hub, and renews its certificate.
 
+mod api;
 mod backoff;
 mod clouds;
 mod confinement;
 mod control;
 mod daemon;
+mod deliver;
 mod edge;
 mod enroll;
 mod follow;
 mod hub;
 mod identity;
 mod life;
+mod meta;
 mod no_tunnel;
+mod node;
 mod parent;
+mod pending;
+mod pushes;
 mod quic;
 mod requests;
 mod rhythm;
+mod roaming;
 mod rotate;
+mod secured;
 mod session;
 mod settings;
 mod state;
@@ -88,6 +96,7 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
             address: flags.bind_address,
             interface: flags.bind_interface.clone(),
         },
+        node_address: flags.node_ip,
     };
     let code = match parent {
         Some(parent) => daemon::run(host, &source, Some(parent), !flags.no_sandbox),
@@ -170,6 +179,10 @@ struct Flags {
     /// interface to connect from, such as wg0, instead of the file's
     #[argh(option, arg_name = "name")]
     bind_interface: Option<Interface>,
+    /// address of this device as a node, instead of the file's (default: the one that it connects
+    /// from)
+    #[argh(option, arg_name = "address")]
+    node_ip: Option<IpAddr>,
     /// error, warn, info or debug (default info)
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,

@@ -58,12 +58,17 @@ impl Order {
 /// Has the supervisor do it, and waits for that; none when this process has no supervisor. The
 /// error is a sentence.
 pub fn ask(order: Order) -> Option<Result<(), String>> {
+    ask_to(order.word())
+}
+
+/// The same for an order in other words, which are one line.
+pub fn ask_to(order: &str) -> Option<Result<(), String>> {
     let desk = DESK.get()?;
     // One at a time: answers have no other address.
     let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
     // An answer that came too late was not for this question.
     while desk.answers.try_recv().is_ok() {}
-    let line = format!("{}\n", order.word());
+    let line = format!("{order}\n");
     if let Err(error) = desk.stream.write_all(line.as_bytes()) {
         return Some(Err(format!("the supervisor can't be asked: {error}")));
     }

@@ -76,11 +76,6 @@ impl Requests {
         or(answered, late).await
     }
 
-    /// Sends what needs no answer. What does not fit is not sent.
-    pub fn tell(&self, message: Message) -> Result<(), Unanswered> {
-        self.send(message).map(drop)
-    }
-
     /// Gives an answer to who waits for it; gives it back when nobody does, be it that it comes too late.
     pub fn answered(&self, answer: Message) -> Result<(), Message> {
         let waiting = self.waiting.borrow_mut().remove(&answer.header.parent_id);
@@ -93,8 +88,22 @@ impl Requests {
         }
     }
 
-    pub fn has_session(&self) -> bool {
-        !self.sessions.borrow().is_empty()
+    /// The way out over the newest session.
+    pub fn outgoing(&self) -> Option<Sender<Message>> {
+        let sessions = self.sessions.borrow();
+        sessions.last().map(|(_, outgoing)| outgoing.clone())
+    }
+
+    /// The number of the newest session; it grows with each that begins.
+    pub fn session(&self) -> Option<u64> {
+        self.sessions.borrow().last().map(|(number, _)| *number)
+    }
+
+    /// Ends the newest session: the hub takes what is sent, but whoever should answer does not.
+    pub fn give_up(&self) {
+        if let Some((_, outgoing)) = self.sessions.borrow().last() {
+            outgoing.close();
+        }
     }
 
     /// Through the newest session; which that is.
@@ -236,6 +245,29 @@ mod tests {
                 .unwrap()
                 .answer(NOW, "cloud", "response", "OK");
             assert!(requests.answered(late).is_err());
+        });
+    }
+
+    #[test]
+    fn a_session_that_is_given_up_takes_no_more_and_the_next_does() {
+        let requests = Rc::new(Requests::default());
+        let (old_queue, old) = bounded(4);
+        let session = requests.attach(old_queue);
+        assert_eq!(requests.session(), Some(1));
+        requests.give_up();
+        block_on(async {
+            assert!(
+                old.recv().await.is_err(),
+                "its end is seen where it is sent from"
+            );
+            let asked = requests.ask(question(), LONG).await;
+            assert_eq!(asked.unwrap_err(), Unanswered::NoSession);
+            drop(session);
+            assert_eq!(requests.session(), None);
+            let (new_queue, _new) = bounded(4);
+            let _session = requests.attach(new_queue);
+            assert_eq!(requests.session(), Some(2));
+            requests.outgoing().unwrap().try_send(question()).unwrap();
         });
     }
 

@@ -10,6 +10,7 @@ use smol::future::or;
 
 use super::edge::{Edge, pause};
 use super::rhythm::{Rhythm, Sign};
+use super::roaming::{Ends, Footing};
 use crate::protocol::message::Message;
 use crate::protocol::transport::Transport;
 use crate::protocol::trust::CHANGE;
@@ -26,9 +27,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// `ends` are the connection's, where the system tells.
     pub fn start(
         edge: &Rc<Edge>,
         (tunnel, line): (Tunnel, Box<dyn Line>),
+        ends: Option<Ends>,
         replace_safe: bool,
         rhythm: Rhythm,
     ) -> Self {
@@ -38,7 +41,7 @@ impl Session {
         let shared = edge.clone();
         edge.sessions.update(|count| count + 1);
         let task = edge.executor.spawn(async move {
-            let end = serve(&shared, (tunnel, line), stopped, rhythm).await;
+            let end = serve(&shared, (tunnel, line), ends, stopped, rhythm).await;
             shared.sessions.update(|count| count - 1);
             shared.session_ended.raise();
             // Nobody waits for a session that was replaced.
@@ -90,6 +93,7 @@ impl Session {
 async fn serve(
     edge: &Edge,
     (tunnel, line): (Tunnel, Box<dyn Line>),
+    ends: Option<Ends>,
     stopped: Receiver<()>,
     rhythm: Rhythm,
 ) -> TunnelError {
@@ -99,9 +103,15 @@ async fn serve(
     } = tunnel;
     let (answers, queue) = bounded(OUTGOING);
     let _attached = edge.requests.attach(answers.clone());
+    edge.session_began.raise();
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
     let signs = || (share.received(), line.acknowledged());
+    let ground = Ground {
+        ends,
+        follows: line.transport() == Transport::Quic,
+        changed: edge.roaming.listen(),
+    };
     let stop = async {
         let _ = stopped.recv().await;
         TunnelError::Closed {
@@ -110,7 +120,7 @@ async fn serve(
         }
     };
     let read = read(edge, &mut receiver, &answers, &heard);
-    let write = write(edge, &mut sender, &queue, &heard, &signs, rhythm);
+    let write = write(edge, &mut sender, &queue, &heard, (&signs, &ground), rhythm);
     let end = or(stop, or(read, write)).await;
     let farewell = async {
         let _ = sender.close(1000, "").await;
@@ -160,10 +170,9 @@ async fn handle(edge: &Edge, message: Message, answers: &Sender<Message>) {
         _ if message.header.parent_id.is_empty() => edge.pushed(message, answers).await,
         _ => {
             if let Err(late) = edge.requests.answered(message) {
-                log::debug!(
-                    "an answer for {} that nobody waits for",
-                    late.route.resource
-                );
+                // An object that comes too late is still one, and KubeEdge's cloud sends nothing
+                // else until it is acknowledged.
+                edge.pushed(late, answers).await;
             }
         }
     }
@@ -175,7 +184,7 @@ async fn write(
     sender: &mut Outgoing,
     queue: &Receiver<Message>,
     heard: &Cell<Instant>,
-    signs: &dyn Fn() -> (usize, Option<u64>),
+    (signs, ground): (&dyn Fn() -> (usize, Option<u64>), &Ground),
     rhythm: Rhythm,
 ) -> TunnelError {
     let Rhythm {
@@ -185,6 +194,8 @@ async fn write(
     let mut beat_at = Instant::now();
     let mut listen_at = None;
     let mut pinged_at: Option<Instant> = None;
+    // Until when the hub has to answer, because this device may have moved.
+    let mut probed: Option<(Instant, Instant)> = None;
     loop {
         let now = Instant::now();
         // A part of a long message on a slow line is a sign of life, and so is an acknowledgement.
@@ -196,7 +207,12 @@ async fn write(
         listen_at = listen_at.filter(|at| *at > now);
         let last = heard.get();
         let pinged = pinged_at.is_some_and(|at| at > last);
-        let sent = if now >= last + dead {
+        probed = probed.filter(|(asked, _)| *asked > last);
+        let given_up = match probed {
+            Some((_, until)) => until.min(last + dead),
+            None => last + dead,
+        };
+        let sent = if now >= given_up {
             return TunnelError::TimedOut("any sign of life from the hub");
         } else if now >= beat_at {
             beat_at = now + beat;
@@ -216,26 +232,71 @@ async fn write(
             pinged_at = Some(now);
             within(edge.settings.write_deadline, sender.ping()).await
         } else {
-            let silence_ends = last + if pinged { dead } else { quiet };
-            let wake = beat_at.min(silence_ends);
+            let silence_ends = if pinged { given_up } else { last + quiet };
+            let wake = beat_at.min(silence_ends).min(given_up);
             let wake = Timer::at(listen_at.map_or(wake, |at| wake.min(at)));
             let timed = async {
                 wake.await;
-                None
+                Woken::Time
             };
-            match or(async { queue.recv().await.ok() }, timed).await {
-                Some(message) => {
+            let message = async {
+                queue
+                    .recv()
+                    .await
+                    .map_or(Woken::Closed, |it| Woken::Message(Box::new(it)))
+            };
+            let moved = async { Woken::Moved(ground.shifts(edge).await) };
+            match or(message, or(timed, moved)).await {
+                Woken::Message(message) => {
                     if rhythm.sign != Sign::Message {
                         beat_at = now + beat;
                         listen_at = rhythm.listen.map(|after| now + after);
                     }
                     within(edge.settings.write_deadline, sender.send(&message)).await
                 }
-                None => Ok(()),
+                Woken::Closed => return TunnelError::TimedOut("any answer of the cloud"),
+                Woken::Moved(Footing::Gone(address)) => return TunnelError::Moved(address),
+                Woken::Moved(Footing::Doubtful) => {
+                    let asked = Instant::now();
+                    pinged_at = Some(asked);
+                    probed = Some((asked, asked + PROBE));
+                    within(edge.settings.write_deadline, sender.ping()).await
+                }
+                Woken::Moved(Footing::Firm) | Woken::Time => Ok(()),
             }
         };
         if let Err(end) = sent {
             return end;
+        }
+    }
+}
+
+/// What the sending side gets to know next.
+enum Woken {
+    /// Who asked the cloud has given it up.
+    Closed,
+    Message(Box<Message>),
+    Moved(Footing),
+    Time,
+}
+
+/// What a session stands on.
+struct Ground {
+    ends: Option<Ends>,
+    /// The connection follows this device, as soon as the hub hears of it.
+    follows: bool,
+    changed: Receiver<()>,
+}
+
+impl Ground {
+    /// The footing after the next change of this device's networks.
+    async fn shifts(&self, edge: &Edge) -> Footing {
+        let _ = self.changed.recv().await;
+        let free = edge.settings.way.uplink.is_any();
+        match self.ends {
+            Some(ends) => ends.footing(free),
+            None if self.follows => Footing::Doubtful,
+            None => Footing::Firm,
         }
     }
 }
@@ -251,6 +312,8 @@ async fn within(
     or(sending, late).await
 }
 
+/// For an answer to a ping after this device's networks have changed.
+const PROBE: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// For the hub to end a session that was replaced.
 const HANDOVER: Duration = Duration::from_secs(2);

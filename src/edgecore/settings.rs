@@ -1,23 +1,27 @@
 //! What edgecore takes from edgecore.yaml, as types, with the root prefix applied.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::identity::Place;
-use crate::config::edge::EdgeConfig;
 use crate::config::edge::network::{CloudAt, WayError};
+use crate::config::edge::{EdgeConfig, EdgeMeta, EdgeNode};
 use crate::config::{self, ConfigError};
 use crate::system::facts;
 use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::names::{Endpoint, NameError, NodeName};
+use crate::system::secret::Secret;
 use crate::system::uplink::Uplink;
 use crate::system::way::Way;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub node: NodeName,
+    /// What the device says of itself as a node; the root prefix is applied.
+    pub edged: EdgeNode,
     /// At least one; the first is the one that KubeEdge's edgecore would know.
     pub clouds: Vec<CloudAt>,
     /// Where the first cloud takes tunnels over QUIC, if those are wanted.
@@ -36,6 +40,12 @@ pub struct Settings {
     pub sandbox: bool,
     pub config: PathBuf,
     pub bootstrap: PathBuf,
+    /// The folder of what the cloud said.
+    pub state: PathBuf,
+    /// What programs on the device get of it.
+    pub meta: EdgeMeta,
+    /// Where user and password of a proxy are.
+    pub credentials: PathBuf,
 }
 
 /// Where settings are from.
@@ -45,6 +55,7 @@ pub struct Source {
     pub config: PathBuf,
     /// What the command line says, which wins over the file.
     pub uplink: Uplink,
+    pub node_address: Option<IpAddr>,
 }
 
 /// Why edgecore can't work with its configuration.
@@ -62,6 +73,7 @@ pub enum SettingsError {
 
 /// Where upstream's keadm leaves the token for the first start.
 pub const BOOTSTRAP: &str = "/etc/kubeedge/bootstrap-edgecore.conf";
+const STATE: &str = "/var/lib/kubeedge/edgecore";
 pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
 
 impl Settings {
@@ -70,11 +82,11 @@ impl Settings {
         let Source {
             config: path,
             uplink,
+            node_address,
         } = source;
-        let bytes = host
-            .files
-            .read(path, config::MAX_FILE)
-            .map_err(SettingsError::File)?;
+        let bytes = host.files.read(path, config::MAX_FILE);
+        // There may be a token in it.
+        let bytes = Secret::new(bytes.map_err(SettingsError::File)?);
         let text = String::from_utf8_lossy(&bytes);
         let name = path.display().to_string();
         let (mut config, warnings) =
@@ -88,6 +100,7 @@ impl Settings {
         let own = &mut config.hub.network.uplink;
         own.address = uplink.address.or(own.address);
         own.interface = uplink.interface.clone().or(own.interface.take());
+        config.node.address = node_address.or(config.node.address);
         Self::from_config(host, config, path)
     }
 
@@ -105,6 +118,10 @@ impl Settings {
         Ok(Settings {
             node,
             quic: hub.quic.enable.then_some(hub.quic.server),
+            edged: EdgeNode {
+                root: host.root.at(&config.node.root),
+                ..config.node
+            },
             clouds: hub.network.clouds(&hub.websocket.server, &hub.http_server),
             way: hub
                 .network
@@ -124,6 +141,9 @@ impl Settings {
             sandbox: hub.sandbox,
             config: path.to_owned(),
             bootstrap: host.root.at(BOOTSTRAP),
+            state: host.root.at(STATE),
+            meta: config.meta,
+            credentials: host.root.at(&hub.network.credentials_file),
         })
     }
 }
@@ -146,6 +166,7 @@ impl Settings {
         let folders = files.into_iter().filter_map(|file| file.parent());
         let mut folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
         folders.dedup();
+        folders.push(self.state.clone());
         folders
     }
 
@@ -153,7 +174,16 @@ impl Settings {
     pub fn needs_other_rights(&self, former: &Settings) -> bool {
         self.sandbox != former.sandbox
             || self.folders() != former.folders()
+            || self.meta.server != former.meta.server
+            || self.credentials != former.credentials
             || self.way.uplink.interface != former.way.uplink.interface
+    }
+}
+
+impl SettingsError {
+    /// Whether a process that has not given up its rights may be able to read what there is.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, SettingsError::Way(WayError::File(error)) if error.is_denied())
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::protocol::control::{
-    CertificateFacts, EdgeState, EdgeStatus, Problem, SessionFacts, VERSION,
+    CertificateFacts, EdgeState, EdgeStatus, Problem, Registration, SessionFacts, VERSION,
 };
 use crate::protocol::transport::Transport;
 use crate::system::clock::{Clock, Timestamp};
@@ -51,6 +51,7 @@ impl State {
             certificate: None,
             next_rotation: None,
             session: None,
+            registration: None,
         };
         State(Rc::new(Inner {
             clock: clock.clone(),
@@ -140,10 +141,58 @@ impl State {
         self.enter(EdgeState::Connecting);
     }
 
+    /// How the device stands as a node has changed.
+    pub fn registration(&self, edit: impl FnOnce(&mut Registration)) {
+        let mut registration = self
+            .0
+            .status
+            .borrow()
+            .registration
+            .clone()
+            .unwrap_or_default();
+        edit(&mut registration);
+        if self.0.status.borrow().registration.as_ref() != Some(&registration) {
+            self.change(|status| status.registration = Some(registration));
+        }
+    }
+
+    /// The lease was renewed; for who asks, and nothing that those who watch are told each time but
+    /// the first.
+    pub fn lease_renewed(&self, at: Timestamp) {
+        let status = self.0.status.borrow();
+        let known = status.registration.as_ref();
+        if known.is_none_or(|registration| registration.lease_renewed.is_none()) {
+            drop(status);
+            return self.registration(|registration| registration.lease_renewed = Some(at));
+        }
+        drop(status);
+        if let Some(registration) = &mut self.0.status.borrow_mut().registration {
+            registration.lease_renewed = Some(at);
+        }
+    }
+
+    /// As `problem`, of the device as a node; logged when it is another one.
+    pub fn node_problem(&self, error: &dyn Display, retryable: bool) {
+        let message = clean(&error.to_string());
+        let at = self.0.clock.now();
+        self.registration(|registration| {
+            let known = registration.problem.as_ref().map(|it| it.message.as_str());
+            if known != Some(&message) {
+                log::warn!("{message}");
+            }
+            registration.problem = Some(Problem {
+                at,
+                message,
+                retryable,
+            });
+        });
+    }
+
     pub fn belongs_to(&self, node: &str, cloud: &str) {
         self.change(|status| {
             node.clone_into(&mut status.node);
             cloud.clone_into(&mut status.cloud);
+            status.registration = None;
         });
     }
 

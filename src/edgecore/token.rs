@@ -3,10 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::parent::{self, Order};
 use crate::config::{self, ConfigError};
 use crate::protocol::token::{JoinToken, TokenError};
 use crate::system::files::{FileError, Files};
+use crate::system::secret::Secret;
 
 /// The bootstrap file wins over the key in edgecore.yaml, as it does for Go's edgecore.
 #[derive(Clone)]
@@ -45,15 +48,13 @@ impl TokenSource {
     }
 
     fn look(&self) -> Result<Option<JoinToken>, SourceError> {
-        if let Some(bytes) = self.files.read_opt(&self.bootstrap, MAX_TOKEN_FILE)?
+        if let Some(bytes) = self.files.read_secret(&self.bootstrap, MAX_TOKEN_FILE)?
             && !bytes.trim_ascii().is_empty()
         {
-            return self
-                .parse(&self.bootstrap, &String::from_utf8_lossy(&bytes))
-                .map(Some);
+            return self.parse(&self.bootstrap, text(&bytes)).map(Some);
         }
         match self.configured()? {
-            Some((_, token)) => self.parse(&self.config, &token).map(Some),
+            Some(found) => self.parse(&self.config, &found.token).map(Some),
             None => Ok(None),
         }
     }
@@ -69,8 +70,8 @@ impl TokenSource {
     fn erase_here(&self) -> Result<(), SourceError> {
         // A file that can't be changed does not keep the other from being removed.
         let removed = self.files.remove(&self.bootstrap);
-        if let Some((text, _)) = self.configured()? {
-            let empty = serde_json::Value::String(String::new());
+        if let Some(Configured { text, .. }) = self.configured()? {
+            let empty = Value::String(String::new());
             let erased = config::edit::set(&text, &config::path(TOKEN_KEY), &empty)?;
             let mode = self.files.mode(&self.config)?;
             self.files.replace(&self.config, erased.as_bytes(), mode)?;
@@ -79,17 +80,20 @@ impl TokenSource {
         Ok(())
     }
 
-    /// The text of edgecore.yaml and the token in it.
-    fn configured(&self) -> Result<Option<(String, String)>, SourceError> {
-        let Some(bytes) = self.files.read_opt(&self.config, config::MAX_FILE)? else {
+    /// What edgecore.yaml holds, when there is a token in it.
+    fn configured(&self) -> Result<Option<Configured>, SourceError> {
+        let Some(bytes) = self.files.read_secret(&self.config, config::MAX_FILE)? else {
             return Ok(None);
         };
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let text = Secret::new(String::from_utf8_lossy(&bytes).into_owned());
         let token = config::edit::get(&text, &config::path(TOKEN_KEY))?;
-        let token = token.and_then(|value| value.as_str().map(str::to_owned));
+        let token = token.and_then(|value| match value {
+            Value::String(token) => Some(Secret::new(token)),
+            _ => None,
+        });
         Ok(token
             .filter(|token| !token.trim().is_empty())
-            .map(|token| (text, token)))
+            .map(|token| Configured { text, token }))
     }
 
     fn parse(&self, path: &std::path::Path, text: &str) -> Result<JoinToken, SourceError> {
@@ -98,6 +102,17 @@ impl TokenSource {
             fault,
         })
     }
+}
+
+/// A token in edgecore.yaml, and all of that file.
+struct Configured {
+    text: Secret<String>,
+    token: Secret<String>,
+}
+
+/// What is no text is no token either.
+fn text(bytes: &Secret<Vec<u8>>) -> &str {
+    bytes.text().unwrap_or("?")
 }
 
 impl From<FileError> for SourceError {

@@ -68,6 +68,19 @@ fn entries() -> Vec<Entry> {
             flags: flags(command),
         })
         .collect();
+    entries.extend(CLOUDCORE.iter().map(|(words, summary, flags)| {
+        let flag = |long: &&str| Flag {
+            long: (*long).to_owned(),
+            short: None,
+            value: true,
+            about: "",
+        };
+        Entry {
+            words,
+            summary,
+            flags: flags.iter().map(flag).collect(),
+        }
+    }));
     entries.sort_by_key(|entry| Reverse(entry.words.split(' ').count()));
     entries
 }
@@ -134,6 +147,7 @@ fn bash() -> String {
     let entries = entries();
     let roles = role_names();
     let first = next_words(&entries, "");
+    let first = first.replace(" cloudcore", "");
     let mut cases = format!("    'kubeedge:') words='{roles} {first}' ;;\n");
     cases.push_str(&format!("    *:) words='{first}' ;;\n"));
     for beginning in beginnings(&entries) {
@@ -169,6 +183,9 @@ fn fish() -> String {
     }
     for name in ["kubeedge", "keadm"] {
         for entry in &entries {
+            if name == "keadm" && entry.words.starts_with("cloudcore ") {
+                continue;
+            }
             let (before, last) = entry.words.rsplit_once(' ').unwrap_or(("", entry.words));
             script.push_str(&format!(
                 "complete -c {name} -n '__kubeedge_at \"{before}\"' -a {last} -d '{}'\n",
@@ -201,6 +218,50 @@ fn role_names() -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
+/// Commands of cloudcore, which has no table that is seen from here: tests/dispatch.rs tries each.
+#[cfg(feature = "cloud")]
+const CLOUDCORE: &[(&str, &str, &[&str])] = &[
+    (
+        "cloudcore ca import",
+        "take over a CA",
+        &["cert", "key", "force"],
+    ),
+    (
+        "cloudcore ca rotate",
+        "replace the CA, step by step",
+        &["dry-run", "force"],
+    ),
+    (
+        "cloudcore ca status",
+        "which CA counts, and who has followed",
+        &[],
+    ),
+    (
+        "cloudcore cert add-san",
+        "add names to the serving certificate",
+        &[],
+    ),
+    (
+        "cloudcore ctl apply",
+        "give objects to nodes",
+        &["file", "namespace", "node", "selector"],
+    ),
+    (
+        "cloudcore ctl delete",
+        "delete an object or a node",
+        &["force", "namespace"],
+    ),
+    ("cloudcore ctl delete node", "delete a node", &[]),
+    (
+        "cloudcore ctl get",
+        "show objects",
+        &["namespace", "output"],
+    ),
+    ("cloudcore ctl nodes", "show all nodes", &["output"]),
+];
+#[cfg(not(feature = "cloud"))]
+const CLOUDCORE: &[(&str, &str, &[&str])] = &[];
+
 static SPEC: Spec = Spec {
     name: "kubeedge completion",
     about: "Prints a script that completes commands and flags of kubeedge and keadm.",
@@ -212,7 +273,7 @@ static SPEC: Spec = Spec {
     ignored: &[],
 };
 
-const BASH: &str = r#"# completion for kubeedge and keadm; files are offered where nothing is known
+const BASH: &str = r#"# completion for kubeedge, keadm and cloudcore; files are offered where nothing is known
 _kubeedge() {
   local name="${COMP_WORDS[0]##*/}" current="${COMP_WORDS[COMP_CWORD]}" so_far='' word words=''
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
@@ -222,15 +283,16 @@ _kubeedge() {
       *) so_far="${so_far:+$so_far }$word" ;;
     esac
   done
+  [ "$name" = cloudcore ] && so_far="cloudcore${so_far:+ $so_far}"
   case "$name:$so_far" in
 @CASES@
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
-complete -o default -F _kubeedge kubeedge keadm
+complete -o default -F _kubeedge kubeedge keadm cloudcore
 "#;
 
-const ZSH_HEAD: &str = "#compdef kubeedge keadm
+const ZSH_HEAD: &str = "#compdef kubeedge keadm cloudcore
 (( $+functions[compdef] )) || { autoload -U +X compinit && compinit }
 autoload -U +X bashcompinit && bashcompinit
 ";

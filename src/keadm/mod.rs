@@ -2,6 +2,8 @@
 
 mod certs;
 mod completion;
+#[cfg(feature = "edge")]
+mod ctl;
 mod device;
 #[cfg(feature = "cloud")]
 mod gettoken;
@@ -69,6 +71,8 @@ pub static COMMANDS: &[&Command] = &[
     #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,
+    #[cfg(feature = "edge")]
+    &ctl::GET,
     #[cfg(feature = "edge")]
     &reset::EDGE,
     #[cfg(feature = "edge")]

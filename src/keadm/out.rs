@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::system::args;
-use crate::system::console;
+use crate::system::{args, console, exit};
 
 /// The value of `--output`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +40,23 @@ pub fn show(report: &impl Report, format: Format) {
         Format::Json => json(report),
     };
     console::out(&text);
+}
+
+/// The end of a command that shows what it has found out; the exit code, which is `code`'s for an error.
+pub fn finish<R: Report, E: Error + 'static>(
+    name: &str,
+    verbosity: Option<u8>,
+    format: Format,
+    outcome: Result<R, E>,
+    code: impl Fn(&E) -> u8,
+) -> u8 {
+    match outcome {
+        Ok(report) => {
+            show(&report, format);
+            exit::OK
+        }
+        Err(error) => fail(name, &error, verbosity, format, code(&error)),
+    }
 }
 
 /// Says on stderr why a command failed, and in JSON on stdout when JSON was asked for.

@@ -52,11 +52,7 @@ impl Cloud {
         std::thread::spawn(move || lines.for_each(drop));
         let ports: serde_json::Value = serde_json::from_slice(&fs::read(&ports).unwrap()).unwrap();
         let port = |key: &str| ports[key].as_u64().unwrap() as u16;
-        let said = acting("gettoken", folder.path(), &anchor).output().unwrap();
-        let said = String::from_utf8(said.stdout).unwrap();
-        // Among what a test program says itself.
-        let is_token = |word: &&str| word.matches('.').count() == 3 && word.len() > 99;
-        let token = said.split_whitespace().find(is_token).unwrap();
+        let token = gettoken(folder.path(), &anchor);
         let file = at("token");
         Files::real()
             .replace(&file, token.as_bytes(), 0o600)
@@ -134,6 +130,22 @@ pub fn kill_edgecore(folder: &Path) {
     while process.is_alive() {
         assert!(Instant::now() < until, "edgecore does not end");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A token; a cloudcore on a busy machine may need more patience than the command has.
+fn gettoken(folder: &Path, anchor: &Anchor) -> String {
+    let until = Instant::now() + Duration::from_secs(60);
+    // Among what a test program says itself.
+    let is_token = |word: &&str| word.matches('.').count() == 3 && word.len() > 99;
+    loop {
+        let asked = acting("gettoken", folder, anchor).output().unwrap();
+        let said = String::from_utf8(asked.stdout).unwrap();
+        if let Some(token) = said.split_whitespace().find(is_token) {
+            return token.to_owned();
+        }
+        let why = String::from_utf8_lossy(&asked.stderr);
+        assert!(Instant::now() < until, "no token: {why}");
     }
 }
 

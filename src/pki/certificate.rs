@@ -66,6 +66,13 @@ impl Certificate {
         self.inner.subject.clone()
     }
 
+    /// Who has issued it, by its own words: for telling a person, as chains are judged by the bytes.
+    pub fn issuer(&self) -> Subject {
+        let parsed = parse(self.der()).ok();
+        let name = parsed.and_then(|parsed| Subject::read(parsed.issuer).ok());
+        name.unwrap_or_default()
+    }
+
     pub fn not_before(&self) -> Timestamp {
         self.inner.not_before
     }

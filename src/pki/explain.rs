@@ -2,12 +2,14 @@
 
 use rustls::{AlertDescription, CertificateError, Error};
 
+use super::certificate::{Certificate, Subject};
 use super::chain::timestamp;
 
-/// Says why a connection to `dialled` failed, and what to do, as seen from a client.
-pub fn explain(error: &Error, dialled: &str) -> String {
+/// Says why a connection to `dialled` failed, and what to do, as seen from a client; `shown` is the
+/// certificate that the server presented, where it is known.
+pub fn explain(error: &Error, dialled: &str, shown: Option<&Certificate>) -> String {
     match error {
-        Error::InvalidCertificate(error) => certificate(error, dialled),
+        Error::InvalidCertificate(error) => certificate(error, dialled, shown),
         Error::AlertReceived(alert) => refused(*alert, dialled),
         Error::InvalidMessage(_) => format!(
             "{dialled} does not speak TLS: check the port, and that no plain HTTP proxy is in between"
@@ -17,6 +19,34 @@ pub fn explain(error: &Error, dialled: &str) -> String {
         ),
         _ => format!("the TLS connection to {dialled} failed ({error}): look at the log there"),
     }
+}
+
+/// The same where it is known that behind `dialled` there is a cloud with the CA that was expected.
+pub fn terminated(dialled: &str, shown: Option<&Certificate>) -> String {
+    format!(
+        "something terminates TLS in between: {dialled} shows {}, which is not by the cluster's CA, \
+         though the cloud behind it has that CA: let it pass TCP through, with SNI at most",
+        who(shown)
+    )
+}
+
+/// Whose certificate it is and who has issued it, in words that are safe to print.
+fn who(shown: Option<&Certificate>) -> String {
+    let name = |subject: Subject| {
+        let name = subject.common_name.or(subject.organization);
+        let name: String = name.unwrap_or_default().chars().take(MAX_NAME).collect();
+        format!("{name:?}")
+    };
+    shown.map_or_else(
+        || "a certificate".to_owned(),
+        |it| {
+            format!(
+                "a certificate of {} by {}",
+                name(it.subject()),
+                name(it.issuer())
+            )
+        },
+    )
 }
 
 /// Whether one side finds that the other's certificate is not valid now, for which a wrong clock can
@@ -35,7 +65,19 @@ pub fn is_about_time(error: &Error) -> bool {
     }
 }
 
-fn certificate(error: &CertificateError, dialled: &str) -> String {
+/// Whether the other side does not know by whom our certificate is.
+pub fn is_refused_issuer(error: &Error) -> bool {
+    let alert = match error {
+        Error::AlertReceived(alert) => alert,
+        _ => return false,
+    };
+    matches!(
+        alert,
+        AlertDescription::UnknownCA | AlertDescription::DecryptError
+    )
+}
+
+fn certificate(error: &CertificateError, dialled: &str, shown: Option<&Certificate>) -> String {
     match error {
         CertificateError::NotValidForNameContext { presented, .. } => {
             let found = names(presented);
@@ -46,8 +88,9 @@ fn certificate(error: &CertificateError, dialled: &str) -> String {
             )
         }
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-            "the certificate of {dialled} is not signed by the cluster's CA: either something in \
-             between ends TLS (let it pass TCP through), or the cloud has a new CA (join again)"
+            "{dialled} shows {}, which is not by the cluster's CA: either something terminates TLS in \
+             between (let it pass TCP through), or the cloud has a new CA (join again)",
+            who(shown)
         ),
         CertificateError::ExpiredContext { time, not_after } => format!(
             "the certificate of {dialled} expired at {} and the clock here says {}: renew it on the \
@@ -75,8 +118,8 @@ fn certificate(error: &CertificateError, dialled: &str) -> String {
 fn refused(alert: AlertDescription, dialled: &str) -> String {
     match alert {
         AlertDescription::CertificateRequired => format!(
-            "{dialled} asks for a certificate and got none: something in between ends TLS, or this \
-             device has to join first"
+            "{dialled} asks for a certificate and got none: something terminates TLS in between, or \
+             this device has to join first"
         ),
         AlertDescription::UnknownCA | AlertDescription::DecryptError => format!(
             "{dialled} does not know the CA of this device's certificate: join again with a token of \
@@ -119,6 +162,8 @@ fn names(presented: &[String]) -> String {
 
 /// Names that are listed; a certificate can hold thousands.
 const MAX_NAMES: usize = 20;
+/// Characters of a name.
+const MAX_NAME: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -147,7 +192,7 @@ mod tests {
             ),
             (
                 CertificateError::UnknownIssuer.into(),
-                &["ends TLS", "join again"],
+                &["shows a certificate, which", "terminates TLS", "join again"],
             ),
             (
                 CertificateError::NotValidYetContext {
@@ -184,7 +229,7 @@ mod tests {
             (Error::DecryptError, &["failed"]),
         ];
         for (error, parts) in cases {
-            let text = explain(&error, "cloud.example:10000");
+            let text = explain(&error, "cloud.example:10000", None);
             assert!(text.contains("cloud.example:10000"), "{text}");
             assert!(!text.contains('\n') && !text.ends_with('.'), "{text}");
             for part in parts {

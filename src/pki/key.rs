@@ -11,6 +11,7 @@ use rustls::sign::SigningKey;
 use super::der::{BIT_STRING, EXPLICIT, INTEGER, OCTET_STRING, OID, SEQUENCE, tagged, take};
 use super::hash::Sha256Hash;
 use super::{MAX_INPUT, PkiError, pem};
+use crate::system::secret::Secret;
 
 /// A private key on P-256 or P-384 with its public half. Clones share it; `Debug` hides it.
 #[derive(Clone)]
@@ -21,7 +22,7 @@ pub struct PrivateKey {
 struct Inner {
     curve: Curve,
     pair: EcdsaKeyPair,
-    sec1: Vec<u8>,
+    sec1: Secret<Vec<u8>>,
     spki: Vec<u8>,
 }
 
@@ -72,13 +73,13 @@ impl PrivateKey {
 
     /// `ECPrivateKey` with curve and public key: 121 bytes for P-256, the very bytes that Go
     /// writes, which matters because join tokens are keyed with them (docs/protocol.md).
-    pub fn to_sec1_der(&self) -> Vec<u8> {
-        self.inner.sec1.clone()
+    pub fn sec1_der(&self) -> &[u8] {
+        &self.inner.sec1
     }
 
     /// A PEM block `EC PRIVATE KEY`.
-    pub fn to_sec1_pem(&self) -> String {
-        pem::encode("EC PRIVATE KEY", &self.inner.sec1)
+    pub fn to_sec1_pem(&self) -> Secret<String> {
+        Secret::new(pem::encode("EC PRIVATE KEY", &self.inner.sec1))
     }
 
     /// The public half as SubjectPublicKeyInfo.
@@ -91,7 +92,7 @@ impl PrivateKey {
     }
 
     pub(super) fn rustls_key(&self) -> Result<Arc<dyn SigningKey>, PkiError> {
-        let der = PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(self.to_sec1_der()));
+        let der = PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(self.sec1_der()));
         rustls::crypto::ring::sign::any_ecdsa_type(&der).map_err(PkiError::Tls)
     }
 }
@@ -200,11 +201,11 @@ impl Curve {
     }
 
     /// A number at its full length; some writers leave leading zeros out, others add one.
-    fn pad(self, scalar: &[u8]) -> Option<Vec<u8>> {
+    fn pad(self, scalar: &[u8]) -> Option<Secret<Vec<u8>>> {
         let digits = scalar.iter().position(|byte| *byte != 0)?;
         let digits = &scalar[digits..];
         let zeros = self.scalar_len().checked_sub(digits.len())?;
-        Some([&vec![0; zeros], digits].concat())
+        Some(Secret::<Vec<u8>>::concat(&[&vec![0; zeros], digits]))
     }
 }
 
@@ -263,18 +264,17 @@ fn read_sec1(der: &[u8], outer: Option<Curve>) -> Result<KeyParts<'_>, PkiError>
     })
 }
 
-fn write_sec1(curve: Curve, scalar: &[u8], point: &[u8]) -> Vec<u8> {
+fn write_sec1(curve: Curve, scalar: &[u8], point: &[u8]) -> Secret<Vec<u8>> {
+    let number = Secret::new(tagged(OCTET_STRING, &[scalar]));
     let oid = tagged(OID, &[curve.oid()]);
     let bits = tagged(BIT_STRING, &[&[0], point]);
-    tagged(
-        SEQUENCE,
-        &[
-            &[INTEGER, 1, 1],
-            &tagged(OCTET_STRING, &[scalar]),
-            &tagged(EXPLICIT, &[&oid]),
-            &tagged(EXPLICIT + 1, &[&bits]),
-        ],
-    )
+    let parts: [&[u8]; 4] = [
+        &[INTEGER, 1, 1],
+        &number,
+        &tagged(EXPLICIT, &[&oid]),
+        &tagged(EXPLICIT + 1, &[&bits]),
+    ];
+    Secret::new(tagged(SEQUENCE, &parts))
 }
 
 const WHAT: &str = "the private key";
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn go_keys_come_back_byte_for_byte() {
         let key = PrivateKey::from_der(GO_DER).unwrap();
-        assert_eq!(key.to_sec1_der(), GO_DER);
+        assert_eq!(key.sec1_der(), GO_DER);
         assert_eq!(key.to_sec1_pem().as_bytes(), GO_PEM);
         let from_pem = PrivateKey::from_pem(GO_PEM).unwrap();
         assert_eq!(from_pem.spki_hash(), key.spki_hash());
@@ -302,10 +302,10 @@ mod tests {
     #[test]
     fn new_keys_have_the_form_of_go() {
         let key = PrivateKey::generate().unwrap();
-        let der = key.to_sec1_der();
+        let der = key.sec1_der();
         assert_eq!(der.len(), 121);
         assert_eq!(der[..7], [0x30, 0x77, 2, 1, 1, 4, 0x20]);
-        assert_eq!(PrivateKey::from_der(&der).unwrap().spki(), key.spki());
+        assert_eq!(PrivateKey::from_der(der).unwrap().spki(), key.spki());
         assert_ne!(PrivateKey::generate().unwrap().spki(), key.spki());
         let (curve, point) = Curve::of_spki(key.spki()).unwrap();
         assert_eq!((curve, point), (Curve::P256, key.der_bytes()));
@@ -336,7 +336,7 @@ mod tests {
             &pem::encode("CERTIFICATE", b"anything").into_bytes(),
         ]
         .concat();
-        assert_eq!(PrivateKey::from_pem(&file).unwrap().to_sec1_der(), GO_DER);
+        assert_eq!(PrivateKey::from_pem(&file).unwrap().sec1_der(), GO_DER);
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use super::{MAX_INPUT, PkiError};
+use crate::system::secret::Secret;
 
 /// One block: the words of its BEGIN line, and the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Block {
     pub label: String,
-    pub der: Vec<u8>,
+    /// Perhaps of a private key.
+    pub der: Secret<Vec<u8>>,
 }
 
 /// All blocks of a file, in order. Text around them is skipped, as are header lines inside; a file
@@ -22,21 +25,23 @@ pub fn blocks(text: &[u8]) -> Result<Vec<Block>, PkiError> {
     }
     let malformed = |why| PkiError::malformed("the PEM file", why);
     let mut found = Vec::new();
-    let mut open: Option<(String, Vec<u8>)> = None;
+    let mut open: Option<(String, Zeroizing<Vec<u8>>)> = None;
     for line in text.split(|byte| *byte == b'\n') {
         let line = line.trim_ascii();
         if let Some(label) = marker(line, b"-----BEGIN ") {
             if open.is_some() {
                 return Err(malformed("a block has no END line"));
             }
-            open = Some((label, Vec::new()));
+            // It does not grow, which would leave a part of a key behind.
+            open = Some((label, Zeroizing::new(Vec::with_capacity(text.len()))));
         } else if let Some(end) = marker(line, b"-----END ") {
             let (label, body) = open
                 .take()
                 .filter(|(label, _)| *label == end)
                 .ok_or_else(|| malformed("an END line without its BEGIN line"))?;
             let der = STANDARD
-                .decode(&body)
+                .decode(&*body)
+                .map(Secret::new)
                 .map_err(|_| malformed("a block is not base64"))?;
             found.push(Block { label, der });
         } else if let Some((_, body)) = &mut open
@@ -65,16 +70,23 @@ pub(super) fn first(
 
 /// One block as text, 64 characters a line, ending in a line feed.
 pub fn encode(label: &str, der: &[u8]) -> String {
-    let body = STANDARD.encode(der);
-    let mut text = format!("-----BEGIN {label}-----\n");
+    let body = Zeroizing::new(STANDARD.encode(der));
+    let (begin, end) = (
+        format!("-----BEGIN {label}-----\n"),
+        format!("-----END {label}-----\n"),
+    );
+    let lines = body.len().div_ceil(LINE);
+    // Of its whole size at once: see `Secret`.
+    let mut text = String::with_capacity(begin.len() + body.len() + lines + end.len());
+    text.push_str(&begin);
     let mut rest = body.as_str();
     while !rest.is_empty() {
-        let (line, behind) = rest.split_at(rest.len().min(64));
+        let (line, behind) = rest.split_at(rest.len().min(LINE));
         text.push_str(line);
         text.push('\n');
         rest = behind;
     }
-    text.push_str(&format!("-----END {label}-----\n"));
+    text.push_str(&end);
     text
 }
 
@@ -82,6 +94,9 @@ fn marker(line: &[u8], start: &[u8]) -> Option<String> {
     let label = line.strip_prefix(start)?.strip_suffix(b"-----")?;
     String::from_utf8(label.to_vec()).ok()
 }
+
+/// Characters.
+const LINE: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -101,9 +116,9 @@ mod tests {
             (found[0].label.as_str(), found[0].der.as_slice()),
             ("A B", b"one".as_slice())
         );
-        assert_eq!(found[1].der, [7; 100]);
+        assert_eq!(*found[1].der, [7; 100]);
         assert_eq!(
-            first(file.as_bytes(), "x", |l| l == "C").unwrap().der,
+            *first(file.as_bytes(), "x", |l| l == "C").unwrap().der,
             [7; 100]
         );
         assert!(first(file.as_bytes(), "x", |l| l == "D").is_err());
@@ -132,7 +147,7 @@ mod tests {
         #[test]
         fn round_trip(der in proptest::collection::vec(any::<u8>(), 0..500)) {
             let found = blocks(encode("X", &der).as_bytes()).unwrap();
-            prop_assert_eq!(&found[0].der, &der);
+            prop_assert_eq!(&*found[0].der, &der);
         }
 
         #[test]

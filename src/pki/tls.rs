@@ -23,7 +23,7 @@ use super::verifier::{ClientGate, ServerGate};
 use crate::system::clock::Clock;
 use crate::system::names::Host;
 
-pub use super::explain::{explain, is_about_time};
+pub use super::explain::{explain, is_about_time, is_refused_issuer, terminated};
 
 /// The one provider of cryptography: ring.
 ///
@@ -242,8 +242,11 @@ pub fn server_name(host: &Host) -> Result<ServerName<'static>, PkiError> {
 
 /// Whether a peer's certificate is by none of the authorities that are trusted.
 pub fn is_unknown_issuer(error: &rustls::Error) -> bool {
-    let unknown = CertificateError::UnknownIssuer;
-    *error == rustls::Error::InvalidCertificate(unknown)
+    *error == unknown_issuer()
+}
+
+pub fn unknown_issuer() -> rustls::Error {
+    CertificateError::UnknownIssuer.into()
 }
 
 /// The TLS error inside of an I/O error, for `explain`.
@@ -307,5 +310,7 @@ impl TimeProvider for ClockTime {
     }
 }
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -4,18 +4,21 @@
 //! `watch`, with a line for every change until either side closes. An unknown key is ignored and
 //! an unknown operation answered with an error, so that an old keadm can talk to a new daemon.
 
-use std::fmt;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
+mod client;
+mod objects;
+mod registration;
 
-use serde::de::DeserializeOwned;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::transport::Transport;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
+
+pub use client::{Client, ControlError, call};
+pub use objects::{NodeRow, ObjectLine};
+pub use registration::{Problem, Registration};
 
 /// The version that this program writes; readers accept any.
 pub const VERSION: u32 = 1;
@@ -25,7 +28,8 @@ pub const EDGE_STATUS_SOCKET: &str = "/run/kubeedge/edgecore-status.sock";
 /// Orders to the edge, for root and the daemon's own user: `reload`, `renew`.
 pub const EDGE_SOCKET: &str = "/run/kubeedge/edgecore.sock";
 /// Orders to cloudcore, likewise: `gettoken`, `token-create`, `token-list`, `token-delete`,
-/// `status`, `sessions`, `add-san`, `revoke`, `revocations`.
+/// `status`, `sessions`, `add-san`, `revoke`, `revocations`, `nodes`, `object-apply`, `object-get`,
+/// `object-delete`, `node-delete`.
 pub const CLOUD_SOCKET: &str = "/run/kubeedge/cloudcore.sock";
 
 /// A line longer than this is refused by both sides.
@@ -58,9 +62,25 @@ pub struct Request {
     /// `ca-rotate`: the step, or the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// `ca-rotate`: though some devices have not followed.
+    /// `ca-rotate`: though some devices have not followed. `object-delete`: without waiting for the
+    /// node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// `object-get`, `object-delete`: the type, as resource names have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// `object-get`, `object-delete`, `node-delete`: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `object-…`: where; `object-apply`: for objects that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// `object-apply`: a label of the nodes that shall have it, as `key=value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// `object-apply`: bytes of JSON that follow the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<u64>,
     /// `ca-rotate`: only say what would happen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -79,6 +99,11 @@ impl Request {
             id: None,
             step: None,
             force: false,
+            kind: None,
+            name: None,
+            namespace: None,
+            selector: None,
+            body: None,
             dry_run: false,
         }
     }
@@ -220,14 +245,9 @@ pub struct EdgeStatus {
     pub next_rotation: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionFacts>,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    pub at: Timestamp,
-    pub message: String,
-    /// Whether waiting may help; false means that a person must do something.
-    pub retryable: bool,
+    /// The device as a node; absent where it is none, or before the cloud was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -304,6 +324,9 @@ pub struct HubSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_gap_ms: Option<u64>,
 }
+
+/// What may follow a line, at most: an object of 1.5 MiB, written with more spaces.
+pub const MAX_BODY: u64 = 4 * 1024 * 1024;
 
 /// The answer to `ca-rotate` and `ca-status`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -386,98 +409,11 @@ impl RevokedNode {
 /// Nodes that one `revoke` can name: they have to fit in a line.
 pub const MAX_REVOKED: usize = 200;
 
-/// Why a local socket gave no answer.
-#[derive(Debug)]
-pub enum ControlError {
-    /// Nothing listens there: the daemon does not run.
-    NotRunning,
-    Denied(io::Error),
-    Io(io::Error),
-    Unreadable(serde_json::Error),
-}
-
-impl fmt::Display for ControlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ControlError::NotRunning => f.write_str("the daemon does not run: start it first"),
-            ControlError::Denied(_) => {
-                f.write_str("the daemon's socket refuses this user: run it as root")
-            }
-            ControlError::Io(e) => write!(f, "the daemon did not answer on its socket: {e}"),
-            ControlError::Unreadable(_) => {
-                f.write_str("the daemon's answer can't be read: is its version very different?")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ControlError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ControlError::NotRunning => None,
-            ControlError::Denied(e) | ControlError::Io(e) => Some(e),
-            ControlError::Unreadable(e) => Some(e),
-        }
-    }
-}
-
-/// A blocking connection to a daemon's socket, for keadm.
-#[derive(Debug)]
-pub struct Client {
-    lines: BufReader<UnixStream>,
-}
-
-impl Client {
-    /// Connects and sends the request; every later wait lasts at most `patience`.
-    pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Self, ControlError> {
-        let mut stream = UnixStream::connect(socket).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
-            io::ErrorKind::PermissionDenied => ControlError::Denied(e),
-            _ => ControlError::Io(e),
-        })?;
-        stream
-            .set_read_timeout(Some(patience))
-            .map_err(ControlError::Io)?;
-        stream
-            .set_write_timeout(Some(patience))
-            .map_err(ControlError::Io)?;
-        let mut line = serde_json::to_vec(request).map_err(ControlError::Unreadable)?;
-        line.push(b'\n');
-        stream.write_all(&line).map_err(ControlError::Io)?;
-        Ok(Client {
-            lines: BufReader::new(stream),
-        })
-    }
-
-    /// The next line; `None` when the daemon closed, or when nothing came within the patience.
-    pub fn line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ControlError> {
-        let mut line = String::new();
-        use io::ErrorKind::{TimedOut, WouldBlock};
-        match self.lines.by_ref().take(MAX_LINE).read_line(&mut line) {
-            Ok(0) => Ok(None),
-            Ok(_) => serde_json::from_str(&line)
-                .map(Some)
-                .map_err(ControlError::Unreadable),
-            Err(e) if matches!(e.kind(), WouldBlock | TimedOut) => Ok(None),
-            Err(e) => Err(ControlError::Io(e)),
-        }
-    }
-}
-
-/// Asks once and reads one answer.
-pub fn call<T: DeserializeOwned>(
-    socket: &Path,
-    request: &Request,
-    patience: Duration,
-) -> Result<T, ControlError> {
-    let silent = || ControlError::Io(io::ErrorKind::TimedOut.into());
-    Client::ask(socket, request, patience)?
-        .line()?
-        .ok_or_else(silent)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -3,7 +3,6 @@
 //! Call it through `system::blocking`. Every request has a connection of its own, made on the way that
 //! the caller gives, and follows no redirect.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -11,23 +10,26 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use ureq::Agent;
-use ureq::http::{Response, StatusCode};
+use ureq::http::{HeaderValue, StatusCode};
 use ureq::unversioned::transport::Connector;
 
+pub use self::error::EnrollError;
 pub use self::time::{date, take_word};
-use self::transport::{Nowhere, Pinned};
+use self::transport::{Nowhere, Pinned, Wiped};
 use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::tls;
+use crate::protocol::portal::Portal;
 use crate::protocol::token::JoinToken;
 use crate::protocol::trust::TRUST_HEADER;
 use crate::system::cause;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::names::{Endpoint, NodeName};
-use crate::system::network::NetError;
+use crate::system::secret::Secret;
 use crate::system::way::{Reached, Way};
 
+mod error;
 mod questions;
 mod time;
 mod transport;
@@ -59,71 +61,6 @@ pub enum NodeCheck {
     Taken,
     /// The cloud has no such route (before v1.20), so nothing is known.
     Unknown,
-}
-
-/// Why the certificate API gave nothing usable.
-#[derive(Debug)]
-pub enum EnrollError {
-    /// No connection.
-    NoWay {
-        endpoint: Endpoint,
-        source: NetError,
-    },
-    /// No answer in time, a broken answer: worth trying again.
-    Unreachable { endpoint: Endpoint, cause: String },
-    /// TLS failed: the sentence names the cause and what to do.
-    Tls { endpoint: Endpoint, cause: String },
-    /// The same, where a clock that is wrong, here or there, can be the cause.
-    Time { endpoint: Endpoint, cause: String },
-    /// The CA is not the one that the token or the identity vouches for.
-    CaMismatch {
-        endpoint: Endpoint,
-        pinned: String,
-        met: String,
-    },
-    /// 400, 401 or 403: the token or the certificate is not accepted.
-    Denied {
-        endpoint: Endpoint,
-        status: u16,
-        said: String,
-    },
-    /// 409: the name belongs to another key.
-    NameTaken { endpoint: Endpoint, said: String },
-    /// Any other status.
-    Status {
-        endpoint: Endpoint,
-        status: u16,
-        said: String,
-        /// When the cloud wants to be asked again.
-        retry_after: Option<Duration>,
-    },
-    /// A 200 that is no certificate.
-    Unusable { endpoint: Endpoint, cause: String },
-}
-
-impl EnrollError {
-    /// Whether waiting may help without anybody doing anything.
-    pub fn retryable(&self) -> bool {
-        match self {
-            EnrollError::NoWay { .. }
-            | EnrollError::Unreachable { .. }
-            | EnrollError::Unusable { .. }
-            | EnrollError::Status { .. }
-            | EnrollError::Tls { .. }
-            | EnrollError::Time { .. } => true,
-            EnrollError::CaMismatch { .. }
-            | EnrollError::Denied { .. }
-            | EnrollError::NameTaken { .. } => false,
-        }
-    }
-
-    /// When the cloud wants to be asked again, if it says so.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            EnrollError::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        }
-    }
 }
 
 /// An answer, whatever it says.
@@ -181,7 +118,7 @@ impl CertificateApi {
         node: &NodeName,
         csr: &[u8],
     ) -> Result<Certificate, EnrollError> {
-        let bearer = format!("Bearer {}", token.jwt());
+        let bearer = Secret::<String>::concat(&["Bearer ", token.jwt()]);
         let headers = [
             ("Authorization", bearer.as_str()),
             (NODE_NAME_HEADER, node.as_str()),
@@ -247,7 +184,13 @@ impl CertificateApi {
     ) -> Result<Reply, EnrollError> {
         let name = tls::server_name(&self.endpoint.host).map_err(|e| self.no_tls(e))?;
         let socket = self.connect()?;
-        let connector = Pinned::new(tls, name, socket, Instant::now() + self.deadline);
+        let connector = Pinned::new(
+            tls,
+            name,
+            &self.endpoint,
+            socket,
+            Instant::now() + self.deadline,
+        );
         self.exchange(connector, path, headers, body)
     }
 
@@ -271,32 +214,41 @@ impl CertificateApi {
         let agent = Agent::with_parts(config, connector, Nowhere);
         let mut request = agent.get(format!("https://{}{path}", self.endpoint));
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            request = request.header(*name, Wiped(value));
         }
         let sent = if body.is_empty() {
             request.call()
         } else {
             request.force_send_body().send(body)
         };
-        let answer = sent.and_then(|mut response: Response<ureq::Body>| {
-            let status = response.status();
-            let date = response.headers().get("date");
-            let date = date.and_then(|value| self::date(value.as_bytes()));
-            let again = response.headers().get("retry-after");
-            let retry_after = again.and_then(|value| retry_after(value.as_bytes()));
-            let body = response
-                .body_mut()
-                .with_config()
-                .limit(MAX_BODY)
-                .read_to_vec()?;
-            Ok(Reply {
+        let mut response = sent.map_err(|e| self.failed(e))?;
+        let status = response.status();
+        let header = |name| response.headers().get(name).map(HeaderValue::as_bytes);
+        let (location, kind) = (header("location"), header("content-type"));
+        let portal = Portal::in_head(status.as_u16(), location, kind, &self.endpoint);
+        if let Some(portal) = portal {
+            return Err(self.portal(portal));
+        }
+        let date = header("date").and_then(date);
+        let retry_after = header("retry-after").and_then(retry_after);
+        let body = response.body_mut().with_config().limit(MAX_BODY);
+        let body = body.read_to_vec().map_err(|e| self.failed(e))?;
+        match Portal::in_body(&body, &self.endpoint) {
+            Some(portal) if status == StatusCode::OK => Err(self.portal(portal)),
+            _ => Ok(Reply {
                 status,
                 date,
                 retry_after,
                 body,
-            })
-        });
-        answer.map_err(|e| self.failed(e))
+            }),
+        }
+    }
+
+    fn portal(&self, portal: Portal) -> EnrollError {
+        EnrollError::Portal {
+            endpoint: self.endpoint.clone(),
+            portal,
+        }
     }
 
     fn connect(&self) -> Result<TcpStream, EnrollError> {
@@ -348,14 +300,19 @@ impl CertificateApi {
 
     fn failed(&self, error: ureq::Error) -> EnrollError {
         let endpoint = self.endpoint.clone();
-        if let ureq::Error::Io(io) = &error
-            && let Some(fault) = tls::tls_error(io)
-        {
-            let cause = tls::explain(fault, &endpoint.to_string());
-            return match tls::is_about_time(fault) {
-                true => EnrollError::Time { endpoint, cause },
-                false => EnrollError::Tls { endpoint, cause },
-            };
+        if let ureq::Error::Io(io) = &error {
+            let inside = io.get_ref().and_then(|inside| inside.downcast_ref());
+            if let Some(portal) = inside {
+                return self.portal(Portal::clone(portal));
+            }
+            if let Some(fault) = tls::tls_error(io) {
+                let cause = tls::explain(fault, &endpoint.to_string(), None);
+                return match (tls::is_about_time(fault), tls::is_unknown_issuer(fault)) {
+                    (true, _) => EnrollError::Time { endpoint, cause },
+                    (_, true) => EnrollError::Foreign { endpoint, cause },
+                    _ => EnrollError::Tls { endpoint, cause },
+                };
+            }
         }
         let cause = match &error {
             ureq::Error::Io(io) if io.kind() == io::ErrorKind::TimedOut => {
@@ -371,74 +328,6 @@ impl CertificateApi {
             | ureq::Error::ConnectionFailed => EnrollError::Unreachable { endpoint, cause },
             // Something did answer, and not as a cloud does.
             _ => EnrollError::Unusable { endpoint, cause },
-        }
-    }
-}
-
-impl fmt::Display for EnrollError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EnrollError::NoWay { endpoint, source } => {
-                write!(f, "no way to the certificate API at {endpoint}: {source}")
-            }
-            EnrollError::Unreachable { endpoint, cause } => write!(
-                f,
-                "the certificate API at {endpoint} does not answer ({cause}): \
-                 check the address, the port and any firewall between"
-            ),
-            EnrollError::Tls { endpoint, cause } | EnrollError::Time { endpoint, cause } => {
-                write!(
-                    f,
-                    "no secure connection to the certificate API at {endpoint}: {cause}"
-                )
-            }
-            EnrollError::CaMismatch {
-                endpoint,
-                pinned,
-                met,
-            } => write!(
-                f,
-                "the cloud at {endpoint} has the CA {met}, but this token pins {pinned}: \
-                 use a token of this very cloud, or look for what stands in between"
-            ),
-            EnrollError::Denied {
-                endpoint,
-                status,
-                said,
-            } => write!(
-                f,
-                "the cloud at {endpoint} refuses the request ({status}: {said}): \
-                 get a fresh token with `keadm gettoken` on the cloud side and join with it"
-            ),
-            EnrollError::NameTaken { endpoint, said } => write!(
-                f,
-                "another device holds this node name at {endpoint} ({said}): \
-                 join with another --edgenode-name, or delete the old node first"
-            ),
-            EnrollError::Status {
-                endpoint,
-                status,
-                said,
-                ..
-            } => {
-                write!(
-                    f,
-                    "the cloud at {endpoint} answers {status} ({said}): see its log"
-                )
-            }
-            EnrollError::Unusable { endpoint, cause } => write!(
-                f,
-                "the cloud at {endpoint} sent no usable certificate ({cause}): see its log"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for EnrollError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            EnrollError::NoWay { source, .. } => Some(source),
-            _ => None,
         }
     }
 }

@@ -2,8 +2,11 @@
 
 pub mod control;
 pub mod enrollment;
+pub mod local;
 pub mod message;
 pub mod object;
+pub mod patch;
+pub mod portal;
 pub mod reply;
 pub mod resource;
 pub mod terms;

@@ -21,7 +21,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    details: Option<Details>,
+    details: Option<Box<Details>>,
     /// As an HTTP status.
     #[serde(default)]
     pub code: u16,
@@ -38,6 +38,16 @@ struct Details {
     group: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     kind: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<Cause>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+struct Cause {
+    reason: String,
+    message: String,
+    field: String,
 }
 
 /// What a status is about: `lease` in `coordination.k8s.io`.
@@ -84,9 +94,22 @@ impl Status {
         Status::of(409, "Conflict", what, about)
     }
 
-    pub fn invalid(about: About<'_>, why: &str) -> Status {
-        let what = format!("{} {:?} is invalid: {why}", about.qualified(), about.name);
-        Status::of(422, "Invalid", what, about)
+    /// The field holds what it can't hold: why, as `Invalid value: "": must not be empty`.
+    pub fn invalid(about: About<'_>, field: &str, why: &str) -> Status {
+        let what = format!(
+            "{} {:?} is invalid: {field}: {why}",
+            about.qualified(),
+            about.name
+        );
+        let mut status = Status::of(422, "Invalid", what, about);
+        if let Some(details) = &mut status.details {
+            details.causes.push(Cause {
+                reason: "FieldValueInvalid".to_owned(),
+                message: why.to_owned(),
+                field: field.to_owned(),
+            });
+        }
+        status
     }
 
     pub fn bad_request(why: &str) -> Status {
@@ -120,11 +143,12 @@ impl Status {
             status: FAILURE.to_owned(),
             message,
             reason: reason.to_owned(),
-            details: Some(Details {
+            details: Some(Box::new(Details {
                 name: about.name.to_owned(),
                 group: about.group.to_owned(),
                 kind: about.plural.to_owned(),
-            }),
+                causes: Vec::new(),
+            })),
             code,
             ..Status::default()
         }
@@ -176,12 +200,18 @@ pub fn granted(object: &RawValue) -> impl Serialize {
     }
 }
 
-/// The content `{"Object": null, "Err": {"ErrStatus": …}}`.
-pub fn refused(status: &Status) -> impl Serialize {
+/// The content `{"Object": null, "Err": {"ErrStatus": …}}`; with an object without anything in it where
+/// clouds answer so.
+pub fn refused<'a>(status: &'a Status, empty: Option<&'a RawValue>) -> impl Serialize + use<'a> {
     Both {
-        object: None,
+        object: empty,
         error: Some(Wrapped { status }),
     }
+}
+
+/// The content `{"ErrStatus": …}`, for answers that otherwise are the bare object.
+pub fn refused_bare(status: &Status) -> impl Serialize + use<'_> {
+    Wrapped { status }
 }
 
 /// Reads the answer to an insert, an update or a patch, and to the query of a lease.
@@ -319,7 +349,7 @@ mod tests {
     #[test]
     fn a_missing_lease_is_said_in_recorded_words() {
         let recorded = r#"{"Object":null,"Err":{"ErrStatus":{"metadata":{},"status":"Failure","message":"lease.coordination.k8s.io \"edge-1\" not found","reason":"NotFound","details":{"name":"edge-1","group":"coordination.k8s.io","kind":"lease"},"code":404}}}"#;
-        let ours = serde_json::to_string(&refused(&Status::not_found(LEASE))).unwrap();
+        let ours = serde_json::to_string(&refused(&Status::not_found(LEASE), None)).unwrap();
         assert_eq!(ours, recorded);
         let read = object_of_both(&answer("response", recorded)).unwrap_err();
         assert!(status_of(read).is_not_found());
@@ -343,8 +373,8 @@ mod tests {
 
     #[test]
     fn every_way_to_fail_is_told_apart() {
-        let conflict = serde_json::to_string(&refused(&Status::conflict(LEASE))).unwrap();
-        let taken = serde_json::to_string(&refused(&Status::already_exists(LEASE))).unwrap();
+        let conflict = serde_json::to_string(&refused(&Status::conflict(LEASE), None)).unwrap();
+        let taken = serde_json::to_string(&refused(&Status::already_exists(LEASE), None)).unwrap();
         assert!(
             status_of(object_of_both(&answer("response", &conflict)).unwrap_err()).is_conflict()
         );

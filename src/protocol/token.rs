@@ -10,14 +10,15 @@ use serde_json::{Map, Value};
 use crate::pki::hash::Sha256Hash;
 use crate::system::clock::Timestamp;
 use crate::system::pattern::NodePattern;
+use crate::system::secret::Secret;
 
 /// A join token, `<hex SHA-256 of the CA certificate's DER>.<JWT>` (docs/protocol.md, "Token").
 ///
-/// The JWT part is a secret: `Debug` hides it and there is no `Display`.
+/// The JWT part is a secret: `Debug` hides it, there is no `Display`, and it is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
     ca_hash: Sha256Hash,
-    jwt: String,
+    jwt: Secret<String>,
 }
 
 /// Why a text is no join token; never contains the text itself.
@@ -37,7 +38,7 @@ pub enum TokenError {
 
 impl JoinToken {
     pub fn new(ca_hash: Sha256Hash, jwt: &str) -> Result<Self, TokenError> {
-        format!("{ca_hash}.{jwt}").parse()
+        Secret::<String>::concat(&[&ca_hash.to_string(), ".", jwt]).parse()
     }
 
     /// The CA certificate that this token vouches for.
@@ -51,8 +52,8 @@ impl JoinToken {
     }
 
     /// The whole token, for the one file that is meant to hold it.
-    pub fn secret_string(&self) -> String {
-        format!("{}.{}", self.ca_hash, self.jwt)
+    pub fn secret_string(&self) -> Secret<String> {
+        Secret::<String>::concat(&[&self.ca_hash.to_string(), ".", &self.jwt])
     }
 
     /// When the token ends by its own claims, which only the cloud can verify.
@@ -66,6 +67,11 @@ impl JoinToken {
     /// Which nodes it is for by its own claims; none: all, as far as it says.
     pub fn nodes(&self) -> Option<NodePattern> {
         claims(&self.jwt)?.get("node")?.as_str()?.parse().ok()
+    }
+
+    /// Whether it is for a certain number of certificates, by its own claims.
+    pub fn is_counted(&self) -> bool {
+        claims(&self.jwt).is_some_and(|claims| claims.contains_key("uses"))
     }
 }
 
@@ -106,7 +112,7 @@ impl FromStr for JoinToken {
         }
         Ok(JoinToken {
             ca_hash,
-            jwt: jwt.to_owned(),
+            jwt: Secret::new(jwt.to_owned()),
         })
     }
 }
@@ -170,7 +176,7 @@ mod tests {
         let token: JoinToken = format!(" {HASH}.{JWT}\n").parse().unwrap();
         assert_eq!(token.ca_hash().to_string(), HASH);
         assert_eq!(token.jwt(), JWT);
-        assert_eq!(token.secret_string(), format!("{HASH}.{JWT}"));
+        assert_eq!(*token.secret_string(), format!("{HASH}.{JWT}"));
         assert_eq!(token.expires(), Some(Timestamp::from_unix(1_795_425_755)));
         assert!(!format!("{token:?}").contains("c2VjcmV0"));
     }
@@ -183,6 +189,12 @@ mod tests {
             let text = format!("{HASH}.{}.{claims}.{}", parts[0], parts[2]);
             text.parse::<JoinToken>().unwrap().nodes()
         };
+        let counted = format!(
+            "{HASH}.e30.{}.{}",
+            URL_SAFE_NO_PAD.encode(r#"{"uses":1}"#),
+            "s".repeat(43)
+        );
+        assert!(counted.parse::<JoinToken>().unwrap().is_counted());
         assert_eq!(nodes(r#"{"exp":1}"#), None);
         assert_eq!(nodes(r#"{"exp":1,"node":7}"#), None);
         assert_eq!(

@@ -9,10 +9,12 @@ use log::warn;
 use super::commit::Registry;
 use super::journal::Journal;
 use super::keys::{KeyFolder, make_private};
+use super::objects::ObjectLog;
 use super::revocations::Revocations;
 use super::tokens::TokenFolder;
 use super::{
-    Answer, Claim, Corruption, KeyPair, NodeRecord, Recorded, Rotation, Store, StoreError,
+    Answer, Claim, Corruption, KeyPair, NodeRecord, ObjectChange, Recorded, Rotation, Store,
+    StoreError, StoredObject,
 };
 use super::{Taken, TokenId, TokenRecord, TokenUse};
 use crate::system::blocking::{self, Kind};
@@ -28,6 +30,7 @@ pub struct FileStore {
     keys: KeyFolder,
     nodes: Registry,
     tokens: TokenFolder,
+    objects: ObjectLog,
     revocations: Arc<Revocations>,
     allow_volatile: bool,
 }
@@ -61,10 +64,12 @@ impl FileStore {
         let (journal, nodes) = Journal::open(files, &at("nodes.journal"))?;
         let allow_volatile = options.allow_volatile;
         let tokens = TokenFolder::open(files, &at("tokens"), &lock)?;
+        let objects = ObjectLog::open(files, &at("objects.journal"), &lock)?;
         Ok(FileStore {
             keys,
             nodes: Registry::new(journal, nodes, lock),
             tokens,
+            objects,
             revocations: Arc::new(revocations),
             allow_volatile,
         })
@@ -222,6 +227,18 @@ impl Store for FileStore {
 
     fn revocations(&self) -> Answer<'_, Vec<(NodeName, Timestamp)>> {
         Box::pin(async { Ok(self.revocations.all()) })
+    }
+
+    fn objects(&self) -> Answer<'_, Vec<StoredObject>> {
+        Box::pin(async { Ok(self.objects.all()) })
+    }
+
+    fn write_objects(&self, changes: Vec<ObjectChange>) -> Answer<'_, ()> {
+        Box::pin(self.objects.write(changes))
+    }
+
+    fn reserve_versions(&self, count: u64) -> Answer<'_, u64> {
+        Box::pin(self.objects.reserve(count))
     }
 }
 

@@ -57,7 +57,7 @@ impl Journal {
         if found.damaged.is_empty() {
             journal.cut(bytes.len(), found.whole)?;
         } else {
-            journal.keep_damaged(&bytes, &found.damaged)?;
+            keep_damaged(&journal.files, &journal.path, &bytes, &found.damaged)?;
             journal.rewrite(&Contents::of(&found.nodes))?;
         }
         Ok((journal, found.nodes))
@@ -107,28 +107,35 @@ impl Journal {
         }
         Ok(())
     }
+}
 
-    fn keep_damaged(&self, bytes: &[u8], damaged: &[usize]) -> Result<(), StoreError> {
-        for number in 1..=MAX_COPIES {
-            let copy = self.path.with_extension(format!("damaged-{number}"));
-            if self.files.create(&copy, bytes, MODE)? {
-                let (path, count) = (self.path.display(), damaged.len());
-                warn!(
-                    "{path}: {count} lines are damaged, the first is line {}; the good ones are \
-                     kept, the file as it was is {}",
-                    damaged[0],
-                    copy.display()
-                );
-                return Ok(());
-            }
+/// Keeps a copy of a file with damaged lines, whose numbers these are.
+pub fn keep_damaged(
+    files: &Files,
+    path: &Path,
+    bytes: &[u8],
+    damaged: &[usize],
+) -> Result<(), StoreError> {
+    for number in 1..=MAX_COPIES {
+        let copy = path.with_extension(format!("damaged-{number}"));
+        if files.create(&copy, bytes, MODE)? {
+            warn!(
+                "{}: {} lines are damaged, the first is line {}; the good ones are kept, the file \
+                 as it was is {}",
+                path.display(),
+                damaged.len(),
+                damaged[0],
+                copy.display()
+            );
+            return Ok(());
         }
-        warn!(
-            "{}: {} more lines are damaged",
-            self.path.display(),
-            damaged.len()
-        );
-        Ok(())
     }
+    warn!(
+        "{}: {} more lines are damaged",
+        path.display(),
+        damaged.len()
+    );
+    Ok(())
 }
 
 /// One line: the start of its hash, a space, JSON. Without a record it says that the node is gone.
@@ -238,7 +245,7 @@ fn parse_line(line: &[u8]) -> Option<(NodeName, Option<NodeRecord>)> {
     ))
 }
 
-fn checksum(json: &[u8]) -> String {
+pub fn checksum(json: &[u8]) -> String {
     let mut hash = Sha256Hash::of(json).to_string();
     hash.truncate(CHECKSUM);
     hash
@@ -247,7 +254,7 @@ fn checksum(json: &[u8]) -> String {
 const MODE: u32 = 0o600;
 
 /// Hexadecimal digits of a line's checksum.
-const CHECKSUM: usize = 8;
+pub const CHECKSUM: usize = 8;
 
 /// 100,000 nodes take 40 MB at most, twice that before the file is rewritten.
 const MAX_BYTES: usize = 256 * 1024 * 1024;

@@ -10,6 +10,7 @@ use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::pem;
 use crate::system::files::Files;
+use crate::system::secret::Secret;
 
 /// A folder of key pairs.
 ///
@@ -79,7 +80,7 @@ impl KeyFolder {
     /// The rotation that is under way: one file, so that it is whole or not there.
     pub fn load_rotation(&self, name: &str) -> Result<Option<Rotation>, StoreError> {
         let path = self.file(name, "key");
-        let Some(bytes) = self.files.read_opt(&path, MAX_BYTES)? else {
+        let Some(bytes) = self.files.read_secret(&path, MAX_BYTES)? else {
             return Ok(None);
         };
         let corrupt = |what| StoreError::Corrupt {
@@ -142,7 +143,7 @@ impl KeyFolder {
 
     fn read(&self, name: &str) -> Result<Option<KeyPair>, StoreError> {
         let path = self.file(name, "key");
-        let Some(bytes) = self.files.read_opt(&path, MAX_BYTES)? else {
+        let Some(bytes) = self.files.read_secret(&path, MAX_BYTES)? else {
             return Ok(None);
         };
         let corrupt = |what| StoreError::Corrupt {
@@ -183,13 +184,13 @@ pub fn make_private(files: &Files, folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn rotation_unit(rotation: &Rotation) -> String {
+fn rotation_unit(rotation: &Rotation) -> Secret<String> {
     let (phase, cross) = (rotation.phase.word(), rotation.cross.to_pem());
-    format!("{PHASE}{phase}\n{}{cross}", unit(&rotation.next))
+    Secret::<String>::concat(&[PHASE, phase, "\n", &unit(&rotation.next), &cross])
 }
 
-fn unit(pair: &KeyPair) -> String {
-    pair.key().to_sec1_pem() + &pair.certificate().to_pem()
+fn unit(pair: &KeyPair) -> Secret<String> {
+    Secret::<String>::concat(&[&pair.key().to_sec1_pem(), &pair.certificate().to_pem()])
 }
 
 /// The beginning of the line before the key of a CA that is to come.
@@ -296,7 +297,8 @@ mod tests {
     fn a_foreign_key_or_garbage_is_refused() {
         let temporary = Scratch::new();
         let folder = KeyFolder::new(&Files::real(), temporary.path());
-        let mixed = new_pair().key().to_sec1_pem() + &new_pair().certificate().to_pem();
+        let (key, other) = (new_pair().key().to_sec1_pem(), new_pair());
+        let mixed = [key.as_str(), &other.certificate().to_pem()].concat();
         let path = temporary.path().join("ca.key");
         Files::real()
             .replace(&path, mixed.as_bytes(), 0o600)

@@ -8,6 +8,9 @@ mod commit;
 #[cfg(test)]
 mod cuts;
 mod keys;
+mod objects;
+#[cfg(test)]
+mod objects_cuts;
 mod token;
 mod tokens;
 
@@ -106,6 +109,34 @@ pub trait Store: Send + Sync {
 
     /// All revocations, in the order of their names.
     fn revocations(&self) -> Answer<'_, Vec<(NodeName, Timestamp)>>;
+
+    /// All objects of the cluster that this store keeps.
+    fn objects(&self) -> Answer<'_, Vec<StoredObject>>;
+
+    /// Writes, replaces and forgets objects. Changes count in the order in which this is called, not
+    /// in which the answers are waited for. After an error they may have been made all the same.
+    fn write_objects(&self, changes: Vec<ObjectChange>) -> Answer<'_, ()>;
+
+    /// The first of `count` numbers in a row that were never given to anybody, whatever happened,
+    /// and grow.
+    fn reserve_versions(&self, count: u64) -> Answer<'_, u64>;
+}
+
+/// An object of the cluster, with what else is kept of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredObject {
+    /// What it is found by; the store reads nothing in it.
+    pub key: Arc<str>,
+    /// JSON.
+    pub text: Arc<str>,
+}
+
+/// What shall become of an object.
+#[derive(Clone, Debug)]
+pub struct ObjectChange {
+    pub key: Arc<str>,
+    /// JSON; none: it is forgotten.
+    pub text: Option<Arc<str>>,
 }
 
 /// A certificate and the private key that belongs to it.
@@ -233,6 +264,8 @@ pub enum StoreError {
         found: u32,
         known: u32,
     },
+    /// The bound on what is kept of objects is reached.
+    TooManyObjects,
     /// The bound on the number of tokens is reached.
     TooManyTokens { limit: usize },
     /// The file system forgets all at the next boot.
@@ -290,6 +323,10 @@ impl fmt::Display for StoreError {
                 "{} says format {found}, this program knows up to {known}: run the version that \
                  wrote it, or a newer one",
                 path.display()
+            ),
+            StoreError::TooManyObjects => f.write_str(
+                "there is no room for more objects: delete some with `cloudcore ctl delete`, nodes \
+                 that are gone too",
             ),
             StoreError::TooManyTokens { limit } => write!(
                 f,

@@ -1,7 +1,10 @@
 //! Facts about this device. What can't be found out is unknown, and never a failure.
 
+pub mod machine;
+pub mod usage;
+
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -148,9 +151,10 @@ fn mac_below(base: &Path) -> Option<String> {
 }
 
 fn read(base: &Path, path: &str) -> Option<String> {
-    fs::read(base.join(path))
-        .ok()
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    let mut bytes = Vec::new();
+    let file = fs::File::open(base.join(path)).ok()?;
+    file.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The nearest folder above that exists.
@@ -215,6 +219,8 @@ const VIRTUAL_CARDS: &[&str] = &[
     "bond", "br", "cali", "cni", "docker", "dummy", "edgemesh", "flannel", "ifb", "lo", "sit",
     "tap", "tun", "veth", "virbr", "wg",
 ];
+/// More is read of none of these files; `/proc/cpuinfo` of large machines is longer, but begins alike.
+const MAX_FILE: u64 = 256 << 10;
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
 

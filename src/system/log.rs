@@ -6,12 +6,18 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::sys::stat::{SFlag, fstat};
+use smol::Timer;
+use smol::channel::{Receiver, Sender, bounded};
 
+use self::throttle::{Line, Throttle};
 use crate::system::clock::Clock;
+
+mod kind;
+mod throttle;
 
 /// Starts the log. Called again, it only changes the level.
 pub fn init(level: LevelFilter) {
@@ -40,6 +46,20 @@ pub fn flush() {
     }
 }
 
+/// Writes what is held back as soon as it may be written; for daemons, for as long as they run.
+pub async fn attend() {
+    let Some(logger) = LOGGER.get() else {
+        return std::future::pending().await;
+    };
+    loop {
+        // Both ends live in the logger, so the channel is never closed.
+        let _ = logger.held.1.recv().await;
+        while let Some(due) = logger.release() {
+            Timer::at(due).await;
+        }
+    }
+}
+
 /// A level that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownLevel(String);
@@ -62,6 +82,8 @@ struct Logger {
     /// Bytes after which the file that stderr leads to begins anew.
     file_limit: Option<u64>,
     throttle: Mutex<Throttle>,
+    /// Holds an item while something is held back.
+    held: (Sender<()>, Receiver<()>),
 }
 
 impl Logger {
@@ -73,7 +95,16 @@ impl Logger {
             journal: is_journal(),
             file_limit: limit.filter(|_| is_file()),
             throttle: Mutex::new(Throttle::new(Instant::now())),
+            held: bounded(1),
         }
+    }
+
+    /// Writes what is due of what is held back; gives the time at which more is.
+    fn release(&self) -> Option<Instant> {
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = throttle.release(Instant::now());
+        self.print(&lines);
+        throttle.due()
     }
 
     fn print(&self, lines: &[Line]) {
@@ -116,98 +147,16 @@ impl Log for Logger {
             Instant::now(),
         );
         self.print(&lines);
+        if throttle.due().is_some() {
+            // Full means that it is known already.
+            let _ = self.held.0.try_send(());
+        }
     }
 
     fn flush(&self) {
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = throttle.settle();
+        let lines = throttle.settle(Instant::now());
         self.print(&lines);
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
-    level: Level,
-    text: String,
-}
-
-/// Decides what is printed: folds repeats, and drops what is too much.
-struct Throttle {
-    last: Option<Line>,
-    repeats: u64,
-    /// When the last line, or its count, was printed.
-    printed: Instant,
-    /// Lines that may still be printed at once.
-    tokens: u32,
-    refilled: Instant,
-    dropped: u64,
-}
-
-impl Throttle {
-    fn new(now: Instant) -> Throttle {
-        Throttle {
-            last: None,
-            repeats: 0,
-            printed: now,
-            tokens: BURST,
-            refilled: now,
-            dropped: 0,
-        }
-    }
-
-    fn admit(&mut self, line: Line, now: Instant) -> Vec<Line> {
-        if self.last.as_ref() == Some(&line) {
-            self.repeats += 1;
-            let due = now.saturating_duration_since(self.printed) >= REPEAT_REPORT;
-            if due {
-                self.printed = now;
-            }
-            return if due { self.settle() } else { Vec::new() };
-        }
-        self.refill(now);
-        if self.tokens == 0 {
-            self.dropped += 1;
-            return Vec::new();
-        }
-        self.tokens -= 1;
-        let mut lines = self.settle();
-        self.printed = now;
-        self.last = Some(line.clone());
-        lines.push(line);
-        lines
-    }
-
-    /// The counts of what was not printed.
-    fn settle(&mut self) -> Vec<Line> {
-        let mut lines = Vec::new();
-        let level = self.last.as_ref().map_or(Level::Info, |line| line.level);
-        if self.repeats > 0 {
-            let text = format!("last line repeated {} times", self.repeats);
-            lines.push(Line { level, text });
-        }
-        if self.dropped > 0 {
-            let text = format!(
-                "{} lines dropped: there were too many at once",
-                self.dropped
-            );
-            lines.push(Line {
-                level: Level::Warn,
-                text,
-            });
-        }
-        (self.repeats, self.dropped) = (0, 0);
-        lines
-    }
-
-    fn refill(&mut self, now: Instant) {
-        let seconds = now.saturating_duration_since(self.refilled).as_secs();
-        if seconds > 0 {
-            let earned = u32::try_from(seconds)
-                .unwrap_or(u32::MAX)
-                .saturating_mul(LINES_PER_SECOND);
-            self.tokens = self.tokens.saturating_add(earned).min(BURST);
-            self.refilled += Duration::from_secs(seconds);
-        }
     }
 }
 
@@ -291,11 +240,6 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 pub const VARIABLE: &str = "KUBEEDGE_LOG";
 /// Set by whoever starts a daemon with a file as stderr: how many bytes the file may have.
 pub const FILE_LIMIT_VARIABLE: &str = "KUBEEDGE_LOG_LIMIT";
-/// Lines at once, and in the long run.
-const BURST: u32 = 200;
-const LINES_PER_SECOND: u32 = 20;
-/// How often a line that goes on repeating is counted.
-const REPEAT_REPORT: Duration = Duration::from_secs(60);
 /// Bytes.
 const MAX_LINE: usize = 4096;
 
@@ -303,54 +247,6 @@ const MAX_LINE: usize = 4096;
 mod tests {
     use super::*;
     use crate::system::scratch::Scratch;
-
-    fn line(text: &str) -> Line {
-        Line {
-            level: Level::Info,
-            text: text.to_owned(),
-        }
-    }
-
-    fn texts(lines: Vec<Line>) -> Vec<String> {
-        lines.into_iter().map(|line| line.text).collect()
-    }
-
-    #[test]
-    fn repeats_are_folded() {
-        let start = Instant::now();
-        let mut throttle = Throttle::new(start);
-        assert_eq!(texts(throttle.admit(line("a"), start)), ["a"]);
-        for _ in 0..1000 {
-            assert!(throttle.admit(line("a"), start).is_empty());
-        }
-        let next = texts(throttle.admit(line("b"), start));
-        assert_eq!(next, ["last line repeated 1000 times", "b"]);
-        assert!(throttle.admit(line("b"), start).is_empty());
-        let later = start + REPEAT_REPORT;
-        assert_eq!(
-            texts(throttle.admit(line("b"), later)),
-            ["last line repeated 2 times"]
-        );
-        assert!(throttle.admit(line("b"), later).is_empty());
-        assert_eq!(texts(throttle.settle()), ["last line repeated 1 times"]);
-    }
-
-    #[test]
-    fn floods_are_cut_and_counted() {
-        let start = Instant::now();
-        let mut throttle = Throttle::new(start);
-        let mut printed = 0;
-        for number in 0..1000 {
-            printed += throttle.admit(line(&number.to_string()), start).len();
-        }
-        assert_eq!(printed, BURST as usize);
-        let later = texts(throttle.admit(line("later"), start + Duration::from_secs(1)));
-        assert_eq!(
-            later,
-            ["800 lines dropped: there were too many at once", "later"]
-        );
-        assert_eq!(throttle.tokens, LINES_PER_SECOND - 1);
-    }
 
     #[test]
     fn lines_can_not_be_forged() {

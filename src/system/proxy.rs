@@ -9,6 +9,7 @@ use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::system::bypass::Bypass;
 use crate::system::names::{Endpoint, NameError};
+use crate::system::secret::Secret;
 
 /// A proxy that is asked with CONNECT; what goes through it stays encrypted from end to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +22,13 @@ pub struct Proxy {
 
 /// `user:password`, which no log shows.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials(String);
+pub struct Credentials(Secret<String>);
 
 impl Credentials {
     /// The first line of a file; nothing when it is empty.
     pub fn from_text(text: &str) -> Option<Credentials> {
         let line = text.lines().next().unwrap_or_default().trim();
-        (!line.is_empty()).then(|| Credentials(line.to_owned()))
+        (!line.is_empty()).then(|| Credentials(Secret::new(line.to_owned())))
     }
 
     /// As it is kept in a file.
@@ -72,12 +73,14 @@ impl Proxy {
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
         target: &Endpoint,
     ) -> Result<(), ProxyFault> {
-        let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-        if let Some(Credentials(credentials)) = &self.credentials {
-            let encoded = STANDARD.encode(credentials);
-            request += &format!("Proxy-Authorization: Basic {encoded}\r\n");
-        }
-        request += "\r\n";
+        let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+        let request = match &self.credentials {
+            Some(Credentials(credentials)) => {
+                let encoded = Secret::new(STANDARD.encode(credentials.as_bytes()));
+                Secret::<String>::concat(&[&head, AUTHORIZATION, &encoded, "\r\n\r\n"])
+            }
+            None => Secret::<String>::concat(&[&head, "\r\n"]),
+        };
         stream.write_all(request.as_bytes()).await?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -142,7 +145,7 @@ impl FromStr for Proxy {
         };
         Ok(Proxy {
             endpoint: Endpoint::parse_with_default_port(address, 80)?,
-            credentials: credentials.map(Credentials),
+            credentials: credentials.map(|it| Credentials(Secret::new(it))),
             bypass: Bypass::default(),
         })
     }
@@ -169,6 +172,8 @@ fn decode(text: &str) -> Result<String, ProxyNameError> {
     }
     Ok(decoded)
 }
+
+const AUTHORIZATION: &str = "Proxy-Authorization: Basic ";
 
 /// What is wrong with the name of a proxy. Never holds a password.
 #[derive(Clone, Debug, PartialEq, Eq)]

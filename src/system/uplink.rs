@@ -85,8 +85,8 @@ impl Uplink {
         let socket = self.socket(to, SockType::Stream).map_err(local)?;
         match connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
-            // The interface is known, and has no address to start from.
-            Err(errno @ Errno::EADDRNOTAVAIL) => return Err(local(errno)),
+            // The interface is known, and has no address to start from, or no way out.
+            Err(errno @ (Errno::EADDRNOTAVAIL | Errno::ENETUNREACH)) => return Err(local(errno)),
             Err(errno) => return Err(failed(errno.into())),
         }
         finish(socket).await.map_err(failed)

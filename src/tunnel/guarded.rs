@@ -12,12 +12,16 @@ use smol::io::{AsyncRead, AsyncWrite};
 use smol::net::TcpStream;
 
 use super::Secured;
+use crate::protocol::portal::{Beginning, Portal};
+use crate::system::names::Endpoint;
 
 /// A stream with what it may still take in, if that is bounded.
 #[derive(Debug)]
 pub struct Guarded<S = TcpStream> {
     stream: S,
     left: Option<usize>,
+    /// For the side that expects TLS of a server.
+    beginning: Option<Beginning>,
 }
 
 impl<S> Guarded<S> {
@@ -26,12 +30,22 @@ impl<S> Guarded<S> {
         Guarded {
             stream,
             left: Some(MAX_HANDSHAKE),
+            beginning: None,
         }
     }
 
     /// For the side that has chosen whom to talk to.
     pub fn open(stream: S) -> Guarded<S> {
-        Guarded { stream, left: None }
+        Guarded {
+            stream,
+            left: None,
+            beginning: Some(Beginning::default()),
+        }
+    }
+
+    /// What answered in plain HTTP where `dialled` should have spoken TLS.
+    pub fn portal(&self, dialled: &Endpoint) -> Option<Portal> {
+        self.beginning.as_ref()?.portal(dialled)
     }
 
     pub fn stream(&self) -> &S {
@@ -58,7 +72,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let Some(left) = self.left else {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+            let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+            if let (Poll::Ready(Ok(count)), Some(beginning)) = (&polled, &mut self.beginning) {
+                beginning.note(&buffer[..*count]);
+            }
+            return polled;
         };
         if left == 0 {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, TOO_LONG)));

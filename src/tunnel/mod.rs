@@ -13,9 +13,11 @@ pub mod websocket;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::protocol::message::{Malformed, Message};
+use crate::protocol::portal::Portal;
 use crate::system::cause;
 
 pub use carrier::{Carrier, Line};
@@ -67,6 +69,10 @@ pub enum TunnelError {
     Time(String),
     /// The peer's certificate is by no CA that is trusted; the sentence says so.
     ForeignCa(String),
+    /// Our certificate is by no CA that the peer trusts; the sentence says so.
+    UnknownCa(String),
+    /// Something answers that is no hub.
+    Portal(Portal),
     /// The peer answered the upgrade with something else than 101.
     Refused {
         status: u16,
@@ -82,6 +88,8 @@ pub enum TunnelError {
     NotText,
     /// The peer broke the WebSocket protocol.
     Protocol(String),
+    /// This device has moved: what started from this address leads nowhere any more.
+    Moved(IpAddr),
     /// Nothing happened within the time allowed for this step.
     TimedOut(&'static str),
 }
@@ -91,10 +99,11 @@ impl TunnelError {
     pub fn is_denial(&self) -> bool {
         matches!(
             self,
-            TunnelError::Refused {
-                status: 401 | 403,
-                ..
-            }
+            TunnelError::UnknownCa(_)
+                | TunnelError::Refused {
+                    status: 401 | 403,
+                    ..
+                }
         )
     }
 
@@ -103,12 +112,17 @@ impl TunnelError {
         match self {
             TunnelError::Closed { .. } => "closed",
             TunnelError::Lost(_) => "lost",
+            TunnelError::Moved(_) => "moved",
             TunnelError::NotText => "not-text",
             TunnelError::OverBudget => "over-budget",
+            TunnelError::Portal(_) => "portal",
             TunnelError::Protocol(_) => "protocol",
             TunnelError::Refused { .. } => "refused",
             TunnelError::TimedOut(_) => "slow",
-            TunnelError::Tls(_) | TunnelError::Time(_) | TunnelError::ForeignCa(_) => "tls",
+            TunnelError::Tls(_)
+            | TunnelError::Time(_)
+            | TunnelError::ForeignCa(_)
+            | TunnelError::UnknownCa(_) => "tls",
             TunnelError::TooBig { .. } => "too-big",
         }
     }
@@ -124,9 +138,13 @@ impl fmt::Display for TunnelError {
                 write!(f, "the other side closed the tunnel ({code}: {reason})")
             }
             TunnelError::Lost(e) => write!(f, "the tunnel was cut: {}", cause::of(e)),
-            TunnelError::Tls(cause) | TunnelError::Time(cause) | TunnelError::ForeignCa(cause) => {
+            TunnelError::Tls(cause)
+            | TunnelError::Time(cause)
+            | TunnelError::ForeignCa(cause)
+            | TunnelError::UnknownCa(cause) => {
                 write!(f, "no secure connection to the hub: {cause}")
             }
+            TunnelError::Portal(portal) => write!(f, "no tunnel: {portal}"),
             TunnelError::Refused { status, said, .. } => {
                 write!(
                     f,
@@ -144,6 +162,10 @@ impl fmt::Display for TunnelError {
             }
             TunnelError::NotText => f.write_str("the other side sent text that is not UTF-8"),
             TunnelError::Protocol(what) => write!(f, "the other side broke the protocol: {what}"),
+            TunnelError::Moved(address) => write!(
+                f,
+                "the tunnel started from {address}, and this device has moved on"
+            ),
             TunnelError::TimedOut(step) => write!(f, "{step} took too long"),
         }
     }

@@ -21,9 +21,10 @@ use super::{
     REPLACE_SAFE, SESSION_HEADER, Secured, Stream, TunnelError,
 };
 use crate::pki::hash::Sha256Hash;
-use crate::pki::tls;
+use crate::pki::tls::{self, Presented};
 use crate::protocol::enrollment::{self, retry_after};
 use crate::protocol::message::Message;
+use crate::protocol::portal::Portal;
 use crate::protocol::terms::{TERMS_HEADER, Terms};
 use crate::protocol::trust::{self, CloudCas};
 use crate::system::clock::Timestamp;
@@ -69,18 +70,25 @@ pub struct Receiver<S = AnyCarrier> {
     in_a_row: u8,
 }
 
-/// TLS on a fresh connection, with the edge's identity.
+/// TLS on a fresh connection, with the edge's identity; `presented` is where `config` leaves the
+/// hub's certificate.
 pub async fn secure(
     stream: TcpStream,
     config: Arc<ClientConfig>,
     endpoint: &Endpoint,
+    presented: &Presented,
 ) -> Result<AnyCarrier, TunnelError> {
     let name = tls::server_name(&endpoint.host).map_err(|e| TunnelError::Tls(e.to_string()))?;
     let secured = futures_rustls::TlsConnector::from(config)
         .connect(name, Guarded::open(stream))
+        .into_fallible()
         .await;
-    let secured = secured.map_err(|e| lost(e, endpoint))?;
-    Ok(Box::new(Secured::from(secured)))
+    match secured {
+        Ok(secured) => Ok(Box::new(Secured::from(secured))),
+        Err((error, guarded)) => Err(guarded
+            .portal(endpoint)
+            .map_or_else(|| lost(error, endpoint, presented), TunnelError::Portal)),
+    }
 }
 
 /// Sends the upgrade request and waits for the 101.
@@ -254,37 +262,46 @@ pub(super) fn limits(max_message: usize) -> WebSocketConfig {
 fn failed(error: Error, endpoint: &Endpoint) -> TunnelError {
     match error {
         Error::Http(answer) => {
-            let body = answer.body().as_deref().unwrap_or_default();
+            let header = |name| answer.headers().get(name).map(HeaderValue::as_bytes);
+            let (status, body) = (answer.status().as_u16(), answer.body());
+            let body = body.as_deref().unwrap_or_default();
+            let (location, kind) = (header("location"), header("content-type"));
+            let portal = Portal::in_head(status, location, kind, endpoint)
+                .or_else(|| (status == 200).then(|| Portal::in_body(body, endpoint))?);
+            if let Some(portal) = portal {
+                return TunnelError::Portal(portal);
+            }
             let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
             let said: String = text
                 .chars()
                 .map(|c| if c.is_control() { ' ' } else { c })
                 .collect();
             TunnelError::Refused {
-                status: answer.status().as_u16(),
+                status,
                 said: match said.trim() {
                     "" => "no text".to_owned(),
                     said => said.to_owned(),
                 },
-                retry_after: answer
-                    .headers()
-                    .get("retry-after")
-                    .and_then(|value| retry_after(value.as_bytes())),
+                retry_after: header("retry-after").and_then(retry_after),
             }
         }
-        Error::Io(e) => lost(e, endpoint),
+        Error::Io(e) => lost(e, endpoint, &Presented::default()),
         other => ended(other, MAX_DOWNSTREAM),
     }
 }
 
 /// An I/O error of a connection to `endpoint`; TLS faults hide inside I/O errors.
-fn lost(error: io::Error, endpoint: &Endpoint) -> TunnelError {
+fn lost(error: io::Error, endpoint: &Endpoint, presented: &Presented) -> TunnelError {
     match error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     {
         Some(fault) => {
-            let cause = tls::explain(fault, &endpoint.to_string());
+            let shown = presented.certificate();
+            let cause = tls::explain(fault, &endpoint.to_string(), shown.as_ref());
+            if tls::is_refused_issuer(fault) {
+                return TunnelError::UnknownCa(cause);
+            }
             match (tls::is_about_time(fault), tls::is_unknown_issuer(fault)) {
                 (true, _) => TunnelError::Time(cause),
                 (_, true) => TunnelError::ForeignCa(cause),

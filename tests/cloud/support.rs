@@ -134,6 +134,11 @@ impl Cloud {
         Client::dial(self.ports.hub.unwrap(), config)
     }
 
+    /// The folder in which it lives.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The sessions, as an operator sees them.
     pub fn sessions(&self) -> Vec<HubSession> {
         let socket = self.root.join(&CLOUD_SOCKET[1..]);
@@ -178,7 +183,7 @@ impl Cloud {
     /// Shows a certificate and proves another key.
     pub fn https_showing(&self, shown: &Certificate, key: &PrivateKey) -> io::Result<Client> {
         let chain = vec![CertificateDer::from(shown.der().to_vec())];
-        let key = PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(key.to_sec1_der()));
+        let key = PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(key.sec1_der().to_vec()));
         let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
         let certified = Arc::new(rustls::sign::CertifiedKey::new(chain, key));
         let mut config = ClientConfig::clone(&self.client(None, rustls::ALL_VERSIONS));
@@ -217,7 +222,7 @@ impl Cloud {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-                let key = PrivateSec1KeyDer::from(key.to_sec1_der());
+                let key = PrivateSec1KeyDer::from(key.sec1_der().to_vec());
                 builder
                     .with_client_auth_cert(chain, PrivateKeyDer::Sec1(key))
                     .unwrap()

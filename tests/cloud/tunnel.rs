@@ -141,12 +141,10 @@ fn recorded_tunnels() {
             .collect();
         let expected: Vec<&str> = requests.iter().map(|m| m.header.id.as_str()).collect();
         assert_eq!(parents, expected, "{name}");
-        assert!(
-            answered
-                .iter()
-                .all(|message| message.route.operation == "error"),
-            "{name}"
-        );
+        for message in &answered {
+            let operation = message.route.operation.as_str();
+            assert!(["response", "error"].contains(&operation), "{name}");
+        }
     }
 }
 
@@ -508,7 +506,11 @@ fn replay(
     let message = Message::from_json(&first).unwrap();
     let (_, question) = whole_message(sent);
     assert_eq!(message.header.parent_id, question.header.id);
-    assert_eq!(message.route.resource, question.route.resource);
+    match question.route.resource.as_str() {
+        // KubeEdge's cloud never answers these; its edges know the answer by its parent.
+        "membership/detail" => assert_eq!(message.route.resource, "twin"),
+        resource => assert_eq!(message.route.resource, resource),
+    }
     match (message.route.operation.as_str(), message.text()) {
         ("response", Some(text)) if text == "ack" => {
             assert_eq!(message.route.source, question.route.source);
@@ -520,6 +522,7 @@ fn replay(
             assert_eq!(message.route.group, if twin { "twin" } else { "resource" });
             "101 error".to_owned()
         }
+        ("response", _) => "101 answer".to_owned(),
         (operation, _) => format!("101 and then a message {operation}"),
     }
 }
@@ -546,7 +549,7 @@ fn identity_of(cloud: &Cloud, case: &str) -> Option<Identity> {
 }
 
 /// An open tunnel of a node.
-fn open(cloud: &Cloud, identity: &Identity, node: &str) -> Client {
+pub fn open(cloud: &Cloud, identity: &Identity, node: &str) -> Client {
     let mut client = cloud.hub(Some(identity)).unwrap();
     client.send(&upgrade(node));
     let answer = client.answer("GET").unwrap();
@@ -629,11 +632,11 @@ fn whole_message(sent: &[u8]) -> (usize, Message) {
     (frames.len(), Message::from_json(&whole).unwrap())
 }
 
-const TEXT: u8 = 1;
+pub const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
+pub const PING: u8 = 9;
+pub const PONG: u8 = 10;
 const MARK: &[u8] = b"are you there";
 
 /// About when the cases were recorded.
-const NOW: Timestamp = Timestamp::from_unix(1_795_339_355);
+pub const NOW: Timestamp = Timestamp::from_unix(1_795_339_355);

@@ -1,15 +1,11 @@
 //! A cloud as KubeEdge's behaves, in Python, that serves, provokes and judges the edge.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Instant;
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Folder, LIMIT};
+use super::Folder;
+use super::script::{Script, port};
 
 /// The running process; ended when dropped.
 pub struct Cloud {
@@ -17,57 +13,28 @@ pub struct Cloud {
     pub https: u16,
     pub hub: u16,
     folder: Folder,
-    child: Child,
-    orders: ChildStdin,
-    lines: Receiver<Value>,
-    unread: VecDeque<Value>,
+    script: Script,
 }
 
 impl Cloud {
     pub fn start(options: &[&str]) -> Cloud {
+        Cloud::start_within(&[], options)
+    }
+
+    /// Started by a command, such as `nsenter`.
+    pub fn start_within(within: &[&str], options: &[&str]) -> Cloud {
         let folder = Folder::new();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/cloud.py");
-        let python = python();
-        let mut child = Command::new(&python)
-            .arg(script)
-            .arg("--dir")
-            .arg(folder.path())
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| {
-                panic!(
-                    "{}: {e}: run tests/setup.sh, or set KUBEEDGE_PEERS_PYTHON",
-                    python.display()
-                )
-            });
-        let orders = child.stdin.take().expect("it was piped");
-        let output = child.stdout.take().expect("it was piped");
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                if sender.send(event).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut cloud = Cloud {
-            host: String::new(),
-            https: 0,
-            hub: 0,
+        let place = folder.path().to_str().expect("UTF-8");
+        let options = [&["--dir", place], options].concat();
+        let mut script = Script::start(within, "cloud.py", &options);
+        let ready = script.event_where("ready", |_| true);
+        Cloud {
+            host: ready["host"].as_str().expect("an address").to_owned(),
+            https: port(&ready, "https"),
+            hub: port(&ready, "hub"),
             folder,
-            child,
-            orders,
-            lines,
-            unread: VecDeque::new(),
-        };
-        let ready = cloud.event("ready");
-        cloud.host = ready["host"].as_str().expect("an address").to_owned();
-        cloud.https = port(&ready, "https");
-        cloud.hub = port(&ready, "hub");
-        cloud
+            script,
+        }
     }
 
     /// `[::1]` or `127.0.0.1`, as it stands before a port.
@@ -91,9 +58,7 @@ impl Cloud {
 
     /// Gives an order and waits until it was carried out.
     pub fn order(&mut self, order: &str) {
-        let line = format!("{order}\n");
-        let written = self.orders.write_all(line.as_bytes());
-        written.expect("the cloud listens to orders");
+        self.script.say(order);
         match order {
             "up" => self.event("ready"),
             _ => self.event("did"),
@@ -107,79 +72,21 @@ impl Cloud {
 
     /// The next event of this kind that fits; others stay unread, in order.
     pub fn event_where(&mut self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + LIMIT;
-        let mut seen = 0;
-        loop {
-            while let Some(event) = self.unread.get(seen) {
-                if event["event"] == kind && fits(event) {
-                    return self.unread.remove(seen).expect("it was just seen");
-                }
-                seen += 1;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(event) => self.unread.push_back(event),
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!(
-                        "no {kind:?} from the cloud within {LIMIT:?}: {:?}",
-                        self.unread
-                    )
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!("the cloud ended before {kind:?}: {:?}", self.unread)
-                }
-            }
-        }
+        self.script.event_where(kind, fits)
     }
 
     /// What happened so far of this kind and was not read.
     pub fn unread(&mut self, kind: &str) -> Vec<Value> {
-        self.unread.extend(self.lines.try_iter());
-        let of_kind = self.unread.iter().filter(|event| event["event"] == kind);
-        of_kind.cloned().collect()
+        self.script.unread(kind)
     }
 
     /// Ends the cloud; its judgement of the edge must be clean.
     pub fn satisfied(mut self) {
-        self.order_last("stop");
+        self.script.say("stop");
         let verdict = self.event("verdict");
         let violations = &verdict["violations"];
         let details = self.unread("violation");
         assert_eq!(*violations, Value::Array(vec![]), "{details:?}");
-        let status = self.child.wait().expect("the cloud ends");
-        assert_eq!(status.code(), Some(0));
+        assert_eq!(self.script.ended().code(), Some(0));
     }
-
-    fn order_last(&mut self, order: &str) {
-        let line = format!("{order}\n");
-        let written = self.orders.write_all(line.as_bytes());
-        written.expect("the cloud listens to orders");
-    }
-}
-
-impl Drop for Cloud {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let rest: Vec<Value> = self.lines.try_iter().collect();
-            eprintln!("cloud, unread: {:?} {rest:?}", self.unread);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The Python that has what the peers need, as tests/setup.sh leaves it.
-pub fn python() -> PathBuf {
-    if let Some(python) = std::env::var_os("KUBEEDGE_PEERS_PYTHON") {
-        return python.into();
-    }
-    let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let caches = caches.unwrap_or_else(|| home().join(".cache"));
-    caches.join("kubeedge-peers/bin/python3")
-}
-
-fn port(ready: &Value, key: &str) -> u16 {
-    let port = ready[key].as_u64().expect("a port");
-    u16::try_from(port).expect("a port")
 }

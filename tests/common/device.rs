@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cloud::Cloud;
-use super::site::Cloudcore;
+use super::site::{Cloudcore, Said};
 use super::{Folder, KUBEEDGE, LIMIT, put};
 
 pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
@@ -36,8 +36,12 @@ pub struct Device {
     pub node: String,
     /// Lines below `modules.edgeHub`, such as `heartbeat: 1`.
     pub hub_keys: Vec<String>,
+    /// Lines below `modules.metaManager`.
+    pub meta_keys: Vec<String>,
     /// Lines below `modules.edgeHub.websocket`.
     pub websocket_keys: Vec<String>,
+    /// Lines below `modules.edged`.
+    pub edged_keys: Vec<String>,
 }
 
 impl Device {
@@ -48,7 +52,9 @@ impl Device {
             folder,
             node: node.to_owned(),
             hub_keys: Vec::new(),
+            meta_keys: Vec::new(),
             websocket_keys: Vec::new(),
+            edged_keys: Vec::new(),
         }
     }
 
@@ -75,6 +81,12 @@ impl Device {
         self.yaml_for(&cloud.dialled(), cloud.https, cloud.hub, token)
     }
 
+    /// The same for what stands at these ports on loopback.
+    pub fn configure_at(&self, https: u16, hub: u16, token: &str) {
+        let yaml = self.yaml_for("127.0.0.1", https, hub, token);
+        self.write(CONFIG, &yaml, 0o640);
+    }
+
     /// The same for a cloud of our own.
     pub fn configure_for(&self, cloud: &Cloudcore, token: &str) {
         let yaml = self.yaml_for("127.0.0.1", cloud.https, cloud.hub, token);
@@ -90,7 +102,7 @@ impl Device {
             "# the gateway in the barn\n\
              apiVersion: edgecore.config.kubeedge.io/v1alpha2\n\
              kind: EdgeCore\n\
-             modules:\n  edged:\n    hostnameOverride: {node}   # as on the label\n  edgeHub:\n    \
+             modules:\n{meta_keys}  edged:\n    hostnameOverride: {node}   # as on the label\n{edged_keys}  edgeHub:\n    \
              enable: true\n    \
              httpServer: \"https://{address}:{https}\"\n    \
              token: \"{token}\"   # from the office\n    \
@@ -98,7 +110,12 @@ impl Device {
              websocket:\n      enable: true\n      server: \"{address}:{hub}\"\n{websocket_keys}\
              # the end\n",
             node = self.node,
+            edged_keys = more(&self.edged_keys, "    "),
             hub_keys = more(&self.hub_keys, "    "),
+            meta_keys = match self.meta_keys.is_empty() {
+                true => String::new(),
+                false => format!("  metaManager:\n{}", more(&self.meta_keys, "    ")),
+            },
             websocket_keys = more(&self.websocket_keys, "      "),
         )
     }
@@ -163,6 +180,13 @@ impl Device {
             command.env("NOTIFY_SOCKET", notify);
         }
         command.spawn().expect("the executable starts")
+    }
+
+    /// A command on this device.
+    pub fn run(&self, words: &[&str]) -> Said {
+        let mut command = Command::new(KUBEEDGE);
+        command.args(words).env("KUBEEDGE_ROOT", self.folder.path());
+        Said::of(command.stdin(Stdio::null()).output())
     }
 
     /// Sets the device's clock, also while edgecore runs: off by so many seconds.

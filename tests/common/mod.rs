@@ -5,6 +5,7 @@
 pub mod cloud;
 pub mod device;
 pub mod figures;
+pub mod script;
 pub mod sign;
 pub mod site;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use seccompiler::{apply_filter, sock_filter};
@@ -20,6 +21,8 @@ pub struct Launch {
     pub filter: Option<Errno>,
     pub root: Option<PathBuf>,
     pub memory: Option<PathBuf>,
+    /// Bytes that each process may have besides what it maps from files and its first stack.
+    pub data: Option<u64>,
 }
 
 /// cargo's executable, or the one that is to be tested instead.
@@ -54,6 +57,9 @@ pub fn launch(how: &Launch, words: &[&str]) -> Command {
     if let Some(answer) = how.filter {
         command.env(FILTER, (answer as i32).to_string());
     }
+    if let Some(bytes) = how.data {
+        command.env(DATA, bytes.to_string());
+    }
     for (name, path) in [(ROOT, &how.root), (MEMORY, &how.memory)] {
         if let Some(path) = path {
             command.env(name, path);
@@ -80,13 +86,17 @@ pub fn become_it() {
     let answer = std::env::var(FILTER)
         .ok()
         .and_then(|text| text.parse().ok());
+    let data = std::env::var(DATA).ok().and_then(|text| text.parse().ok());
     let mut command = Command::new(file);
     command.args(words.split('\n'));
-    for name in [WORDS, FILTER, ROOT, MEMORY] {
+    for name in [WORDS, FILTER, ROOT, MEMORY, DATA] {
         command.env_remove(name);
     }
     if let Some(answer) = answer {
         apply_filter(&newer_calls(answer)).expect("the kernel takes filters");
+    }
+    if let Some(bytes) = data {
+        setrlimit(Resource::RLIMIT_DATA, bytes, bytes).expect("less is always granted");
     }
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     panic!("it can't be started: {error}");
@@ -147,7 +157,7 @@ pub fn limit_memory(bytes: u64) -> Limit {
         }
         let _ = fs::remove_dir(&group);
     }
-    eprintln!("no group can be made here: memory is not limited");
+    eprintln!("no group can be made here: each process has its own limit, and no more");
     Limit { group: None }
 }
 
@@ -159,6 +169,19 @@ impl Limit {
         let texts = files.map(|file| fs::read_to_string(group.join(file)).ok());
         texts.into_iter().flatten().next()?.trim().parse().ok()
     }
+}
+
+/// What a process is allowed to have in data, and the most that it ever had in memory; bytes.
+pub fn data(pid: u32) -> (u64, u64) {
+    let read = |file| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs");
+    let (limits, status) = (read("limits"), read("status"));
+    let number = |text: &str, head: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(head));
+        let word = line.and_then(|line| line.split_whitespace().next());
+        word.and_then(|word| word.parse().ok()).unwrap_or(u64::MAX)
+    };
+    let allowed = number(&limits, "Max data size");
+    (allowed, number(&status, "VmHWM:").saturating_mul(1024))
 }
 
 impl Drop for Limit {
@@ -188,3 +211,4 @@ const WORDS: &str = "KUBEEDGE_TEST_WORDS";
 const FILTER: &str = "KUBEEDGE_TEST_FILTER";
 const ROOT: &str = "KUBEEDGE_TEST_ROOT";
 const MEMORY: &str = "KUBEEDGE_TEST_MEMORY";
+const DATA: &str = "KUBEEDGE_TEST_DATA";

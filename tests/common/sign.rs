@@ -32,7 +32,7 @@ impl Ca {
         let head = part(r#"{"alg":"HS256","typ":"JWT"}"#.to_owned());
         let ends = now().unix() + seconds;
         let signed = format!("{head}.{}", part(format!("{{\"exp\":{ends}}}")));
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.key.to_sec1_der());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.sec1_der());
         let mac = URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()));
         format!("{}.{signed}.{mac}", self.certificate.hash())
     }
@@ -41,7 +41,7 @@ impl Ca {
     pub fn node(&self, node: &str, from: i64, until: i64) -> (PrivateKey, Certificate) {
         let key = PrivateKey::generate().expect("a key");
         let subject = Subject::node(&node.parse().expect("a node name"));
-        let ca_key = PrivateKey::from_der(&self.key.to_sec1_der()).expect("the same key");
+        let ca_key = PrivateKey::from_der(self.key.sec1_der()).expect("the same key");
         let issuer = Issuer::new(self.certificate.clone(), ca_key).expect("an issuer");
         let (from, until) = (from_now(from), from_now(until));
         let certificate = issuer.client(key.spki(), &subject, from, until);

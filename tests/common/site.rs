@@ -82,20 +82,7 @@ impl Site {
 
     /// With this on its standard input.
     pub fn run_with_input(&self, words: &[&str], input: &str) -> Said {
-        let mut command = self.command(words);
-        command.stdin(Stdio::piped());
-        let pipes = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = pipes.expect("the executable starts");
-        // A command that does not read its input is no fault here.
-        let _ = child
-            .stdin
-            .take()
-            .expect("it was piped")
-            .write_all(input.as_bytes());
-        Said::of(child.wait_with_output())
+        feed(self.command(words), input)
     }
 
     pub fn status(&self) -> Option<EdgeStatus> {
@@ -143,6 +130,23 @@ impl Drop for Site {
             let _ = kill(pid, Signal::SIGKILL);
         }
     }
+}
+
+/// Runs a command with this on its standard input.
+fn feed(mut command: Command, input: &str) -> Said {
+    command.stdin(Stdio::piped());
+    let pipes = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = pipes.expect("the executable starts");
+    // A command that does not read its input is no fault here.
+    let _ = child
+        .stdin
+        .take()
+        .expect("it was piped")
+        .write_all(input.as_bytes());
+    Said::of(child.wait_with_output())
 }
 
 impl Said {
@@ -322,6 +326,13 @@ impl Cloudcore {
             .env("KUBEEDGE_ROOT", self.folder.path())
             .stdin(Stdio::null());
         Said::of(command.output())
+    }
+
+    /// The same, with this on its standard input.
+    pub fn run_with_input(&self, words: &[&str], input: &str) -> Said {
+        let mut command = Command::new(KUBEEDGE);
+        command.args(words).env("KUBEEDGE_ROOT", self.folder.path());
+        feed(command, input)
     }
 
     pub fn path(&self, path: &str) -> PathBuf {

@@ -192,7 +192,7 @@ pub fn config(identity: Option<&Identity>) -> Arc<ClientConfig> {
         None => builder.with_no_client_auth(),
         Some((key, certificate)) => {
             let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-            let key = PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(key.to_sec1_der()));
+            let key = PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(key.sec1_der()));
             let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
             // The key need not be the certificate's.
             let certified = Arc::new(rustls::sign::CertifiedKey::new(chain, key));

@@ -6,8 +6,8 @@ use std::process::Command;
 use kubeedge::config::{self, edit};
 
 use crate::common::Folder;
-use crate::common::cloud::python;
 use crate::common::device::CONFIG;
+use crate::common::script::python;
 use crate::common::site::{Cloudcore, Said, Site};
 
 /// A cloud with one port, as after `https.enable: false` and `websocket.enable: false`.

@@ -5,7 +5,10 @@ Prints one JSON object a line; the first is `ready` with the ports. Lines on sta
   drop            end every tunnel without a word     down / up   stop and start both listeners
   push JSON       send this message to every session  token       write a fresh token
   answer N        `/edge.crt` answers N (200: again certificates)
+  put, have, remove, release, many, misbehave: objects (cloud_objects.py)
   be PORT MISDEED [PATH]   answer wrongly on `https` or `hub` (cloud_hostile.py), or `good` again
+  misdeed OPERATION KIND WHAT  with the next such question; deaf KIND…  answer no such question (cloud_node.py)
+  delete-node N, forget-lease N, lose-ready N   as the cluster does; show  print nodes and leases
   stop            (or the end of input) print `verdict` and leave: 0, or 1 after any violation
 """
 
@@ -19,6 +22,8 @@ import threading
 import cloud_hostile
 import cloud_https
 import cloud_hub
+import cloud_node
+import cloud_objects
 import pki
 import wire
 
@@ -70,6 +75,8 @@ class Cloud:
         self.decoy = pki.Authority.create() if given.sabotage else None
         self.port = cloud_https.CertificatePort(self)
         self.hub = cloud_hub.Hub(self)
+        self.objects = cloud_objects.Objects(self)
+        self.nodes = cloud_node.Nodes(self)
         self.misdeeds = cloud_hostile.Misdeeds(self)
         self.listeners = {}
         self.contexts = {}
@@ -198,7 +205,7 @@ class Cloud:
             await self.up()
         elif word == "be":
             await self.misdeeds.be(*rest.split())
-        elif word:
+        elif word and not self.objects.obey(word, rest) and not self.nodes.obey(word, rest):
             raise ValueError(f"unknown word {word!r}")
         if word and word != "up":
             self.events("did", command=word)

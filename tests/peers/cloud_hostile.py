@@ -154,6 +154,8 @@ ANSWERS = {
     "status-409": says(answer(409, "taken")),
     "status-204": says("HTTP/1.1 204 No Content\r\n\r\n"),
     "status-999": says(answer(999, "?")),
+    "busy": says(answer(429, "later", "Retry-After: 1")),
+    "busy-for-an-hour": says(answer(503, "later", "Retry-After: 3600")),
     "busy-for-ever": says(answer(503, "later", "Retry-After: 99999999999999999999")),
     "busy-negative": says(answer(429, "later", "Retry-After: -1")),
     "busy-words": says(answer(503, "later", "Retry-After: Fri, 31 Dec 9999 23:59:59 GMT")),

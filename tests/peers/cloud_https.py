@@ -64,6 +64,7 @@ class CertificatePort:
     async def serve(self, reader, writer):
         tls = writer.get_extra_info("ssl_object")
         peer = tls.getpeercert(binary_form=True)
+        self.cloud.events("client", peer=writer.get_extra_info("peername")[0])
         try:
             while await self.one(reader, writer, peer):
                 pass

@@ -10,7 +10,7 @@ import uuid
 
 from cryptography import x509
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidState
 from websockets.frames import Opcode
 
 import pki
@@ -119,6 +119,7 @@ class Hub:
         self.cloud.events(
             "connect", node=node, generation=self.generation[node], gap=gap,
             serial=format(connection.cert.serial_number, "x"), replaces=bool(old),
+            peer=connection.ws.remote_address[0],
         )
         if old:
             old.close("replaced")
@@ -262,6 +263,8 @@ class Connection:
         if not header.get("msg_id") and not route:
             return self.cloud.events("goodbye", node=self.node)
         self.judge_header(header)
+        if self.cloud.nodes.handle(self, msg):
+            return None
         operation, resource = route.get("operation", ""), route.get("resource", "")
         parent = header.get("parent_msg_id")
         self.cloud.events("message", node=self.node, id=header.get("msg_id"), parent=parent,
@@ -272,6 +275,7 @@ class Connection:
         if parent:
             if parent not in self.pushed:
                 self.cloud.judge("answers-nothing", f"parent {parent} was never sent here")
+            self.cloud.objects.acked(msg)
             return None
         if operation in ("response", "error"):
             self.cloud.judge("answer-without-parent", resource)
@@ -281,6 +285,8 @@ class Connection:
 
     def ask(self, msg, operation, resource):
         """The few requests a cloud without a cluster can answer; upstream is silent about others."""
+        if self.cloud.objects.answer(self, msg):
+            return
         if operation == "query" and resource == "k8s/ca.crt" and not self.cloud.options.v113:
             reply = wire.answer(msg, "response", "")
             reply["route"].update(source="cloudhub", group="resource")
@@ -303,7 +309,10 @@ class Connection:
         pieces = [data[at : at + wire.FRAGMENT] for at in range(0, len(data), wire.FRAGMENT)] or [b""]
         for number, piece in enumerate(pieces):
             write = protocol.send_continuation if number else protocol.send_text
-            write(piece, fin=number == len(pieces) - 1)
+            try:
+                write(piece, fin=number == len(pieces) - 1)
+            except InvalidState:  # the edge, or we, ended it meanwhile
+                return
         self.ws.transport.write(b"".join(protocol.data_to_send()))
 
     def close(self, reason, abort=False):

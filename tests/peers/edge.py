@@ -207,6 +207,12 @@ class Edge:
     # --- the tunnel ----------------------------------------------------------------------------
 
     async def connect(self):
+        tunnel = Tunnel(self, await self.dial())
+        self.events("connected", serial=format(self.identity()[1].serial_number, "x"))
+        return tunnel
+
+    async def dial(self):
+        """The WebSocket, opened and judged."""
         host, port = wire.host_port(self.given.hub)
         headers = {"Connectionuse": "msg", "Node_id": self.node, "Project_id": wire.PROJECT}
         path = f"/{wire.PROJECT}/{self.node}/events"
@@ -238,9 +244,7 @@ class Edge:
                 raise Wrong(f"the 101 has {name}, which was not offered")
         if self.given.cloud == "ours" and answered.get("Kubeedge-Session") != "replace-safe":
             raise Wrong("the 101 lacks Kubeedge-Session: replace-safe")
-        tunnel = Tunnel(self, ws)
-        self.events("connected", serial=format(self.identity()[1].serial_number, "x"))
-        return tunnel
+        return ws
 
     async def tunnel(self):
         while True:

@@ -9,8 +9,8 @@ use std::net::UdpSocket;
 use std::process::Command;
 
 use client::Files;
-use common::cloud::python;
 use common::device::{CA, CERTIFICATE, Device, KEY};
+use common::script::python;
 use common::site::{Cloudcore, Said, Site};
 use common::{Folder, put, wait_until};
 use kubeedge::protocol::control::{EdgeState, EdgeStatus, HubSession, SessionFacts};
@@ -53,7 +53,7 @@ fn session(status: &EdgeStatus) -> &SessionFacts {
 
 fn only(cloud: &Cloudcore) -> HubSession {
     let mut sessions = cloud.sessions();
-    assert_eq!(sessions.len(), 1, "{sessions:?}");
+    assert_eq!(sessions.len(), 1, "{}", cloud.log());
     sessions.remove(0)
 }
 

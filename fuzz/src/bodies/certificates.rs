@@ -109,10 +109,10 @@ pub fn key(data: &[u8]) {
     for key in [from_pem, from_der] {
         match key {
             Ok(key) => {
-                let again = PrivateKey::from_der(&key.to_sec1_der()).expect("own DER");
+                let again = PrivateKey::from_der(key.sec1_der()).expect("own DER");
                 assert_eq!(again.spki(), key.spki());
                 let again = PrivateKey::from_pem(key.to_sec1_pem().as_bytes()).expect("own PEM");
-                assert_eq!(again.to_sec1_der(), key.to_sec1_der());
+                assert_eq!(again.sec1_der(), key.sec1_der());
             }
             Err(error) => assert_sentence(&error.to_string()),
         }

@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use kubeedge::cloudcore::Stop;
 use kubeedge::cloudcore::http::{Rest, body, serve, text};
 use kubeedge::protocol::enrollment::CertificateApi;
+use kubeedge::protocol::portal::Beginning;
 use kubeedge::system::bypass::Bypass;
 use kubeedge::system::clock::Clock;
 use kubeedge::system::proxy::Proxy;
@@ -74,6 +75,29 @@ pub fn answer(data: &[u8]) {
             assert!(error.retryable(), "no answer is no refusal: {error}");
         }
     }
+}
+
+/// What answers where TLS is expected, in pieces as they come: a portal that is named by one plain host, or none.
+pub fn portal(data: &[u8]) {
+    let dialled = "192.0.2.1:10002".parse().expect("an endpoint");
+    let mut beginning = Beginning::default();
+    for piece in data.chunks(if data.len().is_multiple_of(2) {
+        7
+    } else {
+        1500
+    }) {
+        beginning.note(piece);
+    }
+    let Some(portal) = beginning.portal(&dialled) else {
+        return;
+    };
+    assert!(data.starts_with(b"HTTP/"), "{portal}");
+    let said = portal.to_string();
+    assert_sentence(&said);
+    assert!(
+        said.is_ascii() && !said.contains(['@', '\n', '\x1b']),
+        "{said:?}"
+    );
 }
 
 /// A proxy's URL, what goes past it, and its answer to CONNECT, with a line end between.

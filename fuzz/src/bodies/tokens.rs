@@ -26,7 +26,7 @@ pub fn token(data: &[u8]) {
     };
     match text.parse::<JoinToken>() {
         Ok(token) => {
-            assert_eq!(token.secret_string(), text.trim());
+            assert_eq!(*token.secret_string(), text.trim());
             assert_eq!(
                 JoinToken::new(*token.ca_hash(), token.jwt()).as_ref(),
                 Ok(&token)
@@ -105,7 +105,7 @@ fn mac_key() -> &'static hmac::Key {
     static KEY: OnceLock<hmac::Key> = OnceLock::new();
     KEY.get_or_init(|| {
         let key = PrivateKey::from_der(CA_KEY).expect("the recorded key");
-        hmac::Key::new(hmac::HMAC_SHA256, &key.to_sec1_der())
+        hmac::Key::new(hmac::HMAC_SHA256, key.sec1_der())
     })
 }
 

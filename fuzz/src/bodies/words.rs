@@ -1,9 +1,14 @@
 //! What is read from lines and files: messages, local sockets, the journal, names, times and durations.
 
 use kubeedge::config::duration;
-use kubeedge::protocol::control::{CloudStatus, EdgeStatus, HubSession, Reply, Request};
+use kubeedge::protocol::control::{
+    CloudStatus, EdgeStatus, HubSession, NodeRow, ObjectLine, Reply, Request,
+};
+use kubeedge::protocol::local::request::{self, Ask, Unasked};
+use kubeedge::protocol::local::select::Selection;
 use kubeedge::protocol::message::{Message, Route};
 use kubeedge::protocol::object::Object;
+use kubeedge::protocol::patch::Patch;
 use kubeedge::protocol::reply::{bare_object, object_of_both};
 use kubeedge::protocol::resource::Resource;
 use kubeedge::protocol::terms::Terms;
@@ -39,6 +44,66 @@ pub fn message(data: &[u8]) {
     assert_eq!(answer.header.parent_id, message.header.id);
     assert_eq!(answer.text().as_deref(), Some("no"));
     Message::from_json(answer.to_json().as_bytes()).expect("an answer can be read");
+}
+
+/// A request to the API on the device: path and query, in two lines. Whatever selects can be asked of any object.
+pub fn local(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (path, query) = text.split_once('\n').unwrap_or((&text, ""));
+    let mut selection = Selection::default();
+    for added in [selection.add_labels(query), selection.add_fields(query)] {
+        if let Err(error) = added {
+            assert_sentence(&error.to_string());
+        }
+    }
+    let asked = match request::read(path, query) {
+        Ok(asked) => asked,
+        Err(Unasked::Selector(error)) => return assert_sentence(&error.to_string()),
+        Err(_) => return,
+    };
+    assert!(path.starts_with('/'));
+    match asked.ask {
+        Ask::Get(sort, object) => {
+            // What comes out is a plain name, which leads nowhere else.
+            let again = sort.path(object.namespace.as_str(), Some(&object.name));
+            assert!(
+                path.trim_end_matches('/').ends_with(&again),
+                "{path} {again}"
+            );
+            assert!(!again.contains("..") && again.is_ascii());
+        }
+        Ask::List(list) => {
+            let object = serde_json::json!({"metadata": {"name": "a", "labels": {"a": "b"}}});
+            let fits = list.selection.fits(&object);
+            assert!(fits || !list.selection.is_all());
+        }
+        _ => {}
+    }
+}
+
+/// An object in the first line, and a patch of it in the rest.
+pub fn patch(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (object, patch) = text.split_once('\n').unwrap_or(("{}", text));
+    let Ok(serde_json::Value::Object(mut object)) = serde_json::from_str(object) else {
+        return;
+    };
+    let patch = match Patch::parse(patch) {
+        Ok(patch) => patch,
+        Err(error) => return assert_sentence(&error.to_string()),
+    };
+    match patch.apply(&mut object) {
+        Ok(()) => {
+            let mut again = object.clone();
+            if patch.apply(&mut again).is_ok() {
+                let text = serde_json::Value::from(again).to_string();
+                assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+            }
+        }
+        Err(error) => assert_sentence(&error.to_string()),
+    }
 }
 
 /// The name of a resource: what is taken is written again to what means the same.
@@ -96,6 +161,8 @@ pub fn control(data: &[u8]) {
     round::<EdgeStatus>(data);
     round::<CloudStatus>(data);
     round::<HubSession>(data);
+    round::<NodeRow>(data);
+    round::<ObjectLine>(data);
 }
 
 /// What the cloud keeps of tokens and of revoked keys, in files that a person may have edited.

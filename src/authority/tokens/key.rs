@@ -35,7 +35,7 @@ pub struct TokenKey {
 
 impl TokenKey {
     pub fn new(ca: &Certificate, key: &PrivateKey) -> TokenKey {
-        let mac = hmac::Key::new(hmac::HMAC_SHA256, &key.to_sec1_der());
+        let mac = hmac::Key::new(hmac::HMAC_SHA256, key.sec1_der());
         TokenKey {
             ca_hash: ca.hash(),
             mac,
@@ -45,7 +45,7 @@ impl TokenKey {
 
     /// Takes the tokens of another CA as well.
     pub fn and_of(self, ca: &Certificate, key: &PrivateKey) -> TokenKey {
-        let mac = hmac::Key::new(hmac::HMAC_SHA256, &key.to_sec1_der());
+        let mac = hmac::Key::new(hmac::HMAC_SHA256, key.sec1_der());
         TokenKey {
             other: Some((ca.hash(), mac)),
             ..self

@@ -192,7 +192,7 @@ impl EdgeNetwork {
 
 /// A file that is not there holds no credentials.
 fn credentials(files: &Files, path: &Path) -> Result<Option<Credentials>, FileError> {
-    let Some(bytes) = files.read_opt(path, MAX_CREDENTIALS)? else {
+    let Some(bytes) = files.read_secret(path, MAX_CREDENTIALS)? else {
         return Ok(None);
     };
     if files.mode(path).is_ok_and(|mode| mode & 0o007 != 0) {

@@ -85,6 +85,10 @@ fn files_of_go_load() {
         expected.hub.http_server = "192.0.2.2:10002".parse().expect("an endpoint");
         expected.hub.websocket.server = "192.0.2.2:10000".parse().expect("an endpoint");
         expected.hub.quic.server = "192.0.2.2:10001".parse().expect("an endpoint");
+        if version == "v1.13/" {
+            expected.node.address = Some("192.0.2.2".parse().expect("an address"));
+            expected.node.root = "/var/lib/edged".into();
+        }
         assert_eq!(config, expected, "{version}");
         let text = recorded(&format!("{version}config/edgecore-minconfig.yaml"));
         assert!(!load(&text).hub.enable, "{version}");

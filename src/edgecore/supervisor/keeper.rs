@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use crate::edgecore::confinement::{self, USER};
+use crate::edgecore::deliver::hand;
 use crate::edgecore::parent::{DONE, Order};
 use crate::edgecore::settings::BOOTSTRAP;
 use crate::edgecore::token::TokenSource;
 use crate::system::host::Host;
 use crate::system::sandbox::User;
 
-/// Knows nothing from the hub but which of two things to do.
+/// Knows nothing from the hub but which of a few things to do, and what a folder should hold that
+/// edgecore.yaml lets be written.
 pub struct Keeper {
     pub host: Host,
     /// edgecore.yaml, a real path.
@@ -19,6 +21,9 @@ pub struct Keeper {
 impl Keeper {
     /// The answer to a line of the hub; none when it is no order.
     pub fn answer(&self, line: &str) -> Option<String> {
+        if let Some((folder, anew)) = hand::ordered(line) {
+            return Some(hand::deliver(&self.host, &self.config, &folder, anew).line());
+        }
         let order = Order::ALL.into_iter().find(|order| order.word() == line)?;
         let done = match order {
             Order::EraseToken => self.erase().and_then(|()| self.let_read()),

@@ -58,7 +58,7 @@ fn certificates_that_are_due_at_once_cause_no_storm() {
     let [authority, serving] = recorded::authority("token-ca");
     let now = serving.0.not_before().plus(Duration::from_secs(3_600));
     let clock = Clock::manual(now).0;
-    let key = PrivateKey::from_der(&authority.1.to_sec1_der()).unwrap();
+    let key = PrivateKey::from_der(authority.1.sec1_der()).unwrap();
     let signer = (authority.0.clone(), key);
     // This cloud signs for a year that is nearly over, and does not say what time it is.
     let began = now.minus(YEAR - Duration::from_secs(3_600));

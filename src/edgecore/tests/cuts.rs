@@ -2,6 +2,8 @@
 //! token; and goes on without help.
 
 mod enroll;
+mod follow;
+mod meta;
 mod rotate;
 
 use std::io;
@@ -18,6 +20,7 @@ use crate::edgecore::identity::{Identity, IdentityError, Place};
 use crate::edgecore::life::{obtain, tidy};
 use crate::edgecore::token::TokenSource;
 use crate::pki::certificate::Certificate;
+use crate::pki::chain;
 use crate::pki::csr::Csr;
 use crate::pki::issue::{Issuer, new_ca};
 use crate::pki::key::PrivateKey;
@@ -68,10 +71,7 @@ impl Cloud {
         let clock = Clock::manual(now).0;
         let (ca, key) = new_ca(now).unwrap();
         let serving = PrivateKey::generate().unwrap();
-        let issuer = Issuer::new(
-            ca.clone(),
-            PrivateKey::from_der(&key.to_sec1_der()).unwrap(),
-        );
+        let issuer = Issuer::new(ca.clone(), PrivateKey::from_der(key.sec1_der()).unwrap());
         let address = [std::net::Ipv4Addr::LOCALHOST.into()];
         let until = now.plus(std::time::Duration::from_secs(86_400));
         let certificate = issuer.unwrap().server(&serving, &[], &address, now, until);
@@ -97,7 +97,8 @@ impl Cloud {
 
 /// edgecore.yaml with a token, or with none.
 fn config(token: Option<&JoinToken>) -> String {
-    let token = token.map(JoinToken::secret_string).unwrap_or_default();
+    let token = token.map(|token| token.secret_string().to_string());
+    let token = token.unwrap_or_default();
     format!("modules:\n  edgeHub: # of the barn\n    token: \"{token}\"\n")
 }
 
@@ -116,14 +117,12 @@ fn in_order(edge: &Edge, identity: &Identity) {
     assert!(is(&found, identity));
     found.check(&edge.settings.node).unwrap();
     let copies = [
-        (&place.certificate, &identity.certificate),
-        (&place.ca, &identity.ca),
+        (&place.certificate, vec![identity.certificate.clone()]),
+        (&place.ca, identity.trusted()),
     ];
-    for (path, certificate) in copies {
-        assert_eq!(
-            std::fs::read(path).unwrap(),
-            certificate.to_pem().as_bytes()
-        );
+    for (path, certificates) in copies {
+        let pems: String = certificates.iter().map(Certificate::to_pem).collect();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), pems);
         assert_eq!(files.mode(path).unwrap(), 0o644);
         assert_eq!(files.mode(path.parent().unwrap()).unwrap(), 0o700);
     }
@@ -189,11 +188,11 @@ fn pair() -> (NodeName, Identity, Identity) {
 
 fn is(found: &Identity, wanted: &Identity) -> bool {
     let parts = |identity: &Identity| {
-        let key = identity.key.to_sec1_der();
+        let key = identity.key.sec1_der();
         (
-            key,
+            key.to_vec(),
             identity.certificate.der().to_owned(),
-            identity.ca.der().to_owned(),
+            identity.trusted(),
         )
     };
     parts(found) == parts(wanted)

@@ -1,4 +1,4 @@
-//! The life of an edge whose cloud wants neither its certificate nor its token.
+//! The life of an edge whose cloud wants neither its certificate nor its token, or gives nothing for it.
 
 use smol::future::or;
 
@@ -6,11 +6,119 @@ use super::recorded;
 use super::server::Server;
 use super::{edge, identity, run};
 use crate::edgecore::life::live;
+use crate::pki::csr::Csr;
 use crate::pki::hash::Sha256Hash;
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::clock::Clock;
 use crate::system::scratch::Scratch;
+
+/// Its hub takes the identity only after some time, and the certificate API is always busy; the token that
+/// waits is of a third cloud, and takes its turn with the identity.
+#[test]
+fn a_token_that_nothing_comes_of_does_not_keep_the_identity_from_the_hub() {
+    let [authority, serving] = recorded::authority("token-ca");
+    let clock = Clock::manual(authority.0.not_before()).0;
+    let server = Server::start(&serving, &clock, |request| {
+        let status = match request.path.ends_with("/events") {
+            true => "403 Forbidden",
+            false => "503 Service Unavailable",
+        };
+        format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno").into_bytes()
+    });
+    let scratch = Scratch::new();
+    let edge = edge(&scratch, "edge-1", server.port, &clock);
+    let mine = identity(&authority, &edge.settings.node, clock.now());
+    mine.commit(&edge.host.files, &edge.settings.place).unwrap();
+    let token = format!(
+        "{}.e30.e30.{}",
+        Sha256Hash::of(b"a third CA"),
+        "s".repeat(43)
+    );
+    let files = &edge.host.files;
+    files
+        .replace(&edge.settings.bootstrap, token.as_bytes(), 0o600)
+        .unwrap();
+    // T for each time that the token was tried, and I for the identity.
+    let tried = || -> String {
+        let requests = server.requests();
+        let letters = requests.iter().map(|it| {
+            if it.path.ends_with("/events") {
+                'I'
+            } else {
+                'T'
+            }
+        });
+        letters.collect()
+    };
+    let turns = async {
+        while !tried().ends_with("TII") {
+            server.news.recv().await.unwrap();
+        }
+        // Somebody asks for it: the token has its turn at once.
+        edge.hurry.raise();
+        while !tried().ends_with("ITTTTI") {
+            server.news.recv().await.unwrap();
+        }
+    };
+    run(&edge, or(turns, live(&edge)));
+    let tried = tried();
+    assert!(tried.starts_with("TTTTII"), "{tried}");
+    assert!(!tried.contains("TTTTT"), "{tried}");
+    assert_eq!(edge.tokens.find().unwrap(), token.parse().ok());
+}
+
+/// The power goes between the cloud's counting of a use and the device's disk: whoever starts then asks with
+/// the same key, for which the cloud counts nothing again. A token that is not counted costs no write.
+#[test]
+fn a_counted_use_is_not_lost_with_the_power() {
+    let [authority, serving] = recorded::authority("token-ca");
+    let clock = Clock::manual(authority.0.not_before()).0;
+    let ca = authority.0.der().to_vec();
+    let server = Server::start(&serving, &clock, move |request| {
+        if request.path == "/edge.crt" {
+            return b"HTTP/1.1 503 X\r\nContent-Length: 2\r\n\r\nno".to_vec();
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", ca.len());
+        [head.as_bytes(), &ca].concat()
+    });
+    let keys = |from: usize| -> Vec<Sha256Hash> {
+        let requests = server.requests();
+        let asked = requests
+            .iter()
+            .filter(|it| it.path == "/edge.crt")
+            .skip(from);
+        let key =
+            |it: &super::recorded::Request| Sha256Hash::of(Csr::parse(&it.body).unwrap().spki());
+        asked.map(key).collect()
+    };
+    let mut before = 0;
+    // {} and {"uses":1}
+    for (claims, is_counted) in [("e30", false), ("eyJ1c2VzIjoxfQ", true)] {
+        let scratch = Scratch::new();
+        for start in 1..=3 {
+            let edge = edge(&scratch, "edge-1", server.port, &clock);
+            let token = format!("{}.e30.{claims}.{}", authority.0.hash(), "s".repeat(43));
+            let files = &edge.host.files;
+            files
+                .replace(&edge.settings.bootstrap, token.as_bytes(), 0o600)
+                .unwrap();
+            let asked = async {
+                while keys(before).len() < start {
+                    server.news.recv().await.unwrap();
+                }
+            };
+            run(&edge, or(asked, live(&edge)));
+            let kept = edge.settings.place.key.with_extension("key.pending");
+            assert_eq!(kept.exists(), is_counted);
+            assert!(!kept.exists() || files.mode(&kept).unwrap() == 0o600);
+        }
+        let mut keys = keys(before);
+        before += keys.len();
+        keys.dedup();
+        assert_eq!(keys.len() == 1, is_counted, "{keys:?}");
+    }
+}
 
 #[test]
 fn a_refused_token_is_not_offered_again_and_again() {

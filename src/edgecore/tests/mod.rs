@@ -4,7 +4,7 @@ mod clocks;
 mod compare;
 mod cuts;
 mod life;
-mod recorded;
+pub(super) mod recorded;
 mod replay;
 mod server;
 mod tunnels;
@@ -21,6 +21,7 @@ use super::identity::{Identity, Place};
 use super::settings::Settings;
 use super::state::State;
 use crate::config::edge::network::CloudAt;
+use crate::config::edge::{EdgeMeta, EdgeNode};
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::issue::Issuer;
 use crate::pki::key::PrivateKey;
@@ -33,7 +34,7 @@ use crate::system::scratch::Scratch;
 use crate::system::way::Way;
 
 /// An edge whose cloud is at `127.0.0.1:port`, both the certificate API and the hub.
-fn edge(folder: &Scratch, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
+pub(super) fn edge(folder: &Scratch, node: &str, port: u16, clock: &Clock) -> Rc<Edge> {
     edge_on(Files::real(), folder, node, port, clock)
 }
 
@@ -57,6 +58,10 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
             hub: endpoint.clone(),
             api: endpoint,
         }],
+        edged: EdgeNode {
+            enable: false,
+            ..EdgeNode::default()
+        },
         way: Way::default(),
         project: "e632aba927ea4ac2b575ec1603d56f10".to_owned(),
         heartbeat: Duration::from_secs(15),
@@ -68,6 +73,9 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         sandbox: false,
         config: at("/edgecore.yaml"),
         bootstrap: at("/bootstrap"),
+        state: at("/state"),
+        meta: EdgeMeta::default(),
+        credentials: at("/proxy-credentials"),
     };
     let host = Host {
         root,
@@ -84,7 +92,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
 }
 
 /// Runs the edge's work to its end, which must come soon.
-fn run<T>(edge: &Edge, work: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(edge: &Edge, work: impl Future<Output = T>) -> T {
     let late = async {
         smol::Timer::after(Duration::from_secs(60)).await;
         panic!("this takes too long");
@@ -111,7 +119,7 @@ fn issue(
     subject: &Subject,
     from: Timestamp,
 ) -> Certificate {
-    let key = PrivateKey::from_der(&ca.1.to_sec1_der()).unwrap();
+    let key = PrivateKey::from_der(ca.1.sec1_der()).unwrap();
     let issuer = Issuer::new(ca.0.clone(), key).unwrap();
     let until = from.plus(Duration::from_secs(365 * 86_400));
     issuer.client(spki, subject, from, until).unwrap()

@@ -41,7 +41,17 @@ impl Server {
         clock: &Clock,
         answer: impl FnMut(&Request) -> Vec<u8> + Send + 'static,
     ) -> Server {
-        let cell = ServingCell::new(&serving.0, &serving.1, &[]).unwrap();
+        Server::showing(serving, &[], clock, answer)
+    }
+
+    /// With certificates behind its own.
+    pub fn showing(
+        serving: &(Certificate, PrivateKey),
+        chain: &[Certificate],
+        clock: &Clock,
+        answer: impl FnMut(&Request) -> Vec<u8> + Send + 'static,
+    ) -> Server {
+        let cell = ServingCell::new(&serving.0, &serving.1, chain).unwrap();
         let config = tls::server(&cell, ClientAuth::Optional, clock).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (sender, news) = smol::channel::unbounded();

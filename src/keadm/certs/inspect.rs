@@ -15,6 +15,8 @@ pub struct Found {
     pub key: Option<PrivateKey>,
     /// The certificate behind the first one in the key's file: that of the CA.
     pub ca: Option<Certificate>,
+    /// Behind that: the other CA, while the cloud changes from one to another.
+    pub also: Vec<Certificate>,
     pub certificate_faults: Faults,
     pub key_faults: Faults,
 }
@@ -42,7 +44,7 @@ impl Faults {
 /// KubeEdge's own edgecore keeps the key alone; then the certificate is the one in `copy_file`.
 pub fn unit(files: &Files, key_file: &Path, copy_file: &Path) -> Found {
     let mut found = Found::default();
-    let bytes = match files.read_opt(key_file, MAX_INPUT) {
+    let bytes = match files.read_secret(key_file, MAX_INPUT) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
             found
@@ -64,11 +66,10 @@ pub fn unit(files: &Files, key_file: &Path, copy_file: &Path) -> Found {
             .add(format!("{}: {error}", key_file.display())),
     }
     match certificates(&bytes) {
-        Ok(mut unit) => {
-            if unit.len() > 1 {
-                found.ca = Some(unit.swap_remove(1));
-            }
-            found.certificate = unit.into_iter().next();
+        Ok(unit) => {
+            let mut unit = unit.into_iter();
+            (found.certificate, found.ca) = (unit.next(), unit.next());
+            found.also = unit.collect();
         }
         Err(error) => found
             .key_faults

@@ -39,13 +39,13 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let format = given.flags.output;
-    match renew(host) {
-        Ok(renewed) => {
-            out::show(&renewed, format);
-            exit::OK
-        }
-        Err(error) => out::fail(SPEC.name, &error, given.verbosity, format, error.code()),
-    }
+    out::finish(
+        SPEC.name,
+        given.verbosity,
+        format,
+        renew(host),
+        RenewError::code,
+    )
 }
 
 /// Asks edgecore and waits until it has the new certificate safely on disk.

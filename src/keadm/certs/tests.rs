@@ -60,7 +60,7 @@ impl Joined {
     }
 
     fn put_unit(&self, key: &PrivateKey, certificate: &Certificate) {
-        let unit = key.to_sec1_pem() + &certificate.to_pem() + &self.ca.to_pem();
+        let unit = key.to_sec1_pem().to_string() + &certificate.to_pem() + &self.ca.to_pem();
         self.put(KEY, unit.as_bytes(), 0o600);
     }
 
@@ -214,7 +214,7 @@ fn a_cloud_is_checked_as_well() {
     host.files.make_dir(&cloud, 0o700).unwrap();
     for (name, key, certificate) in [("ca", &ca_key, &ca), ("serving", &key, &serving)] {
         let (unit, copy) = (
-            key.to_sec1_pem() + &certificate.to_pem(),
+            key.to_sec1_pem().to_string() + &certificate.to_pem(),
             certificate.to_pem(),
         );
         host.files

@@ -8,7 +8,6 @@ use super::*;
 use crate::config::edge::EdgeConfig;
 use crate::keadm::lock::LockError;
 use crate::keadm::testing::{Cloud, host, kill_edgecore};
-use crate::protocol::enrollment::EnrollError;
 use crate::system::figures::tried;
 use crate::system::files::Files;
 use crate::system::files::crash::{Recording, faults_in_turn, is_clear};
@@ -33,14 +32,8 @@ pub fn attempt(
     let given = args::enter::<Flags>(&SPEC, &cloud.words(node)).unwrap();
     let mut wish = Wish::read(&host, &given.flags)?;
     wish.program = program.to_owned();
-    let until = Instant::now() + Duration::from_secs(60);
     let joined = loop {
         match join(&host, &wish, &Progress::new(Format::Json)) {
-            // So many joins from one address: the cloud wants them slower.
-            Err(JoinError::Api(EnrollError::Status { status: 429, .. })) => {
-                assert!(Instant::now() < until, "the cloud does not want us");
-                std::thread::sleep(Duration::from_millis(100));
-            }
             Err(JoinError::Lock(error)) if is_held_by_a_fork(&error) => {}
             Err(JoinError::Service(ServiceError::Spawn { source, .. }))
                 if source.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
@@ -96,6 +89,8 @@ const FOREIGN: &[&str] = &[
     "run/kubeedge/edgecore-status.sock",
     "run/kubeedge/edgecore.lock",
     "run/kubeedge/edgecore.sock",
+    "run/kubeedge/local.kubeconfig",
+    "var/lib/kubeedge/edgecore",
     "var/log/kubeedge/edgecore.log",
 ];
 

@@ -38,6 +38,8 @@ pub enum JoinError {
     TokenFile(FileError),
     Stdin(io::Error),
     NoToken,
+    /// The system has none for so long.
+    NoRandomness(Duration),
     Expired {
         at: Timestamp,
         now: Timestamp,
@@ -137,7 +139,9 @@ impl JoinError {
             | JoinError::NameTaken { .. }
             | JoinError::Refused(_) => exit::DENIED,
             JoinError::Api(error) => match error {
+                _ if self.wait().is_some() => exit::TRY_AGAIN,
                 EnrollError::Tls { .. }
+                | EnrollError::Foreign { .. }
                 | EnrollError::Time { .. }
                 | EnrollError::CaMismatch { .. }
                 | EnrollError::Denied { .. }
@@ -148,7 +152,9 @@ impl JoinError {
             JoinError::Lock(LockError::File(error))
             | JoinError::Service(ServiceError::File(error)) => of_file(error),
             JoinError::Process(ProcessError::Denied(_)) => exit::DENIED,
-            JoinError::Lock(LockError::Busy(_)) | JoinError::TimedOut { .. } => exit::TRY_AGAIN,
+            JoinError::Lock(LockError::Busy(_))
+            | JoinError::NoRandomness(_)
+            | JoinError::TimedOut { .. } => exit::TRY_AGAIN,
             JoinError::Ended { .. }
             | JoinError::Executable(_)
             | JoinError::Hook(_)
@@ -186,6 +192,12 @@ impl fmt::Display for JoinError {
             JoinError::NoToken => f.write_str(
                 "a token is needed: `kubeedge gettoken` on the cloud machine prints one, give it \
                  with --token-file FILE or --token - (stdin)",
+            ),
+            JoinError::NoRandomness(after) => write!(
+                f,
+                "the system has had no randomness for {} s, and keys need it: wait until it has \
+                 gathered some, as it does with time and use, and join again",
+                after.as_secs_f32()
             ),
             JoinError::Expired { at, now } => write!(
                 f,
@@ -280,6 +292,20 @@ impl fmt::Display for JoinError {
                 }
                 write!(f, "; it goes on trying: see `kubeedge status`, or {log}")
             }
+        }
+    }
+}
+
+impl JoinError {
+    /// How long the cloud, which has too much to do, wants to be left alone.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            JoinError::Api(
+                error @ EnrollError::Status {
+                    status: 429 | 503, ..
+                },
+            ) => error.retry_after(),
+            _ => None,
         }
     }
 }

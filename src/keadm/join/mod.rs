@@ -165,6 +165,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
         draft = Draft::make(host, wish, &wish.api())?;
         present = Present::look(host, &draft);
     }
+    preflight::randomness(wish, progress)?;
     if let Some(api) = preflight::one_port(host, wish, &draft) {
         progress.tell(&format!(
             "{api} serves certificates too: no other port is used"
@@ -183,7 +184,9 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
     let mut notes = preflight::device(host, &draft, &installation)?;
     progress.tell("this device: folders and space are fine");
     let trust = trust(token, wish, &present).ok_or(JoinError::NoToken)?;
-    notes.extend(preflight::cloud(host, wish, &draft, &present, &trust)?);
+    let ask = || preflight::cloud(host, wish, &draft, &present, &trust);
+    let (found, left) = wait::while_busy(wish.timeout, progress, ask)?;
+    notes.extend(found);
     let at = &draft.clouds[0];
     let places = match (draft.clouds.len(), at.api == at.hub) {
         (1, false) => format!("{} and {} answer and are", at.api, at.hub),
@@ -227,7 +230,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
     let renew = installation.replaces() || draft.is_change() || draft.is_new_way || token.is_some();
     let launched = launch(host, wish.init, &present, renew)?;
     tell(launched.done.clone());
-    let status = wait::for_session(host, &launched, wish.timeout, progress)?;
+    let status = wait::for_session(host, &launched, left, progress)?;
     joined.init = launched.service.kind();
     joined.starts_at_boot = launched.not_at_boot.is_none();
     joined.not_at_boot = launched.not_at_boot;

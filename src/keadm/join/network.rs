@@ -12,6 +12,7 @@ use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::names::Endpoint;
 use crate::system::proxy::{Credentials, Proxy};
+use crate::system::secret::Secret;
 use crate::system::way::Way;
 
 /// What becomes of the file with the proxy's user and password.
@@ -106,7 +107,7 @@ impl Keep {
             Keep::AsIs => {}
             Keep::Nothing => drop(host.files.remove(&path)?),
             Keep::New(credentials) => {
-                let text = format!("{}\n", credentials.expose());
+                let text = Secret::<String>::concat(&[credentials.expose(), "\n"]);
                 host.files.replace(&path, text.as_bytes(), 0o600)?;
             }
         }
@@ -120,9 +121,10 @@ impl Keep {
             Keep::AsIs => false,
             Keep::Nothing => host.files.exists(&path),
             Keep::New(credentials) => {
-                let there = host.files.read_opt(&path, MAX_CREDENTIALS).ok().flatten();
-                let there = there.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                there.as_deref().map(str::trim) != Some(credentials.expose())
+                let there = host.files.read_secret(&path, MAX_CREDENTIALS);
+                let there = there.ok().flatten();
+                let there = there.as_ref().and_then(|bytes| bytes.text());
+                there.map(str::trim) != Some(credentials.expose())
             }
         }
     }

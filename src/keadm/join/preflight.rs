@@ -13,17 +13,20 @@ use super::draft::Draft;
 use super::error::JoinError;
 use super::install::Installation;
 use super::present::{Identity, Present};
+use super::progress::Progress;
 use super::wish::{HUB_PORT, Wish};
 use crate::config::edge::network::CloudAt;
 use crate::pki::certificate::Certificate;
-use crate::pki::tls;
-use crate::protocol::enrollment::{CertificateApi, NodeCheck};
+use crate::pki::tls::{self, Presented};
+use crate::protocol::enrollment::{CertificateApi, EnrollError, NodeCheck};
 use crate::protocol::token::JoinToken;
 use crate::system::clock::Timestamp;
 use crate::system::facts;
 use crate::system::host::Host;
 use crate::system::names::Endpoint;
+use crate::system::randomness;
 use crate::system::way::Way;
+use crate::tunnel::Guarded;
 
 /// By what the cloud's CA is known.
 pub enum Trust<'a> {
@@ -88,6 +91,21 @@ pub fn one_port(host: &Host, wish: &Wish, draft: &Draft) -> Option<Endpoint> {
     asked.answers().then(|| wish.hub.clone())
 }
 
+/// Waits until the system has randomness: without it no connection comes about, and the cloud would
+/// seem not to answer.
+pub fn randomness(wish: &Wish, progress: &Progress) -> Result<(), JoinError> {
+    let lacking = || progress.tell("the system has no randomness yet: waiting for it");
+    let there = async {
+        randomness::wait(lacking).await;
+        Ok(())
+    };
+    let late = async {
+        Timer::after(wish.timeout).await;
+        Err(JoinError::NoRandomness(wish.timeout))
+    };
+    smol::block_on(or(there, late))
+}
+
 /// The cloud's side: the ports, its CA, its certificates, the node's name. Of several places one
 /// must be as it should be; gives what is wrong with the others.
 pub fn cloud(
@@ -97,7 +115,7 @@ pub fn cloud(
     present: &Present,
     trust: &Trust<'_>,
 ) -> Result<Vec<String>, JoinError> {
-    let (mut notes, mut good, mut failed) = (Vec::new(), false, None);
+    let (mut notes, mut good, mut failed) = (Vec::new(), false, None::<JoinError>);
     for at in &draft.clouds {
         match one_cloud(host, wish, draft, present, trust, at) {
             Ok(found) => {
@@ -108,7 +126,11 @@ pub fn cloud(
             Err(error @ JoinError::NameTaken { .. }) => return Err(error),
             Err(error) => {
                 notes.push(format!("{} is of no use now: {error}", at.hub));
-                failed = failed.or(Some(error));
+                // One that only wants to be asked later is worth more than one that is broken.
+                failed = match failed {
+                    Some(first) if error.wait().is_none() || first.wait().is_some() => Some(first),
+                    _ => Some(error),
+                };
             }
         }
     }
@@ -142,8 +164,10 @@ fn one_cloud(
     let tunnel = smol::block_on(reach("the hub", hub, &draft.way))?;
     // This brings the cloud's time, if the clock here is wrong.
     let mut notes = name(wish, draft, present, &api, &ca)?;
-    let config = tls::client(std::slice::from_ref(&ca), None, &host.clock)?;
-    smol::block_on(shake_hands(tunnel, config, hub))?;
+    let presented = Presented::default();
+    let trusted = std::slice::from_ref(&ca);
+    let config = tls::client_observed(trusted, None, &host.clock, &presented)?;
+    smol::block_on(shake_hands(tunnel, config, hub, &presented))?;
     if let Some(shown) = host.clock.shows_wrongly() {
         notes.push(format!(
             "the clock here says {shown} and the cloud's {}: certificates are judged by the cloud's, \
@@ -203,7 +227,7 @@ fn name(
     let node = &draft.device.node;
     let own = present.identity.as_ref().filter(|identity| {
         let name = identity.certificate.subject().node_name();
-        name.as_ref() == Some(node) && identity.ca == *ca
+        name.as_ref() == Some(node) && identity.trusts(&ca.hash())
     });
     let shown = own.map(|own| (&own.certificate, &own.key));
     let endpoint = api.endpoint.clone();
@@ -244,11 +268,13 @@ async fn shake_hands(
     stream: TcpStream,
     config: Arc<ClientConfig>,
     endpoint: &Endpoint,
+    presented: &Presented,
 ) -> Result<(), JoinError> {
     let name = tls::server_name(&endpoint.host)?;
     let handshake = async {
         let connector = futures_rustls::TlsConnector::from(config);
-        Some(connector.connect(name, stream).await)
+        let stream = Guarded::open(stream);
+        Some(connector.connect(name, stream).into_fallible().await)
     };
     let late = async {
         Timer::after(ANSWER).await;
@@ -260,10 +286,21 @@ async fn shake_hands(
     };
     match or(handshake, late).await {
         Some(Ok(_)) => Ok(()),
-        Some(Err(error)) => match tls::tls_error(&error) {
-            Some(rustls::Error::AlertReceived(_)) => Ok(()),
-            Some(fault) => Err(failed(tls::explain(fault, &endpoint.to_string()))),
-            None => Err(failed(format!(
+        Some(Err((error, stream))) => match (stream.portal(endpoint), tls::tls_error(&error)) {
+            (Some(portal), _) => Err(JoinError::Api(EnrollError::Portal {
+                endpoint: endpoint.clone(),
+                portal,
+            })),
+            (_, Some(rustls::Error::AlertReceived(_))) => Ok(()),
+            (_, Some(fault)) => {
+                let (shown, dialled) = (presented.certificate(), endpoint.to_string());
+                // The certificate API was asked before, and has the right CA.
+                Err(failed(match tls::is_unknown_issuer(fault) {
+                    true => tls::terminated(&dialled, shown.as_ref()),
+                    false => tls::explain(fault, &dialled, shown.as_ref()),
+                }))
+            }
+            (_, None) => Err(failed(format!(
                 "{error}: check that it is the hub's port, and what stands in between"
             ))),
         },

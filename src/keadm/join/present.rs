@@ -38,21 +38,23 @@ pub struct Identity {
     pub key: PrivateKey,
     pub certificate: Certificate,
     pub ca: Certificate,
+    /// While the cloud changes its CA, the other one.
+    also: Vec<Certificate>,
 }
 
 impl Present {
     pub fn look(host: &Host, draft: &Draft) -> Present {
         let bootstrap = host.root.at(BOOTSTRAP);
-        let found = host.files.read_opt(&bootstrap, MAX_TOKEN).ok().flatten();
-        let text = found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let found = host.files.read_secret(&bootstrap, MAX_TOKEN).ok().flatten();
+        let text = found.as_ref().and_then(|bytes| bytes.text());
         Present {
             edgecore: running::status(host),
             pid: running::process(host).map(|process| process.pid),
             identity: Identity::read(host, &draft.device),
-            token: text.as_ref().and_then(|text| text.parse().ok()),
+            token: text.and_then(|text| text.parse().ok()),
             resumed: match &draft.node_before {
                 Some(node) => *node == draft.device.node,
-                None => draft.is_new() && text.is_some(),
+                None => draft.is_new() && found.is_some(),
             },
             bootstrap,
         }
@@ -76,13 +78,24 @@ impl Present {
     /// Whether the device is connected just as it shall be.
     pub fn is_done(&self, draft: &Draft, wish: &Wish) -> bool {
         self.connected().is_some_and(|status| {
-            let ca = status.certificate.as_ref().map(|facts| &facts.ca_hash);
-            let token = wish.token.as_ref().map(|token| token.ca_hash().to_string());
             !draft.is_new_way
                 && status.node == draft.device.node.as_str()
                 && status.cloud == draft.device.hub.to_string()
-                && token.is_none_or(|pinned| ca == Some(&pinned))
+                && wish
+                    .token
+                    .as_ref()
+                    .is_none_or(|token| self.is_of(status, token.ca_hash()))
         })
+    }
+
+    /// Whether the connected device belongs to the cloud with this CA, be it one of two.
+    fn is_of(&self, status: &EdgeStatus, pinned: &Sha256Hash) -> bool {
+        let own = status
+            .certificate
+            .as_ref()
+            .map(|facts| facts.ca_hash.as_str());
+        let trusts = |it: &Identity| own == Some(&it.ca.hash().to_string()) && it.trusts(pinned);
+        own == Some(&pinned.to_string()) || self.identity.as_ref().is_some_and(trusts)
     }
 
     /// Refuses to take a device away from its cloud, or its name from it, without `--force`.
@@ -93,12 +106,8 @@ impl Present {
         let token = wish.token.as_ref();
         if let Some(status) = self.connected() {
             let (node, hub) = (draft.device.node.as_str(), draft.device.hub.to_string());
-            let ca = status
-                .certificate
-                .as_ref()
-                .map(|facts| facts.ca_hash.as_str());
             let is_other_cloud = match token {
-                Some(token) => ca != Some(&token.ca_hash().to_string()),
+                Some(token) => !self.is_of(status, token.ca_hash()),
                 None => status.cloud != hub,
             };
             if is_other_cloud || status.node != node {
@@ -112,9 +121,7 @@ impl Present {
         // A cloud that was made anew has another CA at the same address: its token decides.
         let has_moved = draft.hub_before.as_ref() != Some(&draft.device.hub);
         match (&self.identity, token) {
-            (Some(identity), Some(token))
-                if identity.ca.hash() != *token.ca_hash() && has_moved =>
-            {
+            (Some(identity), Some(token)) if !identity.trusts(token.ca_hash()) && has_moved => {
                 let before = draft.hub_before.as_ref();
                 let before = before.map_or("another cloud".to_owned(), |hub| hub.to_string());
                 Err(JoinError::Belongs {
@@ -150,14 +157,21 @@ impl Identity {
             key,
             certificate,
             ca,
+            also: found.also,
         })
+    }
+
+    /// Whether the cloud with this CA is the device's.
+    pub fn trusts(&self, ca: &Sha256Hash) -> bool {
+        let all = [&self.ca].into_iter().chain(&self.also);
+        all.into_iter().any(|it| it.hash() == *ca)
     }
 
     /// Whether it is good for this node now, at the cloud whose CA the token pins.
     pub fn serves(&self, device: &Device, pinned: Option<&Sha256Hash>, now: Timestamp) -> bool {
         let trusted = std::slice::from_ref(&self.ca);
         self.certificate.subject().node_name().as_ref() == Some(&device.node)
-            && pinned.is_none_or(|hash| self.ca.hash() == *hash)
+            && pinned.is_none_or(|hash| self.trusts(hash))
             && chain::verify_client(&self.certificate, trusted, now).is_ok()
     }
 }

@@ -9,6 +9,38 @@ use super::progress::Progress;
 use crate::protocol::control::{Client, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request};
 use crate::system::host::Host;
 
+/// Asks the cloud again as long as it wants to be asked later, and the time is not over; gives what
+/// is left of that time too.
+pub fn while_busy<T>(
+    timeout: Duration,
+    progress: &Progress,
+    ask: impl Fn() -> Result<T, JoinError>,
+) -> Result<(T, Duration), JoinError> {
+    let started = Instant::now();
+    loop {
+        let asked = ask();
+        let left = timeout.saturating_sub(started.elapsed());
+        let error = match asked {
+            Ok(answer) => return Ok((answer, left)),
+            Err(error) => error,
+        };
+        // A little more than it asks for, and devices that ask together come back apart.
+        let wait = error
+            .wait()
+            .map(|wait| wait.max(LEAST).mul_f64(1.0 + fastrand::f64() / 4.0));
+        match wait {
+            Some(wait) if wait < left => {
+                let seconds = wait.as_secs_f32();
+                progress.tell(&format!(
+                    "waiting for {seconds:.0} s as the cloud wants: {error}"
+                ));
+                sleep(wait);
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
 /// The status with the session; the service goes on, however this ends.
 pub fn for_session(
     host: &Host,
@@ -133,6 +165,8 @@ fn stage_reached(status: &EdgeStatus) -> &'static str {
 }
 
 const LOG: &str = "/var/log/kubeedge/edgecore.log";
+/// Between two questions to a cloud that has too much to do.
+const LEAST: Duration = Duration::from_secs(1);
 /// There is no event for a socket that comes to be.
 const POLL: Duration = Duration::from_millis(20);
 const SHORTEST: Duration = Duration::from_millis(1);

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::Flags;
 use super::error::JoinError;
 use crate::config::duration;
@@ -16,6 +18,7 @@ use crate::system::host::Host;
 use crate::system::names::{Endpoint, NodeName};
 use crate::system::processes;
 use crate::system::proxy::Proxy;
+use crate::system::secret::Secret;
 use crate::system::service::Choice;
 use crate::system::uplink::Uplink;
 use crate::tunnel::quic;
@@ -150,24 +153,25 @@ fn labels(given: &[String]) -> Vec<(String, String)> {
 }
 
 fn token(host: &Host, flags: &Flags) -> Result<Option<JoinToken>, JoinError> {
-    let text = match (given(&flags.token), given(&flags.token_file)) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(_)) => return Err(JoinError::Contradiction(TWO_TOKENS)),
+    match (given(&flags.token), given(&flags.token_file)) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(JoinError::Contradiction(TWO_TOKENS)),
         (Some("-"), None) | (None, Some("-")) => {
-            let mut text = String::new();
+            // It does not grow, and so leaves no copy.
+            let mut text = Zeroizing::new(Vec::with_capacity(MAX_TOKEN + 1));
             let stdin = std::io::stdin().lock();
-            let read = stdin.take(MAX_TOKEN as u64).read_to_string(&mut text);
+            let read = stdin.take(MAX_TOKEN as u64).read_to_end(&mut text);
             read.map_err(JoinError::Stdin)?;
-            text
+            Ok(Some(std::str::from_utf8(&text).unwrap_or("?").parse()?))
         }
-        (Some(text), None) => text.to_owned(),
+        (Some(text), None) => Ok(Some(text.parse()?)),
         // A path that a person types is theirs: no root prefix.
         (None, Some(path)) => {
             let bytes = host.files.read(Path::new(path), MAX_TOKEN);
-            String::from_utf8_lossy(&bytes.map_err(JoinError::TokenFile)?).into_owned()
+            let bytes = Secret::new(bytes.map_err(JoinError::TokenFile)?);
+            Ok(Some(bytes.text().unwrap_or("?").parse()?))
         }
-    };
-    Ok(Some(text.parse()?))
+    }
 }
 
 fn parsed<T: FromStr<Err: Display>>(

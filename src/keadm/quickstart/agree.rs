@@ -111,6 +111,7 @@ mod tests {
             }),
             next_rotation: None,
             session,
+            registration: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::config::edge::pending_key;
 use crate::keadm::device::Device;
 use crate::keadm::{ROLES, running};
 use crate::pki::certificate::Certificate;
@@ -29,7 +30,8 @@ impl Traces {
         let of_cloud = of_cloud(host);
         let mut own: Vec<PathBuf> = FOLDERS.iter().map(at).collect();
         if let Some(device) = &device {
-            let files = [&device.key, &device.certificate, &device.ca];
+            let pending = pending_key(&device.key);
+            let files = [&device.key, &device.certificate, &device.ca, &pending];
             let elsewhere = |path: &&PathBuf| !own.iter().any(|folder| path.starts_with(folder));
             let elsewhere: Vec<PathBuf> = files.into_iter().filter(elsewhere).cloned().collect();
             own.extend(elsewhere);

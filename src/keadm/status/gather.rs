@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{CertificateFacts, Edgecore, Executable, Problem, ServiceFacts, Session};
+use super::{CertificateFacts, Edgecore, Executable, Problem, Registration, ServiceFacts, Session};
 use crate::keadm::ROLES;
 use crate::keadm::device::{Device, DeviceError};
 use crate::pki::MAX_INPUT;
@@ -91,11 +91,7 @@ fn facts(status: EdgeStatus) -> Edgecore {
         hub_pid: status.hub_pid,
         sandbox: status.sandbox,
         since: status.since,
-        last_error: status.last_error.map(|problem| Problem {
-            at: problem.at,
-            message: problem.message,
-            retryable: problem.retryable,
-        }),
+        last_error: status.last_error.map(problem),
         session: status.session.map(|session| Session {
             generation: session.generation,
             since: session.since,
@@ -105,6 +101,21 @@ fn facts(status: EdgeStatus) -> Edgecore {
             no_quic: session.no_quic,
         }),
         next_rotation: status.next_rotation,
+        registration: status.registration.map(|it| Registration {
+            since: it.since,
+            ready: it.ready,
+            lease_renewed: it.lease_renewed,
+            address: it.address,
+            problem: it.problem.map(problem),
+        }),
+    }
+}
+
+fn problem(problem: control::Problem) -> Problem {
+    Problem {
+        at: problem.at,
+        message: problem.message,
+        retryable: problem.retryable,
     }
 }
 

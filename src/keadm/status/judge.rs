@@ -181,6 +181,7 @@ mod tests {
             certificate: None,
             next_rotation: None,
             session: None,
+            registration: None,
         })));
         found.service.running = true;
         found.service.starts_at_boot = true;

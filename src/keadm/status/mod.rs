@@ -131,6 +131,20 @@ pub struct Edgecore {
     pub last_error: Option<Problem>,
     pub session: Option<Session>,
     pub next_rotation: Option<Timestamp>,
+    /// The device as a node; none where it is none, or before the cloud was asked.
+    pub registration: Option<Registration>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Registration {
+    /// When the cloud's present Node was made; none while there is none.
+    pub since: Option<Timestamp>,
+    /// The condition `Ready`, as the cloud said last.
+    pub ready: Option<String>,
+    pub lease_renewed: Option<Timestamp>,
+    pub address: Option<String>,
+    pub problem: Option<Problem>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -214,6 +228,9 @@ impl Status {
                     let why = why.map_or_else(String::new, |why| format!(", not QUIC: {why}"));
                     rows.push(("tunnel", format!("{}{why}", it.tunnel)));
                 }
+                if let Some(registration) = &edgecore.registration {
+                    rows.extend(self.node_rows(registration));
+                }
                 rows.push((
                     "last error",
                     edgecore.last_error.as_ref().map_or_else(
@@ -254,6 +271,32 @@ impl Status {
                 "clock",
                 format!("says {shown}, the cloud {now}: see which is wrong and set it"),
             ));
+        }
+        rows
+    }
+
+    fn node_rows(&self, registration: &Registration) -> Vec<(&'static str, String)> {
+        let Some(since) = registration.since else {
+            let why = registration.problem.as_ref();
+            let why = why.map_or_else(String::new, |it| format!(": {}", it.message));
+            return vec![("as a node", format!("no node yet{why}"))];
+        };
+        let ready = match registration.ready.as_deref() {
+            Some("True") => "Ready",
+            Some("False") => "not Ready",
+            _ => "of unknown state",
+        };
+        let address = registration.address.as_deref().unwrap_or("unknown");
+        let mut rows = vec![(
+            "as a node",
+            format!("{ready}, address {address}, a node since {since}"),
+        )];
+        if let Some(renewed) = registration.lease_renewed {
+            rows.push(("lease", format!("renewed {}", self.ago(renewed))));
+        }
+        if let Some(problem) = &registration.problem {
+            let at = self.ago(problem.at);
+            rows.push(("node problem", format!("{at}, {}", problem.message)));
         }
         rows
     }

@@ -198,7 +198,7 @@ impl<'a> Cloud<'a> {
 
 impl Report for Minted {
     fn text(&self) -> String {
-        format!("{}\n", self.token.secret_string())
+        format!("{}\n", *self.token.secret_string())
     }
 }
 

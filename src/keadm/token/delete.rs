@@ -8,7 +8,6 @@ use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group};
 use crate::store::TokenId;
 use crate::system::args::{self, Spec};
-use crate::system::exit;
 use crate::system::host::Host;
 
 pub static COMMAND: Command = Command {
@@ -42,13 +41,13 @@ fn run(args: &[String], host: &Host) -> u8 {
         Cloud::of(host).delete(&id)?;
         Ok(Deleted { deleted: id })
     });
-    match deleted {
-        Ok(deleted) => {
-            out::show(&deleted, output);
-            exit::OK
-        }
-        Err(error) => out::fail(SPEC.name, &error, given.verbosity, output, error.code()),
-    }
+    out::finish(
+        SPEC.name,
+        given.verbosity,
+        output,
+        deleted,
+        TokenFault::code,
+    )
 }
 
 #[derive(Serialize)]

@@ -3,12 +3,11 @@
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
-use super::Cloud;
+use super::{Cloud, TokenFault};
 use crate::authority::tokens::TokenFacts;
 use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group};
 use crate::system::args::{self, Spec};
-use crate::system::exit;
 use crate::system::host::Host;
 
 pub static COMMAND: Command = Command {
@@ -34,13 +33,8 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let output = given.flags.output;
-    match Cloud::of(host).list() {
-        Ok(tokens) => {
-            out::show(&List { tokens }, output);
-            exit::OK
-        }
-        Err(error) => out::fail(SPEC.name, &error, given.verbosity, output, error.code()),
-    }
+    let list = Cloud::of(host).list().map(|tokens| List { tokens });
+    out::finish(SPEC.name, given.verbosity, output, list, TokenFault::code)
 }
 
 #[derive(Serialize)]

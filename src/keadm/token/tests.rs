@@ -80,9 +80,12 @@ fn a_stopped_clouds_files_are_enough() {
     assert_eq!(*minted.token.ca_hash(), ca.hash());
     let left = minted.expires.since(host.clock.now());
     assert!(left <= HOUR && left > HOUR - Duration::from_secs(60));
-    assert_eq!(minted.text(), minted.token.secret_string() + "\n");
+    assert_eq!(
+        minted.text(),
+        minted.token.secret_string().to_string() + "\n"
+    );
     let json: serde_json::Value = serde_json::from_str(&out::json(&minted)).unwrap();
-    assert_eq!(json["token"], minted.token.secret_string());
+    assert_eq!(json["token"], *minted.token.secret_string());
     assert_eq!(json["expires"], minted.expires.to_string());
 }
 
@@ -112,7 +115,7 @@ fn a_running_cloudcore_is_asked() {
     let token = TokenKey::new(&ca, &key).mint(host.clock.now().plus(HOUR));
     let cloud = cloudcore(&host, format!("{{\"v\":1,\"token\":\"{token}\"}}\n"));
     let minted = mint(&host, HOUR).unwrap();
-    assert_eq!(minted.token.secret_string(), token);
+    assert_eq!(*minted.token.secret_string(), token);
     let asked: Request = serde_json::from_str(&cloud.join().unwrap()).unwrap();
     assert_eq!((asked.op.as_str(), asked.ttl), ("gettoken", Some(3600)));
 }

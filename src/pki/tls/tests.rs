@@ -1,5 +1,6 @@
 //! Whole handshakes in memory, good and bad.
 
+use super::testing::shake;
 use super::*;
 use crate::pki::certificate::Subject;
 use crate::pki::chain;
@@ -7,7 +8,7 @@ use crate::pki::issue::{Issuer, new_ca};
 use crate::system::clock::{ManualClock, Timestamp};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    AlertDescription, CertificateError, ClientConnection, Error, HandshakeKind, ServerConnection,
+    AlertDescription, CertificateError, Error, HandshakeKind, ServerConnection,
     SupportedProtocolVersion,
 };
 use std::net::IpAddr;
@@ -133,50 +134,6 @@ fn careless_server(
     Arc::new(config)
 }
 
-/// What each side ended with.
-#[derive(Debug, Default)]
-struct Failure {
-    client: Option<Error>,
-    server: Option<Error>,
-}
-
-/// A whole handshake in memory, to its end on both sides.
-fn shake(
-    client: &Arc<ClientConfig>,
-    server: &Arc<ServerConfig>,
-    host: &str,
-) -> Result<(ClientConnection, ServerConnection), Box<Failure>> {
-    let name = server_name(&host.parse().unwrap()).unwrap();
-    let mut client = ClientConnection::new(client.clone(), name).unwrap();
-    let mut server = ServerConnection::new(server.clone()).unwrap();
-    let mut failure = Failure::default();
-    for _ in 0..6 {
-        let mut wire = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut wire).unwrap();
-        }
-        let mut wire = wire.as_slice();
-        while !wire.is_empty() && failure.server.is_none() {
-            server.read_tls(&mut wire).unwrap();
-            failure.server = server.process_new_packets().err();
-        }
-        let mut wire = Vec::new();
-        while server.wants_write() {
-            server.write_tls(&mut wire).unwrap();
-        }
-        let mut wire = wire.as_slice();
-        while !wire.is_empty() && failure.client.is_none() {
-            client.read_tls(&mut wire).unwrap();
-            failure.client = client.process_new_packets().err();
-        }
-    }
-    if failure.client.is_some() || failure.server.is_some() {
-        return Err(Box::new(failure));
-    }
-    assert!(!client.is_handshaking() && !server.is_handshaking());
-    Ok((client, server))
-}
-
 fn peer(connection: &ServerConnection) -> Option<Certificate> {
     peer_certificate(connection.peer_certificates()?)
 }
@@ -278,7 +235,7 @@ fn a_client_names_what_is_wrong_with_the_server() {
     let config = client_observed(from_ref(&world.ca), None, &world.clock, &presented).unwrap();
     let fail = |host: &str| {
         let failure = shake(&config, &optional, host).unwrap_err();
-        explain(&failure.client.unwrap(), host)
+        explain(&failure.client.unwrap(), host, None)
     };
     for host in ["192.0.2.9", "other.example"] {
         let text = fail(host);
@@ -362,7 +319,7 @@ fn an_empty_dns_name_does_not_spoil_the_certificate() {
             shake(&client, &server, host).unwrap();
         }
         let failure = shake(&client, &server, "127.0.0.1").unwrap_err();
-        let text = explain(&failure.client.unwrap(), "127.0.0.1");
+        let text = explain(&failure.client.unwrap(), "127.0.0.1", None);
         assert!(text.contains("valid for a.b, 192.0.2.1 only"), "{text}");
     }
 }
@@ -373,6 +330,6 @@ fn errors_come_through_io() {
         io::ErrorKind::InvalidData,
         Error::from(CertificateError::UnknownIssuer),
     );
-    assert!(explain(tls_error(&error).unwrap(), "x").contains("ends TLS"));
+    assert!(explain(tls_error(&error).unwrap(), "x", None).contains("terminates TLS"));
     assert!(tls_error(&io::Error::from(io::ErrorKind::TimedOut)).is_none());
 }

@@ -43,8 +43,8 @@ impl CertificateApi {
         let ca = trusted
             .first()
             .ok_or_else(|| self.no_tls(PkiError::UnknownCa))?;
+        let presented = Presented::default();
         let ask = || {
-            let presented = Presented::default();
             let config = tls::client_observed(trusted, identity, &self.clock, &presented);
             let config = config.map_err(|e| self.no_tls(e))?;
             let answer = self.get(config, path, headers, body)?;
@@ -62,8 +62,22 @@ impl CertificateApi {
                 // The clock here is as it should be: then the certificate is not.
                 Err(_) => Err(fault),
             },
+            Err(EnrollError::Foreign { .. }) => Err(self.in_between(trusted, &presented)),
             answered => answered,
         }
+    }
+
+    /// Why the server's certificate is not by the CA that it should be by, as far as this can be found
+    /// out: whoever answers is asked for the CA, as anybody may.
+    fn in_between(&self, trusted: &[Certificate], presented: &Presented) -> EnrollError {
+        let shown = presented.certificate();
+        let (endpoint, dialled) = (self.endpoint.clone(), self.endpoint.to_string());
+        let cause = match self.meet_ca() {
+            Err(portal @ EnrollError::Portal { .. }) => return portal,
+            Ok(ca) if trusted.contains(&ca) => tls::terminated(&dialled, shown.as_ref()),
+            _ => tls::explain(&tls::unknown_issuer(), &dialled, shown.as_ref()),
+        };
+        EnrollError::Foreign { endpoint, cause }
     }
 
     fn about_time(&self, cause: String) -> EnrollError {

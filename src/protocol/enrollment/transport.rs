@@ -7,15 +7,23 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
 use ureq::config::Config;
-use ureq::http::Uri;
+use ureq::http::header::InvalidHeaderValue;
+use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
 };
+use zeroize::Zeroize;
+
+use crate::system::secret::Secret;
+
+use crate::protocol::portal::Beginning;
+use crate::system::names::Endpoint;
 
 /// Names are never looked up here: the connection is there already.
 #[derive(Debug)]
@@ -35,10 +43,23 @@ impl Resolver for Nowhere {
     }
 }
 
+/// The value of a header, wiped when the last who shares it has gone: it may be a token.
+pub struct Wiped<'a>(pub &'a str);
+
+impl TryFrom<Wiped<'_>> for HeaderValue {
+    type Error = InvalidHeaderValue;
+
+    fn try_from(Wiped(value): Wiped<'_>) -> Result<HeaderValue, InvalidHeaderValue> {
+        let owner = Secret::new(value.as_bytes().to_vec());
+        HeaderValue::from_maybe_shared(Bytes::from_owner(owner))
+    }
+}
+
 /// One connection, wrapped in TLS with the house's own settings, and so with the house's own clock.
 pub struct Pinned {
     tls: Arc<ClientConfig>,
     name: ServerName<'static>,
+    endpoint: Endpoint,
     socket: Mutex<Option<Timed>>,
 }
 
@@ -46,13 +67,19 @@ impl Pinned {
     pub fn new(
         tls: Arc<ClientConfig>,
         name: ServerName<'static>,
+        endpoint: &Endpoint,
         socket: TcpStream,
         until: Instant,
     ) -> Pinned {
         Pinned {
             tls,
             name,
-            socket: Mutex::new(Some(Timed { socket, until })),
+            endpoint: endpoint.clone(),
+            socket: Mutex::new(Some(Timed {
+                socket,
+                until,
+                beginning: Beginning::default(),
+            })),
         }
     }
 }
@@ -69,7 +96,10 @@ impl Connector<()> for Pinned {
         let mut sock = socket.take().ok_or(Error::ConnectionFailed)?;
         let mut conn = ClientConnection::new(self.tls.clone(), self.name.clone())
             .map_err(|e| Error::Io(io::Error::other(e)))?;
-        conn.complete_io(&mut sock)?;
+        if let Err(error) = conn.complete_io(&mut sock) {
+            let portal = sock.beginning.portal(&self.endpoint);
+            return Err(Error::Io(portal.map_or(error, io::Error::other)));
+        }
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
@@ -91,6 +121,7 @@ impl fmt::Debug for Pinned {
 struct Timed {
     socket: TcpStream,
     until: Instant,
+    beginning: Beginning,
 }
 
 impl Timed {
@@ -109,7 +140,11 @@ impl Read for Timed {
             self.socket.set_read_timeout(Some(self.left()?))?;
             match self.socket.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read.map_err(timed_out),
+                Ok(count) => {
+                    self.beginning.note(&buffer[..count]);
+                    return Ok(count);
+                }
+                Err(error) => return Err(timed_out(error)),
             }
         }
     }
@@ -145,9 +180,11 @@ impl Transport for TlsTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, _timeout: NextTimeout) -> Result<(), Error> {
-        let output = &self.buffers.output()[..amount];
-        self.stream.write_all(output)?;
-        Ok(())
+        let output = &mut self.buffers.output()[..amount];
+        let sent = self.stream.write_all(output);
+        // The head of the request holds the token.
+        output.zeroize();
+        Ok(sent?)
     }
 
     fn await_input(&mut self, _timeout: NextTimeout) -> Result<bool, Error> {

@@ -105,8 +105,10 @@ impl Recording {
         let mut model = Disk::new(&self.start);
         let mut nodes = Vec::new();
         for step in &self.steps {
-            if let Operation::Sync { path } = step {
-                nodes.extend(model.unsynced_content(path));
+            match step {
+                Operation::Sync { path } => nodes.extend(model.unsynced_content(path)),
+                Operation::SyncAll { .. } => nodes.extend(model.all_unsynced()),
+                _ => {}
             }
             model.apply(step);
         }
@@ -163,6 +165,7 @@ fn has_effect(operation: &Operation) -> bool {
         }
         Operation::SetMode { .. }
         | Operation::Sync { .. }
+        | Operation::SyncAll { .. }
         | Operation::SyncDir { .. }
         | Operation::Truncate { .. }
         | Operation::Write { .. } => true,
@@ -188,6 +191,7 @@ fn relative(operation: &Operation, root: &Path) -> Operation {
         | Operation::RemoveDir { path }
         | Operation::SetMode { path, .. }
         | Operation::Sync { path }
+        | Operation::SyncAll { path }
         | Operation::SyncDir { path }
         | Operation::Truncate { path, .. }
         | Operation::Unlink { path }

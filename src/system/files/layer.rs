@@ -63,6 +63,10 @@ pub enum Operation {
     Sync {
         path: PathBuf,
     },
+    /// Of all that the file system of this folder has in its cache.
+    SyncAll {
+        path: PathBuf,
+    },
     /// fsync of a folder, which makes its entries durable.
     SyncDir {
         path: PathBuf,
@@ -159,6 +163,11 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
             synced => synced,
         }
+    }
+
+    pub fn sync_all(&self, path: &Path) -> io::Result<()> {
+        self.before(|| Operation::SyncAll { path: path.into() })?;
+        Ok(nix::unistd::syncfs(File::open(path)?)?)
     }
 
     #[allow(clippy::disallowed_methods)] // The one place where it is allowed.

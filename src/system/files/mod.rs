@@ -5,6 +5,7 @@
 //! point the old content or the new one is found, never a mixture.
 
 mod appender;
+mod batch;
 #[cfg(test)]
 pub mod crash;
 mod error;
@@ -20,10 +21,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use appender::Appender;
+pub use batch::{Batch, Uncommitted};
 pub use error::FileError;
 pub use layer::{Layer, Operation};
 pub use lock::Lock;
 
+use crate::system::secret::Secret;
 use layer::Disk;
 use temporary::Temporary;
 
@@ -67,6 +70,15 @@ impl Files {
             Err(error) if error.is_not_found() => Ok(None),
             read => read.map(Some),
         }
+    }
+
+    /// As `read_opt`, for what must not stay in memory.
+    pub fn read_secret(
+        &self,
+        path: &Path,
+        max: usize,
+    ) -> Result<Option<Secret<Vec<u8>>>, FileError> {
+        Ok(self.read_opt(path, max)?.map(Secret::new))
     }
 
     /// Puts `content` in the place of whatever is there.
@@ -214,6 +226,12 @@ impl Files {
     /// Opens a file to add to its end; makes it when there is none.
     pub fn appender(&self, path: &Path, mode: u32) -> Result<Appender, FileError> {
         Appender::open(&self.disk, path, mode)
+    }
+
+    /// Changes to many files below `top`, which no other process changes; `owes` when an earlier
+    /// batch has left some that are not durable.
+    pub fn batch(&self, top: &Path, owes: bool) -> Batch {
+        Batch::new(&self.disk, top, owes)
     }
 
     /// Removes temporary files that dead processes have left in a folder; returns how many.

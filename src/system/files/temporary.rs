@@ -149,7 +149,7 @@ pub(super) fn is_name(name: &str) -> bool {
     })
 }
 
-fn fresh_path(target: &Path) -> io::Result<PathBuf> {
+pub(super) fn fresh_path(target: &Path) -> io::Result<PathBuf> {
     let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     // Only to avoid collisions, which O_EXCL would notice: so it need not wait for good entropy.
     let random = RandomState::new().hash_one(std::process::id());

@@ -256,6 +256,11 @@ impl Disk {
                 let node = self.find(path);
                 self.make_durable(node);
             }
+            Operation::SyncAll { .. } => {
+                for (item, _) in std::mem::take(&mut self.items) {
+                    settle(&mut self.durable, item);
+                }
+            }
             Operation::List { .. } | Operation::Open { .. } => {}
         }
     }
@@ -277,6 +282,11 @@ impl Disk {
     pub fn unsynced_content(&self, path: &Path) -> Option<usize> {
         let node = self.find(path);
         self.unsynced().find(|it| *it == node)
+    }
+
+    /// All files whose content is not durable.
+    pub fn all_unsynced(&self) -> Vec<usize> {
+        self.unsynced().collect()
     }
 
     /// Files with names whose content is not durable.

@@ -1,0 +1,138 @@
+//! Orders about nodes and objects: list, apply, get, delete.
+
+use std::io;
+use std::sync::Arc;
+
+use smol::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use smol::net::unix::UnixStream;
+
+use super::{in_time, send};
+use crate::cloudcore::cloud::Cloud;
+use crate::cloudcore::nodes::{self, Order, Selector};
+use crate::protocol::control::{MAX_BODY, ObjectLine, Reply, Request, VERSION};
+use crate::protocol::resource::{Kind, ObjectPath};
+use crate::system::names::NodeName;
+
+pub const OPERATIONS: &[&str] = &[
+    "node-delete",
+    "nodes",
+    "object-apply",
+    "object-delete",
+    "object-get",
+];
+
+/// Answers one of these; a body that belongs to it is still to be read.
+pub async fn answer(
+    cloud: &Arc<Cloud>,
+    request: &Request,
+    reader: &mut (impl AsyncRead + Unpin),
+    stream: &mut UnixStream,
+) -> io::Result<()> {
+    let done = match request.op.as_str() {
+        "nodes" => {
+            for row in nodes::rows(cloud) {
+                send(stream, &row).await?;
+            }
+            return Ok(());
+        }
+        "object-get" => return get(cloud, request, stream).await,
+        "object-apply" => match request.body {
+            Some(length) if length <= MAX_BODY => {
+                // Not for a length that is only claimed.
+                let mut body = Vec::new();
+                in_time(reader.take(length).read_to_end(&mut body)).await?;
+                apply(cloud, request, &body).await
+            }
+            _ => Err(format!("an object has at most {MAX_BODY} bytes of JSON")),
+        },
+        "object-delete" => delete(cloud, request).await,
+        _ => delete_node(cloud, request).await,
+    };
+    let reply = match done {
+        Ok(message) => Reply::done(message),
+        Err(error) => Reply::refused(error),
+    };
+    send(stream, &reply).await
+}
+
+async fn apply(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, String> {
+    let nodes: Result<Vec<NodeName>, _> = request.names.iter().map(|it| it.parse()).collect();
+    let selector = request.selector.as_deref().map(str::parse::<Selector>);
+    let order = Order {
+        namespace: request.namespace.clone(),
+        nodes: nodes.map_err(|error: crate::system::names::NameError| error.to_string())?,
+        selector: selector.transpose().map_err(|error| error.to_string())?,
+        force: false,
+    };
+    nodes::apply(cloud, body, order).await
+}
+
+async fn delete(cloud: &Cloud, request: &Request) -> Result<String, String> {
+    let (kind, name) = (kind(request)?, request.name.as_deref());
+    let (Some(kind), Some(name)) = (kind, name) else {
+        return Err("say which object, by its type and its name".to_owned());
+    };
+    let namespace = request.namespace.as_deref().unwrap_or("default");
+    let path = ObjectPath::new(namespace, kind, name).map_err(|error| error.to_string())?;
+    let order = Order {
+        force: request.force,
+        ..Order::default()
+    };
+    nodes::delete(cloud, &path, order).await
+}
+
+async fn delete_node(cloud: &Cloud, request: &Request) -> Result<String, String> {
+    let name = request.name.as_deref().ok_or("say which node")?;
+    let node: NodeName = name
+        .parse()
+        .map_err(|error: crate::system::names::NameError| error.to_string())?;
+    nodes::delete_node(cloud, &node).await
+}
+
+async fn get(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::Result<()> {
+    let kind = match kind(request) {
+        Ok(kind) => kind,
+        Err(error) => {
+            let line = ObjectLine {
+                v: VERSION,
+                error: Some(error),
+                ..ObjectLine::default()
+            };
+            return send(stream, &line).await;
+        }
+    };
+    let namespace = request.namespace.as_deref();
+    for (path, given, text) in nodes::get(cloud, kind, namespace, request.name.as_deref()) {
+        let selector = given.selector.as_ref();
+        let line = ObjectLine {
+            v: VERSION,
+            resource: Some(path.to_string()),
+            // As many as fit in a line.
+            nodes: given
+                .nodes
+                .iter()
+                .map(NodeName::to_string)
+                .take(MAX_NODES)
+                .collect(),
+            selector: selector.map(|it| format!("{}={}", it.key, it.value)),
+            body: Some(text.len() as u64),
+            ..ObjectLine::default()
+        };
+        send(stream, &line).await?;
+        in_time(stream.write_all(text.as_bytes())).await?;
+    }
+    let whole = ObjectLine {
+        v: VERSION,
+        message: Some("these are all".to_owned()),
+        ..ObjectLine::default()
+    };
+    send(stream, &whole).await
+}
+
+fn kind(request: &Request) -> Result<Option<Kind>, String> {
+    let kind = request.kind.as_deref().map(str::parse::<Kind>);
+    kind.transpose()
+        .map_err(|_| "there is no such type".to_owned())
+}
+
+const MAX_NODES: usize = 200;

@@ -1,0 +1,351 @@
+//! All objects in memory, who may see which, and what a change means for whom.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::kept::{Gone, Kept, Restored};
+use super::lease::Lease;
+use crate::cloudcore::outbox::Item;
+use crate::protocol::resource::{Kind, ObjectPath};
+use crate::store::{ObjectChange, StoredObject};
+use crate::system::names::NodeName;
+
+#[derive(Default)]
+pub struct State {
+    objects: BTreeMap<Arc<ObjectPath>, Arc<Kept>>,
+    /// By uid.
+    gone: BTreeMap<Arc<str>, Gone>,
+    /// Pods and Devices of each node.
+    bound: HashMap<NodeName, BTreeSet<Arc<ObjectPath>>>,
+    pub leases: HashMap<NodeName, Lease>,
+    /// Versions that may be given out.
+    pub versions: Range<u64>,
+}
+
+/// What is to be done because of a change: first written, then sent.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub changes: Vec<ObjectChange>,
+    /// With whether the node never had it.
+    pub pushes: Vec<(NodeName, Item, bool)>,
+}
+
+impl State {
+    pub fn restore(stored: &[StoredObject]) -> State {
+        let mut state = State::default();
+        for stored in stored {
+            match Restored::read(stored) {
+                Some(Restored::Object(kept)) => state.insert(Arc::new(kept)),
+                Some(Restored::Gone(uid, gone)) => _ = state.gone.insert(uid, gone),
+                None => log::warn!(
+                    "{} of the store can't be read and is left alone",
+                    stored.key
+                ),
+            }
+        }
+        state
+    }
+
+    pub fn get(&self, path: &ObjectPath) -> Option<&Arc<Kept>> {
+        self.objects.get(path)
+    }
+
+    pub fn node(&self, name: &NodeName) -> Option<&Arc<Kept>> {
+        self.get(&ObjectPath::of_cluster(Kind::Node, name.as_str()))
+    }
+
+    pub fn gone(&self, uid: &str) -> Option<&Gone> {
+        self.gone.get(uid)
+    }
+
+    /// Objects of one type or all, in the order of their names.
+    pub fn all(&self, kind: Option<Kind>) -> impl Iterator<Item = &Arc<Kept>> {
+        let of = move |kept: &&Arc<Kept>| kind.is_none_or(|kind| kept.path.kind == kind);
+        self.objects.values().filter(of)
+    }
+
+    /// How many objects there are, and how many that nodes still have to forget.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.objects.len(), self.gone.len())
+    }
+
+    /// Whether this is the node's own: itself, what is bound to it, what it was given, and what one
+    /// of these needs. Nothing of the cloud's own namespace ever is.
+    pub fn sees(&self, node: &NodeName, kept: &Kept) -> bool {
+        let path = &kept.path;
+        if path.namespace.as_str() == Some(OWN_NAMESPACE) {
+            return false;
+        }
+        match path.kind {
+            Kind::Node => return path.name == node.as_str(),
+            Kind::Pod | Kind::Device => return kept.facts.bound.as_ref() == Some(node),
+            _ => {}
+        }
+        let selected = || {
+            let selector = kept.given.selector.as_ref()?;
+            Some(selector.fits(&self.node(node)?.facts.labels))
+        };
+        kept.given.nodes.contains(node) || selected().unwrap_or_default() || self.needs(node, path)
+    }
+
+    fn needs(&self, node: &NodeName, path: &ObjectPath) -> bool {
+        let Some(bound) = self.bound.get(node) else {
+            return false;
+        };
+        let needed = (path.kind, path.name.clone());
+        let mut holders = bound
+            .iter()
+            .filter(|it| it.namespace == path.namespace)
+            .filter_map(|it| self.objects.get(it));
+        holders.any(|holder| holder.facts.needs.contains(&needed))
+    }
+
+    /// Everything that is the node's own, in the order in which an edge can use it.
+    fn seen_by(&self, node: &NodeName) -> Vec<Arc<ObjectPath>> {
+        let seen = self.objects.values().filter(|kept| self.sees(node, kept));
+        let mut paths: Vec<_> = seen.map(|kept| kept.path.clone()).collect();
+        paths.sort_by_key(|path| rank(path.kind));
+        paths
+    }
+
+    fn who_sees(&self, kept: &Kept) -> BTreeSet<NodeName> {
+        let mut nodes = kept.given.nodes.clone();
+        nodes.extend(kept.facts.bound.clone());
+        if kept.path.kind == Kind::Node {
+            nodes.extend(kept.path.name.parse::<NodeName>());
+        }
+        if kept.given.selector.is_some() {
+            let all = self.all(Some(Kind::Node));
+            nodes.extend(all.filter_map(|it| it.path.name.parse::<NodeName>().ok()));
+        }
+        if matches!(
+            kept.path.kind,
+            Kind::ConfigMap | Kind::Secret | Kind::DeviceModel
+        ) {
+            let needing = self.bound.keys().filter(|it| self.needs(it, &kept.path));
+            nodes.extend(needing.cloned());
+        }
+        nodes.retain(|node| self.sees(node, kept));
+        nodes
+    }
+
+    /// What a node that has just connected is to be sent: all that is its own, and what it is to
+    /// forget; that first where something else has taken the name.
+    pub fn everything_for(&self, node: &NodeName) -> Vec<(Item, bool)> {
+        let owed = self.gone.iter();
+        let owed = owed.filter(|(_, gone)| gone.owed.contains(node));
+        let owed = owed.filter_map(|(uid, gone)| {
+            Some(Item {
+                path: gone.path.clone()?,
+                gone: Some(uid.clone()),
+            })
+        });
+        let (first, last): (Vec<Item>, Vec<Item>) =
+            owed.partition(|item| self.objects.contains_key(&item.path));
+        let seen = self.seen_by(node).into_iter();
+        let seen = seen.map(|path| Item { path, gone: None });
+        let items = first.into_iter().chain(seen).chain(last);
+        items.map(|item| (item, false)).collect()
+    }
+
+    /// Puts an object in the place of what has its name.
+    pub fn put(&mut self, kept: Kept) -> Effects {
+        let kept = Arc::new(kept);
+        let before = self.views(&kept, Some(&kept));
+        self.insert(kept.clone());
+        let mut effects = Effects::default();
+        effects.changes.push(kept.change());
+        self.compare(before, &kept.path, &mut effects);
+        effects
+    }
+
+    /// Forgets an object, if it is there.
+    pub fn remove(&mut self, path: &ObjectPath) -> Effects {
+        let mut effects = Effects::default();
+        let Some(kept) = self.objects.get(path).cloned() else {
+            return effects;
+        };
+        let before = self.views(&kept, None);
+        self.take(&kept);
+        effects.changes.push(kept.removal());
+        self.compare(before, path, &mut effects);
+        effects
+    }
+
+    /// The node has forgotten what is gone; what is to be written of that.
+    pub fn forgotten(&mut self, node: &NodeName, uid: &str) -> Option<ObjectChange> {
+        let gone = self.gone.get_mut(uid)?;
+        if !gone.owed.remove(node) {
+            return None;
+        }
+        let change = gone.change(uid);
+        if gone.owed.is_empty() {
+            self.gone.remove(uid);
+        }
+        Some(change)
+    }
+
+    /// The node is to forget an object that this cloud does not know, or not any more.
+    pub fn owe(&mut self, node: &NodeName, uid: &str, gone: Gone) -> Effects {
+        let gone = self.gone.entry(uid.into()).or_insert(gone);
+        gone.owed.insert(node.clone());
+        let item = gone.path.clone().map(|path| Item {
+            path,
+            gone: Some(uid.into()),
+        });
+        let push = |item| (node.clone(), item, false);
+        Effects {
+            changes: vec![gone.change(uid)],
+            pushes: item.map(push).into_iter().collect(),
+        }
+    }
+
+    /// Nobody waits for this node any more.
+    pub fn forget_node(&mut self, node: &NodeName) -> Vec<ObjectChange> {
+        self.leases.remove(node);
+        let owed = self.gone.iter();
+        let owed = owed.filter(|(_, gone)| gone.owed.contains(node));
+        let uids: Vec<Arc<str>> = owed.map(|(uid, _)| uid.clone()).collect();
+        let mut changes = Vec::new();
+        for uid in uids {
+            changes.extend(self.forgotten(node, &uid));
+        }
+        changes
+    }
+
+    /// Who sees what now, of those whom a change of `kept` may concern: the object itself and, for a
+    /// node whose view of other things may change by it, everything.
+    fn views(&self, kept: &Kept, new: Option<&Kept>) -> Views {
+        let old = self.objects.get(&kept.path).cloned();
+        let mut views = Views {
+            seers: old
+                .as_ref()
+                .map(|old| self.who_sees(old))
+                .unwrap_or_default(),
+            ..Views::default()
+        };
+        let facts = |kept: &Kept| kept.facts.clone();
+        if old.as_deref().map(facts) != new.map(facts) {
+            for kept in old.as_deref().into_iter().chain(new) {
+                let node = match kept.path.kind {
+                    Kind::Node => kept.path.name.parse().ok(),
+                    _ => kept.facts.bound.clone(),
+                };
+                if let Some(node) = node {
+                    let seen = self.seen_by(&node).into_iter();
+                    let seen = seen.filter_map(|path| Some(self.objects.get(&path)?.clone()));
+                    views.all.insert(node, seen.collect());
+                }
+            }
+        }
+        views.old = old;
+        views
+    }
+
+    /// What has changed since the views were taken, by the change of the object at `path`.
+    fn compare(&mut self, before: Views, path: &ObjectPath, effects: &mut Effects) {
+        let new = self.objects.get(path).cloned();
+        let seers = new.as_ref().map(|new| self.who_sees(new));
+        let seers = seers.unwrap_or_default();
+        let old = before.old.as_ref();
+        let same = old.is_some_and(|old| new.as_ref().is_some_and(|new| new.uid == old.uid));
+        let mut lost: Vec<(NodeName, Arc<Kept>)> = Vec::new();
+        let mut found: Vec<(NodeName, Arc<Kept>, bool)> = Vec::new();
+        if let Some(old) = old {
+            let leave = before.seers.iter();
+            let leave = leave.filter(|node| !(same && seers.contains(*node)));
+            lost.extend(leave.map(|node| (node.clone(), old.clone())));
+        }
+        for (node, had) in &before.all {
+            let is_other = |kept: &&Arc<Kept>| *kept.path != *path;
+            let had: BTreeMap<_, _> = had
+                .iter()
+                .filter(is_other)
+                .map(|it| (&it.path, it))
+                .collect();
+            let sees = self.seen_by(node);
+            let gone = had.iter().filter(|(path, _)| !sees.contains(path));
+            lost.extend(gone.map(|(_, kept)| (node.clone(), (*kept).clone())));
+            // What a pod needs goes before the pod.
+            let more = sees
+                .iter()
+                .filter(|it| ***it != *path && !had.contains_key(it));
+            let more = more.filter_map(|it| self.objects.get(it).cloned());
+            found.extend(more.map(|kept| (node.clone(), kept, true)));
+        }
+        if let Some(new) = &new {
+            let had = |node: &NodeName| same && before.seers.contains(node);
+            found.extend(seers.iter().map(|it| (it.clone(), new.clone(), !had(it))));
+        }
+        // The Node itself is never taken back by a message: its session ends.
+        lost.retain(|(_, kept)| kept.path.kind != Kind::Node);
+        for (node, kept) in lost {
+            let gone = self.gone.entry(kept.uid.clone());
+            let gone = gone.or_insert_with(|| kept.gone());
+            gone.owed.insert(node.clone());
+            effects.changes.push(gone.change(&kept.uid));
+            let item = Item {
+                path: kept.path.clone(),
+                gone: Some(kept.uid.clone()),
+            };
+            effects.pushes.push((node, item, false));
+        }
+        for (node, kept, new) in found {
+            effects.changes.extend(self.forgotten(&node, &kept.uid));
+            let item = Item {
+                path: kept.path.clone(),
+                gone: None,
+            };
+            effects.pushes.push((node, item, new));
+        }
+    }
+
+    fn insert(&mut self, kept: Arc<Kept>) {
+        if let Some(old) = self.objects.get(&kept.path).cloned() {
+            self.take(&old);
+        }
+        if let Some(node) = &kept.facts.bound {
+            let bound = self.bound.entry(node.clone()).or_default();
+            bound.insert(kept.path.clone());
+        }
+        self.objects.insert(kept.path.clone(), kept);
+    }
+
+    fn take(&mut self, kept: &Kept) {
+        self.objects.remove(&kept.path);
+        if let Some(node) = &kept.facts.bound
+            && let Some(bound) = self.bound.get_mut(node)
+        {
+            bound.remove(&kept.path);
+            if bound.is_empty() {
+                self.bound.remove(node);
+            }
+        }
+    }
+}
+
+/// Who saw what before a change.
+#[derive(Default)]
+struct Views {
+    old: Option<Arc<Kept>>,
+    seers: BTreeSet<NodeName>,
+    all: BTreeMap<NodeName, Vec<Arc<Kept>>>,
+}
+
+/// What needs others comes after them.
+fn rank(kind: Kind) -> u8 {
+    match kind {
+        Kind::Node => 0,
+        Kind::Device => 2,
+        Kind::Pod => 3,
+        _ => 1,
+    }
+}
+
+/// Of the cloud itself: its CA's key lies there, where KubeEdge's cloud keeps it.
+pub const OWN_NAMESPACE: &str = "kubeedge";
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

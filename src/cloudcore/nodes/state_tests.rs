@@ -1,0 +1,181 @@
+//! Tests of who sees what, and of what a change means for whom.
+
+use serde_json::json;
+
+use super::*;
+use crate::cloudcore::nodes::kept::Given;
+
+fn name(text: &str) -> NodeName {
+    text.parse().unwrap()
+}
+
+fn kept(kind: Kind, named: &str, uid: &str, spec: serde_json::Value, given: Given) -> Kept {
+    let path = match kind.is_of_cluster() {
+        true => ObjectPath::of_cluster(kind, named),
+        false => ObjectPath::new("default", kind, named).unwrap(),
+    };
+    let object = json!({"kind": "K", "apiVersion": "v1", "metadata": {"name": named, "uid": uid,
+        "resourceVersion": "1", "labels": spec.get("labels")}, "spec": spec});
+    Kept::new(path, object.as_object().unwrap(), given).unwrap()
+}
+
+fn given(nodes: &[&str], selector: Option<&str>) -> Given {
+    Given {
+        nodes: nodes.iter().map(|it| name(it)).collect(),
+        selector: selector.map(|it| it.parse().unwrap()),
+    }
+}
+
+fn config(named: &str, uid: &str, given: Given) -> Kept {
+    kept(Kind::ConfigMap, named, uid, json!({}), given)
+}
+
+fn node(named: &str, role: &str) -> Kept {
+    let labels = json!({"labels": {"role": role}});
+    kept(Kind::Node, named, named, labels, Given::default())
+}
+
+/// Node, name, whether it is gone, whether it is new.
+fn pushes(effects: &Effects) -> Vec<(&str, &str, bool, bool)> {
+    let each = effects.pushes.iter();
+    each.map(|(node, item, new)| {
+        (
+            node.as_str(),
+            item.path.name.as_str(),
+            item.gone.is_some(),
+            *new,
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn what_is_given_to_nodes_goes_to_them_and_comes_back() {
+    let mut state = State::default();
+    let effects = state.put(config("c", "u", given(&["a", "b"], None)));
+    assert_eq!(
+        pushes(&effects),
+        [("a", "c", false, true), ("b", "c", false, true)]
+    );
+    let effects = state.put(config("c", "u", given(&["b"], None)));
+    assert_eq!(
+        pushes(&effects),
+        [("a", "c", true, false), ("b", "c", false, false)]
+    );
+    assert_eq!(state.everything_for(&name("a")).len(), 1);
+    assert!(state.everything_for(&name("x")).is_empty());
+    // Given back before the node has heard of it: nothing is to be forgotten any more.
+    let effects = state.put(config("c", "u", given(&["a", "b"], None)));
+    assert_eq!(
+        pushes(&effects),
+        [("a", "c", false, true), ("b", "c", false, false)]
+    );
+    assert!(effects.changes.iter().any(|change| change.text.is_none()));
+    assert_eq!(state.counts(), (1, 0));
+}
+
+#[test]
+fn a_selector_finds_nodes_that_come_and_change() {
+    let mut state = State::default();
+    assert!(pushes(&state.put(config("c", "u", given(&[], Some("role=router"))))).is_empty());
+    let effects = state.put(node("a", "router"));
+    assert_eq!(
+        pushes(&effects),
+        [("a", "c", false, true), ("a", "a", false, true)]
+    );
+    let effects = state.put(node("a", "router"));
+    assert_eq!(pushes(&effects), [("a", "a", false, false)]);
+    let effects = state.put(node("a", "camera"));
+    assert_eq!(
+        pushes(&effects),
+        [("a", "c", true, false), ("a", "a", false, false)]
+    );
+    let change = state.forgotten(&name("a"), "u").unwrap();
+    assert!(change.text.is_none());
+    assert!(state.forgotten(&name("a"), "u").is_none());
+    assert_eq!(state.counts(), (2, 0));
+}
+
+#[test]
+fn a_pod_shows_its_node_what_it_needs_and_nobody_else() {
+    let mut state = State::default();
+    let secret = |uid| kept(Kind::Secret, "s", uid, json!({}), Given::default());
+    assert!(pushes(&state.put(secret("u"))).is_empty());
+    let spec = json!({"nodeName": "a", "volumes": [{"secret": {"secretName": "s"}}]});
+    let pod = kept(Kind::Pod, "p", "pod", spec, Given::default());
+    let effects = state.put(pod);
+    assert_eq!(
+        pushes(&effects),
+        [("a", "s", false, true), ("a", "p", false, true)]
+    );
+    let seen = |state: &State, node: &str| {
+        let secret = ObjectPath::new("default", Kind::Secret, "s").unwrap();
+        state.sees(&name(node), &state.get(&secret).unwrap().clone())
+    };
+    assert!(seen(&state, "a") && !seen(&state, "b"));
+    // Of the same name in another namespace, or in the cloud's own, it sees nothing.
+    for namespace in ["other", OWN_NAMESPACE] {
+        let path = ObjectPath::new(namespace, Kind::Secret, "s").unwrap();
+        let object = state.get(&ObjectPath::new("default", Kind::Secret, "s").unwrap());
+        let object = object.unwrap().object();
+        let other = Kept::new(path, &object, given(&[], None)).unwrap();
+        assert!(!state.sees(&name("a"), &other), "{namespace}");
+    }
+    // One of the same name takes its place: the node forgets the old one first.
+    let effects = state.put(secret("u2"));
+    assert_eq!(
+        pushes(&effects),
+        [("a", "s", true, false), ("a", "s", false, true)]
+    );
+    let everything = state.everything_for(&name("a"));
+    let order: Vec<(bool, &str)> = everything
+        .iter()
+        .map(|(item, _)| (item.gone.is_some(), item.path.name.as_str()))
+        .collect();
+    assert_eq!(order, [(true, "s"), (false, "s"), (false, "p")]);
+    let path = ObjectPath::new("default", Kind::Pod, "p").unwrap();
+    let effects = state.remove(&path);
+    let mut gone = pushes(&effects);
+    gone.sort_unstable();
+    assert_eq!(gone, [("a", "p", true, false), ("a", "s", true, false)]);
+    assert!(!seen(&state, "a"));
+}
+
+#[test]
+fn what_is_written_restores_the_same_state() {
+    let mut state = State::default();
+    let mut stored: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
+    let mut apply = |effects: Effects| {
+        for change in effects.changes {
+            match change.text {
+                Some(text) => _ = stored.insert(change.key, text),
+                None => _ = stored.remove(&change.key),
+            }
+        }
+    };
+    apply(state.put(node("a", "router")));
+    apply(state.put(config("c", "u", given(&["a"], Some("role=router")))));
+    apply(state.put(config("d", "v", given(&["a"], None))));
+    apply(state.remove(&ObjectPath::new("default", Kind::ConfigMap, "d").unwrap()));
+    let stored: Vec<StoredObject> = stored
+        .into_iter()
+        .map(|(key, text)| StoredObject { key, text })
+        .collect();
+    let again = State::restore(&stored);
+    assert_eq!(again.counts(), state.counts());
+    assert_eq!(
+        again.everything_for(&name("a")),
+        state.everything_for(&name("a"))
+    );
+}
+
+#[test]
+fn a_node_that_is_deleted_is_owed_nothing() {
+    let mut state = State::default();
+    state.put(config("c", "u", given(&["a", "b"], None)));
+    state.remove(&ObjectPath::new("default", Kind::ConfigMap, "c").unwrap());
+    assert_eq!(state.forget_node(&name("a")).len(), 1);
+    assert_eq!(state.counts(), (0, 1));
+    assert_eq!(state.forget_node(&name("b")).len(), 1);
+    assert_eq!(state.counts(), (0, 0));
+}

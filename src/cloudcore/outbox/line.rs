@@ -1,0 +1,256 @@
+//! Objects on their way to one edge: in a line, some of them in flight, each again until it is acknowledged.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::protocol::message::Message;
+use crate::protocol::resource::ObjectPath;
+
+/// An object that an edge shall have, or have no more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Item {
+    pub path: Arc<ObjectPath>,
+    /// The uid of what is gone; none: the object as it is when its turn comes, so the latest counts.
+    pub gone: Option<Arc<str>>,
+}
+
+/// What waits holds names only; what is in flight holds its bytes, for sending them again.
+#[derive(Default)]
+pub struct Line {
+    /// With each, whether the edge never had it.
+    waiting: VecDeque<(Item, bool)>,
+    /// What is in `waiting`, which thereby is bounded by the number of objects.
+    known: HashSet<Item>,
+    flying: Vec<Flight>,
+}
+
+struct Flight {
+    item: Item,
+    new: bool,
+    message: Arc<Message>,
+    sent: Instant,
+    /// How often, the first time included.
+    times: u32,
+}
+
+/// What is to be done for an edge.
+#[derive(Debug)]
+pub enum Turn {
+    /// Make a message of it and say `sent`.
+    Push(Item, bool),
+    /// Send the same bytes.
+    Again(Arc<Message>),
+    /// Nothing before this moment, unless something changes.
+    Wait(Instant),
+    Nothing,
+}
+
+impl Line {
+    /// Puts an item at the end, if it does not wait already.
+    pub fn offer(&mut self, item: Item, new: bool) {
+        if self.known.insert(item.clone()) {
+            self.waiting.push_back((item, new));
+        }
+    }
+
+    pub fn turn(&mut self, now: Instant) -> Turn {
+        self.give_up(now);
+        let due = |flight: &Flight| now >= flight.due();
+        if let Some(flight) = self.flying.iter_mut().find(|flight| due(flight)) {
+            flight.times += 1;
+            return Turn::Again(flight.message.clone());
+        }
+        if let Some(index) = self.next_waiting()
+            && let Some((item, new)) = self.waiting.remove(index)
+        {
+            self.known.remove(&item);
+            if self.waiting.is_empty() {
+                // Thousands of sessions are idle: a burst must not cost memory for ever.
+                (self.waiting, self.known) = Default::default();
+            }
+            return Turn::Push(item, new);
+        }
+        match self.flying.iter().map(Flight::due).min() {
+            Some(at) => Turn::Wait(at),
+            None => Turn::Nothing,
+        }
+    }
+
+    /// This message goes out for the item, and is to be acknowledged.
+    pub fn sent(&mut self, item: Item, new: bool, message: Arc<Message>, now: Instant) {
+        self.flying.push(Flight {
+            item,
+            new,
+            message,
+            sent: now,
+            times: 1,
+        });
+    }
+
+    /// What the edge has acknowledged, if that was in flight.
+    pub fn acknowledged(&mut self, id: &str) -> Option<Item> {
+        let of = |flight: &Flight| flight.message.header.id == id;
+        let index = self.flying.iter().position(of)?;
+        Some(self.flying.swap_remove(index).item)
+    }
+
+    /// One that the edge does not acknowledge must not hold up the others: it goes behind them.
+    fn give_up(&mut self, now: Instant) {
+        let late = |flight: &Flight| now >= flight.sent + RESEND * ATTEMPTS;
+        while let Some(index) = self.flying.iter().position(late) {
+            let flight = self.flying.swap_remove(index);
+            self.offer(flight.item, flight.new);
+        }
+    }
+
+    /// The first one that may go: never two of one object at the same time, nor out of order.
+    fn next_waiting(&self) -> Option<usize> {
+        let bytes: usize = self.flying.iter().map(Flight::bytes).sum();
+        if self.flying.len() >= WINDOW || bytes >= MAX_BYTES {
+            return None;
+        }
+        let mut taken: HashSet<&ObjectPath> = HashSet::new();
+        taken.extend(self.flying.iter().map(|flight| &*flight.item.path));
+        let mut waiting = self.waiting.iter();
+        waiting.position(|(item, _)| taken.insert(&item.path))
+    }
+}
+
+impl Flight {
+    /// When to send it again.
+    fn due(&self) -> Instant {
+        self.sent + RESEND * self.times
+    }
+
+    fn bytes(&self) -> usize {
+        let content = self.message.content.as_ref();
+        content.map_or(0, |content| content.get().len())
+    }
+}
+
+/// Unacknowledged at a time: an edge of KubeEdge drops what is more than 100.
+const WINDOW: usize = 32;
+
+/// Of what is in flight; a single larger one goes when it is alone.
+const MAX_BYTES: usize = 2 << 20;
+
+/// Sent after 0, 5, 10, 15 and 20 s, given up after 25 s.
+const RESEND: Duration = Duration::from_secs(5);
+const ATTEMPTS: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::Route;
+    use crate::protocol::resource::Kind;
+    use crate::system::clock::Timestamp;
+
+    fn item(name: &str) -> Item {
+        let path = ObjectPath::new("default", Kind::ConfigMap, name).unwrap();
+        Item {
+            path: Arc::new(path),
+            gone: None,
+        }
+    }
+
+    fn message(bytes: usize) -> Arc<Message> {
+        let text = "x".repeat(bytes);
+        Arc::new(Message::new(
+            Timestamp::from_unix(1),
+            Route::default(),
+            &text,
+        ))
+    }
+
+    /// Sends what may go now; the ids.
+    fn send_all(line: &mut Line, now: Instant) -> Vec<(String, String)> {
+        let mut sent = Vec::new();
+        loop {
+            match line.turn(now) {
+                Turn::Push(item, new) => {
+                    let message = message(10);
+                    sent.push((item.path.name.clone(), message.header.id.clone()));
+                    line.sent(item, new, message, now);
+                }
+                Turn::Again(message) => sent.push(("again".into(), message.header.id.clone())),
+                Turn::Wait(_) | Turn::Nothing => return sent,
+            }
+        }
+    }
+
+    #[test]
+    fn at_most_a_window_is_in_flight_and_acks_move_it() {
+        let (mut line, now) = (Line::default(), Instant::now());
+        (0..100).for_each(|n| line.offer(item(&format!("c{n}")), true));
+        let sent = send_all(&mut line, now);
+        assert_eq!(sent.len(), WINDOW);
+        assert_eq!(sent[0].0, "c0");
+        assert_eq!(line.acknowledged(&sent[3].1), Some(item("c3")));
+        assert_eq!(line.acknowledged(&sent[3].1), None);
+        assert_eq!(line.acknowledged("other"), None);
+        let more = send_all(&mut line, now);
+        assert_eq!((more.len(), more[0].0.as_str()), (1, "c32"));
+    }
+
+    #[test]
+    fn the_latest_of_an_object_goes_when_the_one_before_is_acknowledged() {
+        let (mut line, now) = (Line::default(), Instant::now());
+        line.offer(item("a"), true);
+        let first = send_all(&mut line, now);
+        (0..5).for_each(|_| line.offer(item("a"), false));
+        line.offer(item("b"), true);
+        let between = send_all(&mut line, now);
+        assert_eq!((between.len(), between[0].0.as_str()), (1, "b"));
+        line.acknowledged(&first[0].1).unwrap();
+        assert_eq!(send_all(&mut line, now).len(), 1);
+        assert_eq!(line.flying.len(), 2);
+    }
+
+    #[test]
+    fn what_is_gone_goes_before_what_took_its_place() {
+        let (mut line, now) = (Line::default(), Instant::now());
+        let gone = Item {
+            gone: Some("uid".into()),
+            ..item("a")
+        };
+        line.offer(gone.clone(), false);
+        line.offer(item("a"), true);
+        let sent = send_all(&mut line, now);
+        assert_eq!(sent.len(), 1);
+        assert_eq!(line.acknowledged(&sent[0].1), Some(gone));
+        let sent = send_all(&mut line, now);
+        line.acknowledged(&sent[0].1).unwrap();
+        assert!(matches!(line.turn(now), Turn::Nothing));
+    }
+
+    #[test]
+    fn the_same_bytes_are_sent_again_and_then_given_up_behind_others() {
+        let (mut line, start) = (Line::default(), Instant::now());
+        line.offer(item("a"), true);
+        let id = send_all(&mut line, start)[0].1.clone();
+        for seconds in [5, 10, 15, 20] {
+            let at = start + Duration::from_secs(seconds);
+            let early = at - Duration::from_millis(1);
+            assert!(matches!(line.turn(early), Turn::Wait(due) if due == at));
+            assert_eq!(send_all(&mut line, at), [("again".to_owned(), id.clone())]);
+        }
+        line.offer(item("b"), true);
+        let at = start + Duration::from_secs(25);
+        let names: Vec<String> = send_all(&mut line, at).into_iter().map(|it| it.0).collect();
+        assert_eq!(names, ["b", "a"]);
+        assert_eq!(line.acknowledged(&id), None, "an ack that comes too late");
+    }
+
+    #[test]
+    fn large_ones_go_one_after_the_other() {
+        let (mut line, now) = (Line::default(), Instant::now());
+        line.offer(item("a"), true);
+        line.offer(item("b"), true);
+        let Turn::Push(first, new) = line.turn(now) else {
+            panic!("nothing goes");
+        };
+        line.sent(first, new, message(MAX_BYTES), now);
+        assert!(matches!(line.turn(now), Turn::Wait(_)));
+    }
+}

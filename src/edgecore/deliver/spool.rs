@@ -1,0 +1,79 @@
+//! What a folder should hold, on its way from the hub to the supervisor: a file that lasts until the next boot.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::hand;
+use crate::pki::hash::Sha256Hash;
+use crate::system::host::Host;
+
+/// By name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Files(pub BTreeMap<String, File>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct File {
+    /// In base64.
+    content: String,
+    /// Only for its owner.
+    pub secret: bool,
+}
+
+impl File {
+    pub fn new(content: &[u8], secret: bool) -> File {
+        let content = STANDARD.encode(content);
+        File { content, secret }
+    }
+
+    pub fn content(&self) -> Option<Vec<u8>> {
+        STANDARD.decode(&self.content).ok()
+    }
+
+    pub fn mode(&self) -> u32 {
+        if self.secret { 0o600 } else { 0o644 }
+    }
+}
+
+impl Files {
+    /// Whether there is nothing to write, and nothing was written in an earlier boot.
+    pub fn is_empty_since(&self, host: &Host, folder: &Path) -> bool {
+        self.0.is_empty() && !host.root.at(folder).join(hand::MANIFEST).exists()
+    }
+}
+
+/// Where it lies for this folder.
+pub fn path(host: &Host, folder: &Path) -> PathBuf {
+    let hash = Sha256Hash::of(folder.as_os_str().as_encoded_bytes()).to_string();
+    host.root.at(FOLDER).join(&hash[..HASH])
+}
+
+pub fn read(host: &Host, folder: &Path) -> Result<Option<Files>, String> {
+    let path = path(host, folder);
+    // Nothing that would make a reader wait.
+    let is_file = std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_file());
+    if !is_file {
+        return Ok(None);
+    }
+    let text = host.files.read_opt(&path, MAX_BYTES);
+    let text = text.map_err(|error| error.to_string())?;
+    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+}
+
+pub fn write(host: &Host, folder: &Path, files: &Files) -> Result<(), String> {
+    let text = serde_json::to_vec(files).map_err(|error| error.to_string())?;
+    if text.len() > MAX_BYTES {
+        return Err("it is more than 8 MiB: deliver less".to_owned());
+    }
+    let made = host.files.make_dir(&host.root.at(FOLDER), 0o700);
+    made.and_then(|_| host.files.replace(&path(host, folder), &text, 0o600))
+        .map_err(|error| error.to_string())
+}
+
+const FOLDER: &str = "/run/kubeedge/edgecore/deliver";
+/// Hexadecimal digits.
+const HASH: usize = 32;
+const MAX_BYTES: usize = 8 << 20;

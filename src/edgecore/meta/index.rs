@@ -1,0 +1,217 @@
+//! What is known of the stored objects without reading them, and what a change does to it.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
+
+use crate::protocol::object::{Meta as Head, Object};
+use crate::protocol::resource::ObjectPath;
+
+/// Of one stored object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    pub uid: Box<str>,
+    pub version: Box<str>,
+    /// Bytes of its text.
+    pub size: usize,
+    /// Of its text, to know a resend from a change.
+    digest: u64,
+}
+
+impl Entry {
+    pub fn of(head: &Head, text: &str) -> Entry {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(text.as_bytes());
+        Entry {
+            uid: head.uid.as_str().into(),
+            version: head.resource_version.as_str().into(),
+            size: text.len(),
+            digest: hasher.finish(),
+        }
+    }
+}
+
+/// What the cloud wants.
+#[derive(Debug)]
+pub enum Change {
+    Put(Object),
+    /// Whichever it is, if none is named.
+    Delete {
+        uid: String,
+    },
+}
+
+/// What has to be done for it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is so already, or it comes too late: to be acknowledged all the same.
+    Nothing,
+    Remove,
+    Write(Entry),
+}
+
+/// All stored objects.
+#[derive(Debug, Default)]
+pub struct Index {
+    pub entries: BTreeMap<ObjectPath, Entry>,
+    /// Of the last objects that were deleted: what still comes of them comes too late.
+    gone: VecDeque<Box<str>>,
+}
+
+impl Index {
+    pub fn get(&self, path: &ObjectPath) -> Option<&Entry> {
+        self.entries.get(path)
+    }
+
+    pub fn is_gone(&self, uid: &str) -> bool {
+        self.gone.iter().any(|gone| **gone == *uid)
+    }
+
+    /// What is true of a path from now on; what was before.
+    pub fn set(&mut self, path: ObjectPath, entry: Option<Entry>) -> Option<Entry> {
+        match entry {
+            Some(entry) => self.entries.insert(path, entry),
+            None => self.entries.remove(&path),
+        }
+    }
+
+    /// These were deleted.
+    pub fn bury(&mut self, uids: Vec<Box<str>>) {
+        self.gone
+            .extend(uids.into_iter().filter(|uid| !uid.is_empty()));
+        let surplus = self.gone.len().saturating_sub(MAX_GONE);
+        self.gone.drain(..surplus);
+    }
+
+    /// The largest version of all, as clouds count.
+    pub fn newest(&self) -> String {
+        let versions = self.entries.values().map(|entry| &*entry.version);
+        let newest = versions.max_by(|a, b| compare(a, b));
+        newest.unwrap_or("0").to_owned()
+    }
+}
+
+/// What a change does to an object of which `known` is true.
+pub fn judge(known: Option<&Entry>, change: &Change) -> Verdict {
+    match (change, known) {
+        (Change::Delete { .. }, None) => Verdict::Nothing,
+        (Change::Delete { uid }, Some(known)) => {
+            let other = !uid.is_empty() && !known.uid.is_empty() && **uid != *known.uid;
+            match other {
+                true => Verdict::Nothing,
+                false => Verdict::Remove,
+            }
+        }
+        (Change::Put(object), known) => {
+            let new = Entry::of(object.meta(), object.text());
+            let stays = known.is_some_and(|known| {
+                *known == new
+                    || (known.uid == new.uid
+                        && compare(&new.version, &known.version) == Ordering::Less)
+            });
+            match stays {
+                true => Verdict::Nothing,
+                false => Verdict::Write(new),
+            }
+        }
+    }
+}
+
+/// Versions are decimal numbers of any length; what is none can't be older than anything.
+pub fn compare(one: &str, other: &str) -> Ordering {
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.trim_start_matches('0').to_owned())
+    };
+    match (number(one), number(other)) {
+        (Some(one), Some(other)) => (one.len(), one).cmp(&(other.len(), other)),
+        _ => Ordering::Equal,
+    }
+}
+
+const MAX_GONE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    fn object(uid: &str, version: &str, rest: &str) -> Change {
+        let text = format!(
+            r#"{{"metadata":{{"name":"a","uid":"{uid}","resourceVersion":"{version}"}},"x":"{rest}"}}"#
+        );
+        Change::Put(Object::read(RawValue::from_string(text).unwrap()).unwrap())
+    }
+
+    fn entry(change: &Change) -> Entry {
+        match change {
+            Change::Put(object) => Entry::of(object.meta(), object.text()),
+            Change::Delete { .. } => unreachable!(),
+        }
+    }
+
+    fn delete(uid: &str) -> Change {
+        let uid = uid.to_owned();
+        Change::Delete { uid }
+    }
+
+    #[test]
+    fn versions_are_numbers() {
+        for (one, other, expected) in [
+            ("9", "10", Ordering::Less),
+            ("010", "10", Ordering::Equal),
+            (
+                "18446744073709551616",
+                "18446744073709551615",
+                Ordering::Greater,
+            ),
+            ("", "5", Ordering::Equal),
+            ("x", "5", Ordering::Equal),
+        ] {
+            assert_eq!(compare(one, other), expected, "{one} {other}");
+            assert_eq!(compare(other, one), expected.reverse(), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn resends_and_what_is_late_change_nothing() {
+        let known = entry(&object("u", "10", "ten"));
+        let nothing = [
+            object("u", "10", "ten"),
+            object("u", "9", "nine"),
+            delete("v"),
+        ];
+        for change in nothing {
+            assert_eq!(judge(Some(&known), &change), Verdict::Nothing, "{change:?}");
+        }
+        assert_eq!(judge(None, &delete("u")), Verdict::Nothing);
+        // A new object of the name, the same one newer or different, and one of a cloud that counts anew.
+        for change in [
+            object("u", "11", "ten"),
+            object("u", "10", "other"),
+            object("v", "9", "nine"),
+            object("u", "", "none"),
+        ] {
+            let new = entry(&change);
+            assert_eq!(
+                judge(Some(&known), &change),
+                Verdict::Write(new),
+                "{change:?}"
+            );
+        }
+        for change in [delete("u"), delete("")] {
+            assert_eq!(judge(Some(&known), &change), Verdict::Remove);
+        }
+    }
+
+    #[test]
+    fn the_last_that_are_gone_are_remembered() {
+        let mut index = Index::default();
+        for number in 0..=MAX_GONE {
+            index.bury(vec![number.to_string().into(), "".into()]);
+        }
+        assert!(!index.is_gone("0") && index.is_gone("1") && !index.is_gone(""));
+        assert_eq!(index.newest(), "0");
+    }
+}

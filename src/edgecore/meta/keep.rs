@@ -1,0 +1,299 @@
+//! Stores what the cloud sends, many changes with a few syncs, and acknowledges what is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::channel::Sender;
+use smol::future::or;
+
+use super::index::{Change, Entry, Index, Verdict, judge};
+use super::news::{Item, What};
+use super::{Meta, door, place};
+use crate::edgecore::edge::{Edge, pause};
+use crate::edgecore::node;
+use crate::edgecore::pushes::Push;
+use crate::protocol::message::Message;
+use crate::protocol::object::Object;
+use crate::protocol::resource::{Kind, ObjectPath};
+use crate::system::blocking::{self, Blocked};
+use crate::system::clock::Timestamp;
+use crate::system::files::{Batch, FileError, Uncommitted};
+
+/// Never ends.
+pub async fn run(edge: &Rc<Edge>) {
+    loop {
+        once(edge).await;
+    }
+}
+
+/// Waits for something to store, and stores it.
+pub async fn once(edge: &Rc<Edge>) {
+    let first = edge.pushes.take(MAX_BATCH).await;
+    if let Err(blocked) = group(edge, first).await {
+        // What of it reached the disk is unknown, so the index is made anew.
+        edge.meta.owe();
+        edge.state.problem(&blocked, true);
+        pause(AFTER_TROUBLE).await;
+        super::load(edge).await;
+    }
+}
+
+/// Stores what is there and what comes within a moment, all together.
+async fn group(edge: &Rc<Edge>, first: Vec<Push>) -> Result<(), Blocked> {
+    let meta = &edge.meta;
+    let mut batch = meta.files.batch(&meta.top, meta.owes.get());
+    let mut planned = Planned::default();
+    let mut pushes = first;
+    let mut waits = 0;
+    loop {
+        let came = pushes.len();
+        let todo = pushes
+            .into_iter()
+            .flat_map(|push| planned.plan(edge, push))
+            .collect();
+        let refused;
+        (batch, refused) = stage(meta, batch, todo).await?;
+        for (path, error) in refused {
+            planned.spoilt.insert(path);
+            meta.trouble(edge, Some(&error));
+        }
+        waits += 1;
+        if planned.acks.len() >= MAX_BATCH || waits > MAX_WAITS {
+            break;
+        }
+        // One alone, as KubeEdge's cloud sends them, should not wait for others.
+        let moment = if came > 1 { MOMENT } else { SHORT_MOMENT };
+        let none = async {
+            Timer::after(moment).await;
+            Vec::new()
+        };
+        pushes = or(edge.pushes.take(MAX_BATCH), none).await;
+        if pushes.is_empty() {
+            break;
+        }
+    }
+    let committed = blocking::run(blocking::Kind::Disk, PATIENCE, move || batch.commit()).await?;
+    match committed {
+        Ok(()) => {
+            meta.owes.set(false);
+            // One that was refused on the way is still a problem.
+            if planned.spoilt.is_empty() {
+                meta.trouble(edge, None);
+            }
+            planned.done(edge).await;
+        }
+        Err(Uncommitted { error, owes }) => {
+            meta.trouble(edge, Some(&error));
+            if owes {
+                meta.owe();
+                super::load(edge).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One change of the disk.
+struct Todo {
+    path: ObjectPath,
+    /// None: it goes.
+    object: Option<Object>,
+}
+
+/// Objects that the disk does not take; the batch leaves them as they are.
+type Refused = Vec<(ObjectPath, FileError)>;
+
+/// Writes what can be written.
+async fn stage(
+    meta: &Meta,
+    mut batch: Batch,
+    todo: Vec<Todo>,
+) -> Result<(Batch, Refused), Blocked> {
+    if todo.is_empty() {
+        return Ok((batch, Vec::new()));
+    }
+    let (files, top) = (meta.files.clone(), meta.top.clone());
+    let stage = move || {
+        let mut refused: Refused = Vec::new();
+        for Todo { path, object } in todo {
+            let file = place::file(&top, &path);
+            if refused.iter().any(|(other, _)| *other == path) {
+                continue;
+            }
+            let Some(object) = object else {
+                batch.remove(&file);
+                continue;
+            };
+            let made = folders(&top, &path)
+                .iter()
+                .try_for_each(|folder| files.make_dir(folder, 0o700).map(drop));
+            let written = made.and_then(|()| batch.write(&file, object.text().as_bytes(), 0o600));
+            if let Err(error) = written {
+                batch.withdraw(&file);
+                refused.push((path, error));
+            }
+        }
+        (batch, refused)
+    };
+    blocking::run(blocking::Kind::Disk, PATIENCE, stage).await
+}
+
+/// From the top on down.
+fn folders(top: &Path, path: &ObjectPath) -> [PathBuf; 3] {
+    let kind = top.join(path.kind.as_str());
+    [top.to_owned(), kind, place::folder(top, path)]
+}
+
+/// What will be true when the batch is committed, and who is told then.
+#[derive(Default)]
+struct Planned {
+    /// None: it is gone.
+    entries: BTreeMap<ObjectPath, Option<Entry>>,
+    gone: Vec<Box<str>>,
+    acks: Vec<(ObjectPath, Ack)>,
+    /// The disk refuses a change of theirs: nothing about them is done or acknowledged.
+    spoilt: BTreeSet<ObjectPath>,
+}
+
+struct Ack {
+    message: Message,
+    to: Sender<Message>,
+}
+
+impl Planned {
+    /// What has to be done to the disk for a message, if anything.
+    fn plan(&mut self, edge: &Edge, push: Push) -> Vec<Todo> {
+        let Some(todo) = self.plan_one(edge, push) else {
+            return Vec::new();
+        };
+        let is_end = todo.path.kind == Kind::Pod && todo.object.is_none();
+        let mut all = vec![todo];
+        if is_end {
+            // What only this Pod needed goes with it.
+            for path in edge.meta.pods.only_of(&all[0].path) {
+                let planned = self.entries.get(&path);
+                if planned.is_none() && edge.meta.has(&path) {
+                    self.entries.insert(path.clone(), None);
+                    all.push(Todo { path, object: None });
+                }
+            }
+        }
+        all
+    }
+
+    fn plan_one(&mut self, edge: &Edge, push: Push) -> Option<Todo> {
+        let ack = Ack {
+            message: acknowledgement(&push.message, edge.host.clock.stamp()),
+            to: push.acks,
+        };
+        let (path, change) = understood(edge, push.message)?;
+        if self.spoilt.contains(&path) {
+            return None;
+        }
+        self.acks.push((path.clone(), ack));
+        let index = edge.meta.index.borrow();
+        let known = match self.entries.get(&path) {
+            Some(planned) => planned.as_ref(),
+            None => index.get(&path),
+        };
+        let verdict = match &change {
+            Change::Put(object) if self.is_gone(&index, &object.meta().uid) => Verdict::Nothing,
+            change => judge(known, change),
+        };
+        let (entry, object) = match (verdict, change) {
+            (Verdict::Write(entry), Change::Put(object)) => (Some(entry), Some(object)),
+            (Verdict::Remove, _) => {
+                self.gone.extend(known.map(|known| known.uid.clone()));
+                (None, None)
+            }
+            _ => return None,
+        };
+        self.entries.insert(path.clone(), entry);
+        Some(Todo { path, object })
+    }
+
+    fn is_gone(&self, index: &Index, uid: &str) -> bool {
+        !uid.is_empty() && (self.gone.iter().any(|gone| **gone == *uid) || index.is_gone(uid))
+    }
+
+    /// All of it is durable.
+    async fn done(self, edge: &Edge) {
+        let own = ObjectPath::of_cluster(Kind::Node, edge.settings.node.as_str());
+        let spoilt = self.spoilt;
+        for (path, entry) in self.entries {
+            if spoilt.contains(&path) {
+                continue;
+            }
+            let is_own = path == own && entry.is_some();
+            tell(&edge.meta, path, entry);
+            if is_own && let Ok(Some(object)) = edge.meta.get(&own).await {
+                node::news(edge, &object);
+            }
+        }
+        edge.meta.index.borrow_mut().bury(self.gone);
+        for (path, ack) in self.acks {
+            if !spoilt.contains(&path) {
+                // A session that ended meanwhile has no use for it: the cloud sends it all again.
+                let _ = ack.to.send(ack.message).await;
+            }
+        }
+    }
+}
+
+/// What a message asks for. One that can't be understood is counted.
+fn understood(edge: &Edge, message: Message) -> Option<(ObjectPath, Change)> {
+    let resource: String = message.route.resource.chars().take(MAX_SAID).collect();
+    match door::read(message) {
+        Ok(Some(asked)) => Some(asked),
+        Ok(None) => {
+            log::debug!("nothing here wants a message about {resource:?}");
+            None
+        }
+        Err(bad) => {
+            let count = edge.meta.bad.get() + 1;
+            edge.meta.bad.set(count);
+            // A cloud that sends nothing else shall not fill the log.
+            if count.is_power_of_two() {
+                log::warn!("skipped a bad message (number {count}), about {resource:?}: {bad}");
+            }
+            None
+        }
+    }
+}
+
+/// Makes a change seen.
+fn tell(meta: &Meta, path: ObjectPath, entry: Option<Entry>) {
+    let former = meta.index.borrow_mut().set(path.clone(), entry.clone());
+    let (what, said) = match (former, entry) {
+        (None, Some(entry)) => (What::Added, entry),
+        (Some(former), Some(entry)) if former != entry => (What::Modified, entry),
+        (Some(former), None) => (What::Deleted, former),
+        _ => return,
+    };
+    meta.news.add(Item {
+        what,
+        path,
+        uid: said.uid,
+        version: said.version,
+    });
+}
+
+/// Clouds look at the operation and the parent only; the rest is a copy, as edges send it.
+fn acknowledgement(message: &Message, now: Timestamp) -> Message {
+    message.answer(now, &message.route.source, "response", "OK")
+}
+
+/// Messages that are acknowledged together.
+const MAX_BATCH: usize = 256;
+/// How often a batch waits for more.
+const MAX_WAITS: usize = 64;
+const SHORT_MOMENT: Duration = Duration::from_millis(2);
+const MOMENT: Duration = Duration::from_millis(10);
+/// A storage that takes longer is broken; until then nothing else can be done with it.
+pub const PATIENCE: Duration = Duration::from_secs(3600);
+const AFTER_TROUBLE: Duration = Duration::from_secs(1);
+/// Characters of a peer's words.
+const MAX_SAID: usize = 200;

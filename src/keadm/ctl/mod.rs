@@ -1,0 +1,128 @@
+//! `ctl get`: what the cloud has told this device, asked of the edgecore that runs here.
+
+mod client;
+mod table;
+
+use std::str::FromStr;
+
+use argh::{ArgsInfo, FromArgs};
+use serde_json::Value;
+
+use super::{Command, Group, out};
+use crate::config::emit;
+use crate::protocol::local::{SORTS, Sort};
+use crate::system::args::{self, Spec};
+use crate::system::host::Host;
+use crate::system::{console, exit};
+use client::{Client, Fault};
+
+pub static GET: Command = Command {
+    name: "ctl get",
+    group: Group::Edge,
+    summary: "show what the cloud has told this device",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+/// what to show
+#[derive(FromArgs, ArgsInfo)]
+struct Flags {
+    /// pods, configmaps, secrets, nodes, devices, devicemodels, ...
+    #[argh(positional)]
+    kind: String,
+    /// one of them; default: all
+    #[argh(positional)]
+    name: Option<String>,
+    /// of this namespace; default: default
+    #[argh(option, short = 'n', arg_name = "name")]
+    namespace: Option<String>,
+    /// of all namespaces
+    #[argh(switch, short = 'A')]
+    all_namespaces: bool,
+    /// text, json, yaml or name; default: text
+    #[argh(option, short = 'o', arg_name = "format", default = "Form::Text")]
+    output: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+    Yaml,
+    Name,
+}
+
+impl FromStr for Form {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Form, Self::Err> {
+        match text {
+            "" | "text" => Ok(Form::Text),
+            "json" => Ok(Form::Json),
+            "yaml" => Ok(Form::Yaml),
+            "name" => Ok(Form::Name),
+            _ => Err("the formats are text, json, yaml and name"),
+        }
+    }
+}
+
+fn run(args: &[String], host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, args) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let flags = given.flags;
+    let failed = match flags.output {
+        Form::Json => out::Format::Json,
+        _ => out::Format::Text,
+    };
+    match get(host, &flags) {
+        Ok(text) => {
+            console::out(&text);
+            exit::OK
+        }
+        Err(fault) => out::fail(SPEC.name, &fault, given.verbosity, failed, fault.code()),
+    }
+}
+
+fn get(host: &Host, flags: &Flags) -> Result<String, Fault> {
+    let sort = Sort::named(&flags.kind).ok_or_else(|| Fault::Kind {
+        given: flags.kind.clone(),
+        known: SORTS.iter().map(|sort| sort.plural).collect(),
+    })?;
+    if flags.all_namespaces && flags.name.is_some() && !sort.kind.is_of_cluster() {
+        return Err(Fault::NameOfAll);
+    }
+    let namespace = flags.namespace.as_deref().unwrap_or("default");
+    let namespace = Some(namespace).filter(|_| !flags.all_namespaces);
+    let path = sort.path(namespace, flags.name.as_deref());
+    let answer = Client::of(host)?.get(&path)?;
+    let items = match answer.get("items").and_then(Value::as_array) {
+        Some(items) if flags.name.is_none() => items.clone(),
+        _ => vec![answer.clone()],
+    };
+    Ok(match flags.output {
+        Form::Text => table::text(sort, &items, flags.all_namespaces, host.clock.now()),
+        Form::Json => out::json(&answer),
+        Form::Yaml => emit::document(&answer),
+        Form::Name => items
+            .iter()
+            .map(|item| format!("{}/{}\n", sort.kind, table::name(item)))
+            .collect(),
+    })
+}
+
+static SPEC: Spec = Spec {
+    name: "kubeedge ctl get",
+    about: "Shows the objects that the cloud has sent to this device, also while the cloud is away. \
+            The edgecore that runs here is asked; its API must be switched on \
+            (modules.metaManager.metaServer.enable), and Secrets are shown to root only.",
+    examples: &[
+        "kubeedge ctl get pods -A",
+        "kubeedge ctl get configmap app -n shop -o yaml",
+        "kubeedge ctl get devices -o json",
+    ],
+    spellings: &[],
+    ignored: &[],
+};

@@ -1,0 +1,34 @@
+//! What edgecore's status says of the device as a node, and of problems.
+
+use serde::{Deserialize, Serialize};
+
+use crate::system::clock::Timestamp;
+
+/// How the device stands as a node, as the cloud said last.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Registration {
+    /// When the cloud's present Node of this device was made; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// `True`, `False` or `Unknown`: the condition `Ready` of the Node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
+    /// When the cloud last took a renewal of the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_renewed: Option<Timestamp>,
+    /// The address that the device gives for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// What last went wrong with it, until it goes well again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+/// What last went wrong.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    pub at: Timestamp,
+    pub message: String,
+    /// Whether waiting may help; false means that a person must do something.
+    pub retryable: bool,
+}

@@ -1,0 +1,352 @@
+//! What is written and what is held back: lines of one kind are folded, floods are cut, and of what is cut
+//! the last warning or error of each kind is written all the same.
+
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use super::kind;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub level: Level,
+    pub text: String,
+}
+
+pub struct Throttle {
+    last: Option<Line>,
+    /// Of the last line.
+    kind: String,
+    /// How many came of its kind since.
+    repeats: u64,
+    /// The latest of these, if it does not say the very same.
+    latest: Option<Line>,
+    /// When the last line, or its count, was printed.
+    printed: Instant,
+    everything: Budget,
+    /// For warnings and errors besides, so that no flood of other lines takes their place.
+    urgent: Budget,
+    dropped: u64,
+    /// When the first of them was.
+    dropped_at: Instant,
+    /// The last warning or error of each kind that was dropped, and how many there were.
+    held: Vec<Held>,
+}
+
+struct Held {
+    kind: String,
+    line: Line,
+    count: u64,
+}
+
+impl Throttle {
+    pub fn new(now: Instant) -> Throttle {
+        Throttle {
+            last: None,
+            kind: String::new(),
+            repeats: 0,
+            latest: None,
+            printed: now,
+            everything: Budget::new(BURST, LINES_PER_SECOND, now),
+            urgent: Budget::new(URGENT_BURST, URGENT_PER_SECOND, now),
+            dropped: 0,
+            dropped_at: now,
+            held: Vec::new(),
+        }
+    }
+
+    /// Takes a line, and gives what is to be printed now.
+    pub fn admit(&mut self, line: Line, now: Instant) -> Vec<Line> {
+        let kind = kind::of(&line.text);
+        if let Some(last) = &self.last
+            && (last.level, &self.kind) == (line.level, &kind)
+        {
+            self.repeats += 1;
+            self.latest = (*last != line).then_some(line);
+            return match now >= self.printed + REPEAT_REPORT {
+                true => self.settle_repeats(now),
+                false => Vec::new(),
+            };
+        }
+        let urgent = line.level <= Level::Warn;
+        if !(self.everything.spend(now) || urgent && self.urgent.spend(now)) {
+            if self.dropped == 0 {
+                self.dropped_at = now;
+            }
+            self.dropped += 1;
+            if urgent {
+                self.hold(kind, line);
+            }
+            return Vec::new();
+        }
+        let mut lines = self.settle(now);
+        self.printed = now;
+        self.last = Some(line.clone());
+        self.kind = kind;
+        lines.push(line);
+        lines
+    }
+
+    /// Everything that is held back, or the count of it.
+    pub fn settle(&mut self, now: Instant) -> Vec<Line> {
+        let mut lines = self.settle_repeats(now);
+        lines.extend(self.settle_dropped());
+        lines
+    }
+
+    /// What has been held back for long enough.
+    pub fn release(&mut self, now: Instant) -> Vec<Line> {
+        if self.dropped > 0 && now >= self.dropped_at + DROP_REPORT {
+            // What was folded meanwhile belongs to it.
+            return self.settle(now);
+        }
+        match self.repeats > 0 && now >= self.printed + REPEAT_REPORT {
+            true => self.settle_repeats(now),
+            false => Vec::new(),
+        }
+    }
+
+    /// When the next of what is held back will have been so for long enough.
+    pub fn due(&self) -> Option<Instant> {
+        let repeats = (self.repeats > 0).then(|| self.printed + REPEAT_REPORT);
+        let dropped = (self.dropped > 0).then(|| self.dropped_at + DROP_REPORT);
+        [repeats, dropped].into_iter().flatten().min()
+    }
+
+    fn settle_repeats(&mut self, now: Instant) -> Vec<Line> {
+        let repeats = std::mem::take(&mut self.repeats);
+        let latest = self.latest.take();
+        let Some(last) = self.last.as_ref().filter(|_| repeats > 0) else {
+            return Vec::new();
+        };
+        self.printed = now;
+        let text = match &latest {
+            None => format!("last line repeated {repeats} times"),
+            Some(latest) => format!("{repeats} more of that kind, at last: {}", latest.text),
+        };
+        vec![Line {
+            level: last.level,
+            text,
+        }]
+    }
+
+    fn settle_dropped(&mut self) -> Vec<Line> {
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped == 0 {
+            return Vec::new();
+        }
+        let text = format!("{dropped} lines dropped: there were too many at once");
+        let counted = Line {
+            level: Level::Warn,
+            text,
+        };
+        let held = std::mem::take(&mut self.held).into_iter();
+        let held = held.map(|Held { line, count, .. }| match count {
+            1 => line,
+            _ => Line {
+                text: format!("{} (the last of {count} of that kind)", line.text),
+                ..line
+            },
+        });
+        std::iter::once(counted).chain(held).collect()
+    }
+
+    /// When there are too many kinds, those that were there first stay, and the others are counted
+    /// with the rest: but an error takes the place of a warning.
+    fn hold(&mut self, kind: String, line: Line) {
+        let same = |held: &&mut Held| held.kind == kind && held.line.level == line.level;
+        if let Some(held) = self.held.iter_mut().find(same) {
+            held.count += 1;
+            held.line = line;
+            return;
+        }
+        let new = Held {
+            kind,
+            line,
+            count: 1,
+        };
+        let lesser = |held: &Held| held.line.level > new.line.level;
+        if self.held.len() < KINDS {
+            self.held.push(new);
+        } else if let Some(at) = self.held.iter().rposition(lesser) {
+            self.held[at] = new;
+        }
+    }
+}
+
+/// Lines that may be printed at once, and in the long run.
+struct Budget {
+    left: u32,
+    burst: u32,
+    per_second: u32,
+    refilled: Instant,
+}
+
+impl Budget {
+    fn new(burst: u32, per_second: u32, now: Instant) -> Budget {
+        Budget {
+            left: burst,
+            burst,
+            per_second,
+            refilled: now,
+        }
+    }
+
+    /// Takes the place of one line, if there is one.
+    fn spend(&mut self, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.refilled).as_secs();
+        if seconds > 0 {
+            let earned = u32::try_from(seconds).unwrap_or(u32::MAX);
+            let earned = earned.saturating_mul(self.per_second);
+            self.left = self.left.saturating_add(earned).min(self.burst);
+            self.refilled += Duration::from_secs(seconds);
+        }
+        let some = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        some
+    }
+}
+
+const BURST: u32 = 200;
+const LINES_PER_SECOND: u32 = 20;
+const URGENT_BURST: u32 = 50;
+const URGENT_PER_SECOND: u32 = 5;
+/// Kinds of warnings and errors that are remembered while too much comes.
+const KINDS: usize = 16;
+/// How often a line that goes on repeating is counted.
+const REPEAT_REPORT: Duration = Duration::from_secs(60);
+/// After how long it is said that lines were dropped.
+const DROP_REPORT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Line {
+        at(Level::Info, text)
+    }
+
+    fn at(level: Level, text: &str) -> Line {
+        Line {
+            level,
+            text: text.to_owned(),
+        }
+    }
+
+    fn texts(lines: Vec<Line>) -> Vec<String> {
+        lines.into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn repeats_are_folded() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(start);
+        assert_eq!(texts(throttle.admit(line("a"), start)), ["a"]);
+        for _ in 0..1000 {
+            assert!(throttle.admit(line("a"), start).is_empty());
+        }
+        let next = texts(throttle.admit(line("b"), start));
+        assert_eq!(next, ["last line repeated 1000 times", "b"]);
+        assert!(throttle.admit(line("b"), start).is_empty());
+        let later = start + REPEAT_REPORT;
+        assert_eq!(
+            texts(throttle.admit(line("b"), later)),
+            ["last line repeated 2 times"]
+        );
+        assert!(throttle.admit(line("b"), later).is_empty());
+        assert_eq!(
+            texts(throttle.settle(later)),
+            ["last line repeated 1 times"]
+        );
+    }
+
+    #[test]
+    fn lines_that_differ_in_numbers_are_folded_and_the_last_is_told() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(start);
+        let failed = |port: u32| line(&format!("no way to 192.0.2.1:{port} within {port} ms"));
+        assert_eq!(throttle.admit(failed(1), start).len(), 1);
+        for port in 2..=50 {
+            assert!(throttle.admit(failed(port), start).is_empty());
+        }
+        let told = "49 more of that kind, at last: no way to 192.0.2.1:50 within 50 ms";
+        let next = texts(throttle.admit(line("no way to 192.0.2.2:1"), start));
+        assert_eq!(next, [told, "no way to 192.0.2.2:1"]);
+        // A name is no number, and another level another line.
+        for (level, name) in [
+            (Level::Info, "edge-1 left"),
+            (Level::Info, "edge-2 left"),
+            (Level::Warn, "edge-2 left"),
+        ] {
+            assert_eq!(texts(throttle.admit(at(level, name), start)), [name]);
+        }
+        // What goes on is told again and again, and what has ended once more.
+        throttle.admit(failed(1), start);
+        throttle.admit(failed(2), start);
+        assert_eq!(throttle.due(), Some(start + REPEAT_REPORT));
+        assert!(throttle.release(start).is_empty());
+        let told = "1 more of that kind, at last: no way to 192.0.2.1:2 within 2 ms";
+        assert_eq!(texts(throttle.release(start + REPEAT_REPORT)), [told]);
+        assert_eq!(throttle.due(), None);
+    }
+
+    #[test]
+    fn floods_are_cut_and_counted() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(start);
+        let mut printed = 0;
+        for number in 0..1000 {
+            printed += throttle.admit(line(&format!("n{number}")), start).len();
+        }
+        assert_eq!(printed, BURST as usize);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(throttle.due(), Some(later));
+        let told = texts(throttle.admit(line("later"), later));
+        assert_eq!(
+            told,
+            ["800 lines dropped: there were too many at once", "later"]
+        );
+        assert_eq!(throttle.everything.left, LINES_PER_SECOND - 1);
+    }
+
+    #[test]
+    fn no_flood_hides_an_error() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(start);
+        for number in 0..1000 {
+            throttle.admit(line(&format!("n{number}")), start);
+        }
+        // Others have used up what there is, and an error is printed at once.
+        let printed = texts(throttle.admit(at(Level::Error, "the disk is full"), start));
+        assert_eq!(printed.last().unwrap(), "the disk is full");
+        // A flood of two kinds of warnings, one after another, and a single error at its end.
+        for number in 0..1000 {
+            throttle.admit(at(Level::Warn, &format!("port {number} is closed")), start);
+            throttle.admit(at(Level::Warn, &format!("{number} tries failed")), start);
+        }
+        throttle.admit(at(Level::Error, "the key is gone"), start);
+        let told = texts(throttle.release(start + DROP_REPORT));
+        for part in [
+            "more of that kind, at last: port 999 is closed",
+            "lines dropped",
+            "999 tries failed (the last of ",
+        ] {
+            assert!(told.iter().any(|it| it.contains(part)), "{told:?}");
+        }
+        assert!(told.contains(&"the key is gone".to_owned()), "{told:?}");
+        assert_eq!(told.len(), 4);
+        assert!(throttle.release(start + 2 * DROP_REPORT).is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound_and_errors_come_first() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(start);
+        for number in 0..2000 {
+            throttle.admit(at(Level::Warn, &format!("kind{number}x")), start);
+        }
+        throttle.admit(at(Level::Error, "bad"), start);
+        assert_eq!(throttle.held.len(), KINDS);
+        assert!(texts(throttle.settle(start)).contains(&"bad".to_owned()));
+    }
+}

@@ -1,0 +1,89 @@
+//! Lines that are dead without a word, seen from the device: packets are dropped, as when a cable is pulled far away.
+
+use std::time::{Duration, Instant};
+
+use crate::common::cloud::Cloud;
+use crate::common::device::Device;
+use crate::common::figures;
+use crate::namespace::{Elsewhere, here, run};
+
+#[test]
+fn a_line_that_is_dead_without_a_word_is_noticed() {
+    run("half_open::in_namespaces");
+}
+
+/// What the settings by default promise.
+const PROMISED: Duration = Duration::from_secs(45);
+/// For a machine that is busy.
+const SLACK: Duration = Duration::from_secs(5);
+
+#[test]
+#[ignore = "it cuts its own network: the test above runs it in namespaces"]
+fn in_namespaces() {
+    let elsewhere = Elsewhere::new();
+    elsewhere.line("up1");
+    elsewhere.there("ip addr add 10.77.1.1/24 dev up1");
+    here("ip addr add 10.77.1.2/24 dev up1");
+    // This cloud is not to judge that it hears nothing: that is what is brought about.
+    let options = ["--bind", "10.77.1.1", "--keepalive-timeout", "120"];
+    let cloud = Cloud::start_within(&elsewhere.within(), &options);
+    let token = cloud.token();
+    // A device with the settings by default, which takes its time, and one that is told to hurry.
+    let long = std::env::var_os("KUBEEDGE_LONG").is_some();
+    let mut device = Device::new("edge-1");
+    if !long {
+        device.hub_keys = vec!["heartbeat: 2".to_owned()];
+    }
+    let promised = match long {
+        true => PROMISED,
+        false => Duration::from_secs(6),
+    };
+    device.configure(&cloud, &token);
+    let edge = device.start();
+    edge.connected();
+    let mut tried = 0;
+    // All that comes; all that goes; both.
+    for lost in [
+        &["ip saddr 10.77.1.1 drop"][..],
+        &["ip daddr 10.77.1.1 drop"],
+        &["ip saddr 10.77.1.1 drop", "ip daddr 10.77.1.1 drop"],
+    ] {
+        let number = edge.connected().session.expect("it is up").generation;
+        here("nft add table ip lost");
+        for (chain, hook) in [("in", "input"), ("out", "output")] {
+            nft(&format!(
+                "add chain ip lost {chain} {{ type filter hook {hook} priority 0; }}"
+            ));
+            for rule in lost {
+                nft(&format!("add rule ip lost {chain} {rule}"));
+            }
+        }
+        let since = Instant::now();
+        edge.until("the end of the session", |status| status.session.is_none());
+        let took = since.elapsed();
+        println!("{lost:?}: noticed after {took:?}");
+        assert!(took < promised + SLACK, "{lost:?}: {took:?}");
+        here("nft delete table ip lost");
+        edge.order("reload");
+        let status = edge.until("the next session", |status| {
+            let session = status.session.as_ref();
+            session.is_some_and(|session| session.generation > number)
+        });
+        assert_eq!(status.last_error, None);
+        tried += 1;
+    }
+    edge.stop();
+    cloud.satisfied();
+    figures::tried(
+        "network-half-open",
+        "lines of a device that died without a word, all noticed in time",
+        tried,
+    );
+}
+
+fn nft(rule: &str) {
+    let done = std::process::Command::new("nft").arg(rule).output();
+    let done = done.expect("nft starts: run tests/setup.sh");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{rule}: {said}");
+}
