@@ -33,7 +33,7 @@ use crate::protocol::transport::Transport;
 use crate::system::names::Endpoint;
 use crate::system::way::{Peer, Reached};
 use crate::tunnel::websocket::{TunnelRequest, secure, upgrade};
-use crate::tunnel::{AnyCarrier, Connected, TunnelError};
+use crate::tunnel::{Connected, TunnelError};
 
 /// Runs until the identity is of no more use and a token waits that may give a new one.
 pub async fn run(edge: &Rc<Edge>) -> JoinToken {
