@@ -74,12 +74,12 @@ mod tests {
 
     #[test]
     fn a_half_open_connection_is_noticed_within_45_seconds_by_default() {
-        let terms = Some(Terms::offer(HEARTBEAT * 2));
-        let direct = Rhythm::new(HEARTBEAT, terms, false);
+        let terms = Terms::offer(HEARTBEAT * 2);
+        let direct = Rhythm::new(HEARTBEAT, Some(terms), false);
         assert_eq!(direct.beat + direct.unacknowledged.unwrap(), DEAD);
-        assert!(Rhythm::new(HEARTBEAT, terms, true).dead <= DEAD);
+        assert!(Rhythm::new(HEARTBEAT, Some(terms), true).dead <= DEAD);
         assert!(Rhythm::new(HEARTBEAT, None, false).dead <= DEAD);
-        assert!(terms.unwrap().patience() <= DEAD);
+        assert!(terms.patience() <= DEAD);
     }
 
     #[test]
