@@ -95,14 +95,14 @@ mod tests {
 
     #[test]
     fn a_half_open_connection_is_noticed_within_45_seconds_by_default() {
-        let terms = Some(Terms::offer(HEARTBEAT * 2));
-        let direct = Rhythm::new(HEARTBEAT, terms, Leads::Straight);
+        let terms = Terms::offer(HEARTBEAT * 2);
+        let direct = Rhythm::new(HEARTBEAT, Some(terms), Leads::Straight);
         assert_eq!(direct.beat + direct.unacknowledged.unwrap(), DEAD);
-        assert!(Rhythm::new(HEARTBEAT, terms, Leads::ThroughProxy).dead <= DEAD);
-        let quic = Rhythm::new(HEARTBEAT, terms, Leads::OverQuic);
+        assert!(Rhythm::new(HEARTBEAT, Some(terms), Leads::ThroughProxy).dead <= DEAD);
+        let quic = Rhythm::new(HEARTBEAT, Some(terms), Leads::OverQuic);
         assert_eq!(quic.listen.unwrap() + quic.dead, DEAD);
         assert!(Rhythm::new(HEARTBEAT, None, Leads::OverQuic).dead <= DEAD);
-        assert!(terms.unwrap().patience() <= DEAD);
+        assert!(terms.patience() <= DEAD);
     }
 
     #[test]

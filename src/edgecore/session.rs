@@ -169,7 +169,7 @@ async fn handle(edge: &Edge, message: Message, answers: &Sender<Message>) {
         },
         _ if message.header.parent_id.is_empty() => edge.pushed(message, answers).await,
         _ => {
-            if let Err(late) = edge.requests.answered(message) {
+            if let Some(late) = edge.requests.answered(message) {
                 // An object that comes too late is still one, and KubeEdge's cloud sends nothing
                 // else until it is acknowledged.
                 edge.pushed(late, answers).await;
