@@ -1,5 +1,5 @@
 //! Many devices of one cloud that is killed again and again: in the end every device is Ready and has exactly
-//! what it was given. `KUBEEDGE_LONG=1` takes 200 devices and ten kills.
+//! what it was given. `KUBEEDGE_LONG=1` takes 200 devices and ten kills; `KUBEEDGE_SEED=N` repeats a run.
 
 mod common;
 
@@ -21,9 +21,7 @@ fn whatever_happens_to_the_cloud_every_device_gets_exactly_its_own() {
     let long = std::env::var_os("KUBEEDGE_LONG").is_some();
     let (devices, kills) = if long { (200, 10) } else { (30, 3) };
     let mut cloud = Cloudcore::start(&[]);
-    let token = cloud
-        .run(&["cloudcore", "token", "create", "--ttl", "2h"])
-        .ends(0);
+    let token = cloud.run(&["gettoken", "--ttl", "2h"]).ends(0);
     let token = token.out.trim().to_owned();
     let devices: Vec<Device> = (0..devices)
         .map(|number| device(&cloud, &token, number))
@@ -32,21 +30,29 @@ fn whatever_happens_to_the_cloud_every_device_gets_exactly_its_own() {
     ready(&cloud, devices.len());
 
     let mut wanted: Vec<Wanted> = vec![Wanted::new(); devices.len()];
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut last_start = Instant::now();
-    for kill in 0..=kills {
-        for (device, wanted) in devices.iter().zip(&mut wanted) {
-            change(wanted, &mut random, kill);
-            apply(&cloud, &device.node, wanted);
-        }
-        if kill < kills {
-            // In the middle of what the devices are being told.
-            std::thread::sleep(Duration::from_millis(random.u64(0..500)));
-            cloud.kill();
-            cloud.start_again(&[]);
-            last_start = Instant::now();
+    let given = std::env::var("KUBEEDGE_SEED").ok();
+    let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+    println!("KUBEEDGE_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for kill in 1..=kills {
+        // In the middle of what the devices are being told; the last time, when all was said.
+        let last = devices.len() - 1;
+        let cut = if kill == kills {
+            last
+        } else {
+            random.usize(0..last)
+        };
+        for (number, device) in devices.iter().enumerate() {
+            let gone = change(&mut wanted[number], &mut random, kill);
+            apply(&cloud, &device.node, &wanted[number], &gone);
+            if number == cut {
+                std::thread::sleep(Duration::from_millis(random.u64(0..500)));
+                cloud.kill();
+                cloud.start_again(&[]);
+            }
         }
     }
+    let last_start = Instant::now();
     for (device, wanted) in devices.iter().zip(&wanted) {
         common::wait_until(&format!("{} has what it was given", device.node), || {
             stored(device) == *wanted
@@ -93,20 +99,23 @@ fn ready(cloud: &Cloudcore, count: usize) {
     });
 }
 
-/// Some are new, some change, and some are taken away.
-fn change(wanted: &mut Wanted, random: &mut fastrand::Rng, round: usize) {
+/// Some are new, some change, and some are taken away, of which the names are returned.
+fn change(wanted: &mut Wanted, random: &mut fastrand::Rng, round: usize) -> Vec<String> {
+    let mut gone = Vec::new();
     for number in 0..CONFIGMAPS {
         let name = format!("settings-{number}");
-        match random.u8(0..4) {
-            0 => drop(wanted.remove(&name)),
-            1 | 2 => drop(wanted.insert(name, format!("round {round}, {}", random.u32(..)))),
+        let text = format!("round {round}, {}", random.u32(..));
+        match random.u8(0..16) {
+            0 => gone.extend(wanted.remove_entry(&name).map(|(name, _)| name)),
+            1..10 => drop(wanted.insert(name, text)),
             _ => {}
         }
     }
+    gone
 }
 
-/// Tells the cloud, which may just be coming up: what it has taken it keeps.
-fn apply(cloud: &Cloudcore, node: &str, wanted: &Wanted) {
+/// Tells the cloud, which may have been there for a moment only: what it has taken it keeps.
+fn apply(cloud: &Cloudcore, node: &str, wanted: &Wanted, gone: &[String]) {
     let mut yaml = String::new();
     for (name, text) in wanted {
         let _ = write!(
@@ -115,23 +124,9 @@ fn apply(cloud: &Cloudcore, node: &str, wanted: &Wanted) {
              data: {{text: {text:?}}}\n"
         );
     }
-    let listed = cloud.run(&[
-        "cloudcore",
-        "ctl",
-        "get",
-        "configmaps",
-        "-n",
-        node,
-        "-o",
-        "json",
-    ]);
-    for item in listed.ends(0).json()["items"].as_array().expect("a list") {
-        let name = item["metadata"]["name"].as_str().expect("a name");
-        if !wanted.contains_key(name) {
-            cloud
-                .run(&["cloudcore", "ctl", "delete", "configmap", name, "-n", node])
-                .ends(0);
-        }
+    for name in gone {
+        let words = ["cloudcore", "ctl", "delete", "configmap", name, "-n", node];
+        cloud.run(&words).ends(0);
     }
     if !wanted.is_empty() {
         let words = ["cloudcore", "ctl", "apply", "--node", node, "-f", "-"];

@@ -253,6 +253,9 @@ pub(super) async fn open(
     let trusted = upgrade.head.trusted.clone();
     let terms = upgrade.head.terms.map(Terms::granted);
     let line: Arc<dyn Line> = upgrade.line().into();
+    if let Some(terms) = terms {
+        line.give_up_after(terms.patience());
+    }
     let transport = line.transport();
     let roaming = (transport == Transport::Quic).then_some(line);
     let tunnel = upgrade

@@ -23,7 +23,10 @@ impl Roaming {
     /// A channel that holds an item when something has changed since it was last read.
     pub fn listen(&self) -> Receiver<()> {
         let (sender, receiver) = bounded(1);
-        self.0.borrow_mut().push(sender);
+        let mut listeners = self.0.borrow_mut();
+        // Sessions come and go for months in a network that never changes.
+        listeners.retain(|it| !it.is_closed());
+        listeners.push(sender);
         receiver
     }
 

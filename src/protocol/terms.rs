@@ -38,10 +38,16 @@ impl Terms {
         Terms::offer(self.keepalive)
     }
 
-    /// After so long without any sign the edge is gone. A keepalive that the network had to carry
-    /// twice still comes in time.
+    /// After so long without any sign the edge is gone.
     pub fn patience(&self) -> Duration {
-        self.keepalive * 3 / 2
+        self.keepalive + self.grace()
+    }
+
+    /// For a sign of life on its way, and for its acknowledgement: what the network had to carry two
+    /// or three times still comes in time. With 30 s it makes 42 s for both together, which leaves a
+    /// reserve to the 45 s that are promised.
+    pub fn grace(&self) -> Duration {
+        self.keepalive * 2 / 5
     }
 }
 
@@ -93,7 +99,7 @@ mod tests {
         assert_eq!(terms.to_string().parse(), Ok(terms));
         let newer: Terms = "zip, keepalive=300,colour=red".parse().unwrap();
         assert_eq!((newer.keepalive.as_secs(), newer.lease), (300, false));
-        assert_eq!(newer.patience(), Duration::from_secs(450));
+        assert_eq!(newer.patience(), Duration::from_secs(420));
     }
 
     #[test]

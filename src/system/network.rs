@@ -119,11 +119,13 @@ pub fn tune(stream: &TcpStream) {
     let _ = setsockopt(&fd, sockopt::TcpUserTimeout, &USER_TIMEOUT);
 }
 
-/// Ends the connection when what was sent is not acknowledged for so long.
+/// Ends the connection when what was sent is not acknowledged for so long. For connections on which
+/// one side speaks now and then: the system's own probes would only cost bytes, more than all else.
 pub fn give_up_after(stream: &TcpStream, limit: Duration) {
     let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
     // Without it the connection is given up later.
     let _ = setsockopt(&stream.as_fd(), sockopt::TcpUserTimeout, &millis);
+    let _ = setsockopt(&stream.as_fd(), sockopt::KeepAlive, &false);
 }
 
 /// No way to the other side. Networks come and go: all of these are worth retrying.

@@ -1,0 +1,235 @@
+//! What a node costs on the wire when nothing happens, and how soon a pulled cable shows: our own two ends, with the
+//! settings by default. Bytes are counted by the kernel, on a loopback interface that nobody else uses.
+
+mod common;
+#[allow(dead_code)]
+#[path = "network/namespace.rs"]
+mod namespace;
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::device::Device;
+use common::figures::tried;
+use common::site::Cloudcore;
+use namespace::{here, run};
+use serde_json::Value;
+
+#[test]
+fn a_node_at_rest_costs_little() {
+    run("rest_in_a_namespace");
+}
+
+#[test]
+fn a_pulled_cable_shows_in_time_and_is_forgotten_when_it_is_back() {
+    run("cable_in_a_namespace");
+}
+
+#[test]
+#[ignore = "it counts all packets of its network: the test above runs it in a namespace"]
+fn rest_in_a_namespace() {
+    let cloud = Cloudcore::start(&[]);
+    let mut device = Device::new("edge-1");
+    device.configure_for(&cloud, &cloud.token());
+    let edge = device.start();
+    edge.connected();
+    until_ready(&cloud, true, READY);
+    at_rest();
+    let standard = rate(WINDOW);
+    // The node is reported now and then, and lines break. What that costs is counted as if each report took a new
+    // session: a handshake, the question whether the node is there still, a report, and all that it is to have.
+    let before = Counted::now();
+    edge.stop();
+    let edge = device.start();
+    edge.connected();
+    until_ready(&cloud, true, READY);
+    at_rest();
+    let session = (Counted::now() - before).bytes();
+    edge.stop();
+
+    device.hub_keys = vec!["profile: metered".to_owned()];
+    device.configure_for(&cloud, "");
+    let edge = device.start();
+    edge.connected();
+    until_ready(&cloud, true, READY);
+    at_rest();
+    // One sign of life is as large as the other, whatever the interval; the long form waits for it.
+    let metered = match long() {
+        true => rate(METERED * 2),
+        false => {
+            let before = Counted::now();
+            sleep(Duration::from_secs(40));
+            assert_eq!(
+                Counted::now() - before,
+                Counted::default(),
+                "it is not asked for so often"
+            );
+            standard * STANDARD.as_secs_f64() / METERED.as_secs_f64()
+        }
+    };
+    edge.stop();
+
+    let more = SESSIONS * session as f64;
+    for (profile, rate, limit) in [("standard", standard, 12.0), ("metered", metered, 3.0)] {
+        let month = (rate * MONTH + more) / 1e6;
+        println!(
+            "{profile}: {month:.2} MB a month, {:.2} of it for {SESSIONS} sessions of {session} bytes",
+            more / 1e6
+        );
+        assert!(month <= limit, "{profile}: {month:.2} MB");
+        tried(
+            &format!("network-month-{profile}"),
+            &format!("MB on the wire in a month, profile {profile}"),
+            format!("{month:.1}"),
+        );
+    }
+}
+
+#[test]
+#[ignore = "it cuts its own network: the test above runs it in a namespace"]
+fn cable_in_a_namespace() {
+    let cloud = Cloudcore::start(&[]);
+    let device = Device::new("edge-1");
+    device.configure_for(&cloud, &cloud.token());
+    let edge = device.start();
+    until_ready(&cloud, true, READY);
+    here("nft add table ip lost");
+    for (chain, hook) in [("in", "input"), ("out", "output")] {
+        nft(&format!(
+            "add chain ip lost {chain} {{ type filter hook {hook} priority 0; policy drop; }}"
+        ));
+    }
+    let lost = until_ready(&cloud, false, LOST);
+    println!("Ready was lost {lost:?} after the cable");
+    here("nft delete table ip lost");
+    let back = until_ready(&cloud, true, READY);
+    println!("Ready was back {back:?} after the cable");
+    assert_eq!(edge.connected().last_error, None);
+    edge.stop();
+    tried(
+        "network-cable",
+        "cables pulled and put back, Ready lost within 60 s and back after",
+        1,
+    );
+}
+
+/// Waits until the cloud calls the node ready, or not; how long that took.
+fn until_ready(cloud: &Cloudcore, ready: bool, limit: Duration) -> Duration {
+    let since = Instant::now();
+    loop {
+        let words = ["cloudcore", "ctl", "nodes", "--output", "json"];
+        let listed = cloud.run(&words).ends(0).json();
+        let node = &listed["nodes"][0];
+        if node["ready"] == Value::Bool(ready)
+            && (!ready || node["registered"] == Value::Bool(true))
+        {
+            return since.elapsed();
+        }
+        assert!(since.elapsed() < limit, "not within {limit:?}: {listed}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// What the kernel counted on the loopback interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Counted {
+    bytes: u64,
+    packets: u64,
+}
+
+impl Counted {
+    fn now() -> Counted {
+        let table = fs::read_to_string("/proc/net/dev").expect("/proc");
+        let mut lines = table
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("lo:"));
+        let numbers = lines
+            .next()
+            .expect("a loopback interface")
+            .split_whitespace();
+        let numbers: Vec<u64> = numbers.map(|it| it.parse().expect("a number")).collect();
+        Counted {
+            bytes: numbers[0],
+            packets: numbers[1],
+        }
+    }
+
+    /// As on a wire: from the IP header on.
+    fn bytes(self) -> u64 {
+        self.bytes - LINK_HEADER * self.packets
+    }
+}
+
+impl std::ops::Sub for Counted {
+    type Output = Counted;
+
+    fn sub(self, before: Counted) -> Counted {
+        Counted {
+            bytes: self.bytes - before.bytes,
+            packets: self.packets - before.packets,
+        }
+    }
+}
+
+/// Waits until nothing has come for some seconds.
+fn at_rest() {
+    let (mut seen, mut since) = (Counted::now(), Instant::now());
+    let until = Instant::now() + READY;
+    while since.elapsed() < Duration::from_secs(8) {
+        assert!(Instant::now() < until, "it does not come to rest");
+        sleep(Duration::from_millis(100));
+        let now = Counted::now();
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+    }
+}
+
+/// Bytes a second, over at least this time: from the end of one exchange to that of another.
+fn rate(window: Duration) -> f64 {
+    let (first, since) = after_an_exchange();
+    sleep(window);
+    let (last, until) = after_an_exchange();
+    let (counted, time) = (last - first, until - since);
+    println!("{counted:?} in {time:?}");
+    counted.bytes() as f64 / time.as_secs_f64()
+}
+
+/// Waits for an exchange; its moment, and what was counted when its acknowledgement had come, too.
+fn after_an_exchange() -> (Counted, Instant) {
+    let before = Counted::now();
+    let until = Instant::now() + METERED + READY;
+    while Counted::now() == before {
+        assert!(Instant::now() < until, "no sign of life");
+        sleep(Duration::from_millis(20));
+    }
+    let seen = Instant::now();
+    sleep(Duration::from_secs(1));
+    (Counted::now(), seen)
+}
+
+fn nft(rule: &str) {
+    let done = std::process::Command::new("nft").arg(rule).output();
+    let done = done.expect("nft starts: run tests/setup.sh");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{rule}: {said}");
+}
+
+fn long() -> bool {
+    std::env::var_os("KUBEEDGE_LONG").is_some()
+}
+
+/// Of the Ethernet header that the loopback interface pretends to have.
+const LINK_HEADER: u64 = 14;
+/// Seconds, for 30 days.
+const MONTH: f64 = 30.0 * 86_400.0;
+/// Two reports a day.
+const SESSIONS: f64 = 60.0;
+const WINDOW: Duration = Duration::from_secs(95);
+/// Between two signs of life.
+const STANDARD: Duration = Duration::from_secs(30);
+const METERED: Duration = Duration::from_secs(300);
+const READY: Duration = Duration::from_secs(90);
+/// What is promised.
+const LOST: Duration = Duration::from_secs(60);
