@@ -153,5 +153,9 @@ mod tests {
         roaming.tell();
         assert!(first.try_recv().is_ok());
         assert_eq!(roaming.0.borrow().len(), 1);
+        drop(first);
+        // Nothing has to change for that.
+        (0..100).for_each(|_| drop(roaming.listen()));
+        assert_eq!(roaming.0.borrow().len(), 1);
     }
 }
