@@ -67,7 +67,7 @@ fn whatever_happens_to_the_cloud_every_device_gets_exactly_its_own() {
     // On a machine that does nothing else; the short form runs beside other tests.
     assert!(!long || took < Duration::from_secs(35), "{took:?}");
     tried(
-        "fleet-kills",
+        "kills-fleet",
         "kills of the cloud while it told its devices something",
         kills,
     );
