@@ -84,7 +84,8 @@ impl Rhythm {
 }
 
 const QUIET: Duration = Duration::from_secs(15);
-const DEAD: Duration = Duration::from_secs(45);
+/// 45 s are promised, and timers are not exact.
+const DEAD: Duration = Duration::from_secs(42);
 /// A hub whose system still acknowledges, but which does nothing any more, is noticed this late.
 const SILENT_BEATS: u32 = 10;
 /// A lost packet is sent again after a second, and then after two.
@@ -95,21 +96,18 @@ mod tests {
     use super::*;
 
     const HEARTBEAT: Duration = Duration::from_secs(15);
-    /// For timers of the system, which are not exact.
-    const RESERVE: Duration = Duration::from_secs(3);
 
     #[test]
     fn a_half_open_connection_is_noticed_within_45_seconds_by_default() {
         let offered = Terms::offer(HEARTBEAT * 2);
         let terms = Some(offered);
         let direct = Rhythm::new(HEARTBEAT, terms, Leads::Straight);
-        let reserved = DEAD - RESERVE;
-        assert!(direct.beat + direct.unacknowledged.unwrap() <= reserved);
-        assert!(Rhythm::new(HEARTBEAT, terms, Leads::ThroughProxy).dead <= reserved);
+        assert!(direct.beat + direct.unacknowledged.unwrap() <= DEAD);
+        assert!(Rhythm::new(HEARTBEAT, terms, Leads::ThroughProxy).dead <= DEAD);
         let quic = Rhythm::new(HEARTBEAT, terms, Leads::OverQuic);
-        assert!(quic.listen.unwrap() + quic.dead <= reserved);
+        assert!(quic.listen.unwrap() + quic.dead <= DEAD);
         assert!(Rhythm::new(HEARTBEAT, None, Leads::OverQuic).dead <= DEAD);
-        assert!(offered.patience() <= reserved);
+        assert!(offered.patience() <= DEAD);
     }
 
     #[test]

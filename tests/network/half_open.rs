@@ -26,12 +26,28 @@ fn in_namespaces() {
     elsewhere.line("up1");
     elsewhere.there("ip addr add 10.77.1.1/24 dev up1");
     here("ip addr add 10.77.1.2/24 dev up1");
+    let long = std::env::var_os("KUBEEDGE_LONG").is_some();
+    let agreed = if long {
+        "keepalive=30, lease"
+    } else {
+        "keepalive=4, lease"
+    };
+    // KubeEdge's cloud, and one with which terms are agreed.
+    let tried = lose(&elsewhere, long, &[]) + lose(&elsewhere, long, &["--terms", agreed]);
+    figures::tried(
+        "network-half-open",
+        "lines of a device that died without a word, all noticed in time",
+        tried,
+    );
+}
+
+/// Loses the line to such a cloud in every way; in how many.
+fn lose(elsewhere: &Elsewhere, long: bool, terms: &[&str]) -> u32 {
     // This cloud is not to judge that it hears nothing: that is what is brought about.
     let options = ["--bind", "10.77.1.1", "--keepalive-timeout", "120"];
-    let cloud = Cloud::start_within(&elsewhere.within(), &options);
+    let cloud = Cloud::start_within(&elsewhere.within(), &[&options, terms].concat());
     let token = cloud.token();
     // A device with the settings by default, which takes its time, and one that is told to hurry.
-    let long = std::env::var_os("KUBEEDGE_LONG").is_some();
     let mut device = Device::new("edge-1");
     if !long {
         device.hub_keys = vec!["heartbeat: 2".to_owned()];
@@ -63,7 +79,7 @@ fn in_namespaces() {
         let since = Instant::now();
         edge.until("the end of the session", |status| status.session.is_none());
         let took = since.elapsed();
-        println!("{lost:?}: noticed after {took:?}");
+        println!("{terms:?}, {lost:?}: noticed after {took:?}");
         assert!(took < limit, "{lost:?}: {took:?}");
         here("nft delete table ip lost");
         edge.order("reload");
@@ -76,11 +92,7 @@ fn in_namespaces() {
     }
     edge.stop();
     cloud.satisfied();
-    figures::tried(
-        "network-half-open",
-        "lines of a device that died without a word, all noticed in time",
-        tried,
-    );
+    tried
 }
 
 fn nft(rule: &str) {
