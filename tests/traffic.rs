@@ -40,7 +40,7 @@ fn rest_in_a_namespace() {
     at_rest();
     let standard = rate(WINDOW);
     edge.stop();
-    // A report comes twice a day. It is a part of what a node says in a session more than a device that is none.
+    // A report comes every day. It is a part of what a node says in a session more than a device that is none.
     let with = session(&device);
     device.edged_keys = vec!["enable: false".to_owned()];
     device.configure_for(&cloud, "");
@@ -78,7 +78,7 @@ fn rest_in_a_namespace() {
     );
     assert!(standard <= 12.0, "{standard:.2} MB");
     assert!(metered <= 3.0, "{metered:.2} MB");
-    let what = "MB on the wire in 30 days of a node at rest, with two reports a day";
+    let what = "MB on the wire in 30 days of a node at rest, with a report a day";
     tried("network-month", what, format!("{standard:.1}"));
     let what = "the same with `profile: metered`";
     tried("network-month-metered", what, format!("{metered:.1}"));
@@ -243,8 +243,8 @@ fn long() -> bool {
 
 /// Seconds, for 30 days.
 const MONTH: f64 = 30.0 * 86_400.0;
-/// Two a day.
-const REPORTS: f64 = 60.0;
+/// In a month.
+const REPORTS: f64 = 30.0;
 const WINDOW: Duration = Duration::from_secs(95);
 /// Between two signs of life.
 const STANDARD: Duration = Duration::from_secs(30);

@@ -133,4 +133,4 @@ fn is_about_content(failed: &Failed) -> bool {
 
 const DISK: Duration = Duration::from_secs(60);
 /// Between two reports of what stays the same to a cloud that sees by itself that the node is alive.
-const SELDOM: Duration = Duration::from_secs(12 * 3_600);
+const SELDOM: Duration = Duration::from_secs(24 * 3_600);
