@@ -21,6 +21,8 @@ mod prepare;
 mod prometheus;
 mod rate;
 mod registry;
+#[cfg(test)]
+mod resting;
 mod rotation;
 mod session;
 mod settings;
