@@ -13,12 +13,13 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 const KUBEEDGE: &str = env!("CARGO_BIN_EXE_kubeedge");
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     "cloud",
     "token",
     "join",
     "certificate",
     "session",
+    "node",
     "rotation",
     "status",
     "stop",
@@ -125,12 +126,18 @@ fn the_tour_is_verified_step_by_step() {
             .all(|step| step["seconds"].as_f64().is_some_and(|it| it >= 0.0))
     );
     let seen = |step: usize, line: usize| steps[step]["seen"][line].as_str().expect("a line");
-    let (_, serials) = seen(5, 0).split_once("serial").expect("serials");
+    let (_, serials) = seen(6, 0).split_once("serial").expect("serials");
     let (old, new) = serials.trim().split_once(" became ").expect("two serials");
     assert_eq!(seen(3, 1).split_whitespace().last(), Some(old));
     assert_ne!(old, new);
+    assert!(seen(5, 0).starts_with("node:  ready, v"), "{}", seen(5, 0));
+    let file = folder.0.join("edge/etc/quickstart/greeting");
     assert_eq!(
-        seen(5, 3),
+        fs::read(file).expect("it was delivered"),
+        b"hello from the cloud"
+    );
+    assert_eq!(
+        seen(6, 3),
         "gap:    0 ms without a tunnel, by the cloud's registry"
     );
     assert_eq!(folder.processes(), [0; 0]);

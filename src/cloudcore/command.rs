@@ -2,7 +2,10 @@
 
 mod apply;
 mod documents;
-mod list;
+mod get;
+mod label;
+mod nodes;
+mod output;
 
 use std::fmt;
 use std::time::Duration;
@@ -22,15 +25,16 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
         ["apply", ..] => apply::run(&arguments[1..], host),
         ["delete", "node", ..] => delete_node(&arguments[2..], host),
         ["delete", ..] => delete(&arguments[1..], host),
-        ["get", ..] => list::get(&arguments[1..], host),
-        ["nodes", ..] => list::nodes(&arguments[1..], host),
+        ["get", ..] => get::run(&arguments[1..], host),
+        ["label", ..] => label::run(&arguments[1..], host),
+        ["nodes", ..] => nodes::run(&arguments[1..], host),
         [] | ["-h" | "--help" | "help", ..] => {
             console::out(OVERVIEW);
             exit::OK
         }
         [other, ..] => {
             let sentence =
-                format!("unknown command {other:?}: there are nodes, apply, get, delete");
+                format!("unknown command {other:?}: there are nodes, label, apply, get, delete");
             console::complain("cloudcore ctl", &sentence);
             exit::USAGE
         }
@@ -192,8 +196,9 @@ static DELETE: Spec = Spec {
 
 static DELETE_NODE: Spec = Spec {
     name: "cloudcore ctl delete node",
-    about: "Deletes a node and ends its session. The device keeps its certificate and may register \
-            again; `keadm certs revoke` keeps it out.",
+    about: "Deletes a node with its labels, and ends its session. The certificate of the device still \
+            counts: when it comes back it registers anew, and gets again what was given to its name. \
+            `keadm certs revoke NAME` keeps it out.",
     examples: &["cloudcore ctl delete node router-17"],
     spellings: &[],
     ignored: &[],
@@ -204,6 +209,7 @@ const OVERVIEW: &str = "Sees and feeds the devices of the cloudcore that runs he
 Usage: cloudcore ctl COMMAND
 
   nodes    show all nodes
+  label    give labels to a node
   apply    give objects from a file to nodes
   get      show objects
   delete   delete an object or a node

@@ -22,6 +22,8 @@ mod prometheus;
 mod quic;
 mod rate;
 mod registry;
+#[cfg(test)]
+mod resting;
 mod rotation;
 mod session;
 mod settings;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod kept;
+mod labels;
 mod lease;
 mod meta;
 mod node;
@@ -10,14 +11,17 @@ mod pods;
 mod state;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::warn;
+use serde_json::{Value, json};
 
+use self::kept::Kept;
 use self::state::{Effects, State};
 use super::cloud::Cloud;
 use super::outbox::{Item, Outbox};
-use crate::protocol::message::{Message, Route};
+use crate::protocol::message::{self, Message, Route};
 use crate::protocol::reply::Status;
 use crate::protocol::resource::Kind;
 use crate::store::{Store, StoreError};
@@ -26,6 +30,7 @@ use crate::system::names::NodeName;
 
 pub use answers::{handle, is_handled};
 pub use kept::Selector;
+pub use labels::{LabelChange, NoLabel, is_reserved, label};
 pub use orders::{Order, apply, delete, delete_node, get};
 pub use view::rows;
 
@@ -67,8 +72,7 @@ impl Nodes {
     /// Puts everything in line that a node which has just connected is to know and to forget.
     pub fn resend(&self, node: &NodeName, outbox: &Outbox, now: Timestamp) {
         let items = self.lock().everything_for(node);
-        let devices = items.iter().filter(|(item, _)| item.gone.is_none());
-        tell_devices(outbox, devices.map(|(item, _)| item), now);
+        self.tell_devices(outbox, items.iter().map(|(item, _)| item), now);
         if !items.is_empty() {
             outbox.offer(items);
         }
@@ -174,6 +178,45 @@ impl Nodes {
         Ok(value)
     }
 
+    /// Edges of KubeEdge learn in messages of their own which devices are theirs no more, and which are.
+    fn tell_devices<'a>(
+        &self,
+        outbox: &Outbox,
+        items: impl IntoIterator<Item = &'a Item>,
+        now: Timestamp,
+    ) {
+        let devices = items.into_iter().filter(|it| it.path.kind == Kind::Device);
+        let (gone, mine): (Vec<&Item>, Vec<&Item>) = devices.partition(|it| it.gone.is_some());
+        let tell = |added: Value, removed: Value| {
+            let content = json!({
+                "event_id": message::new_id(), "timestamp": now.millis(),
+                "added_devices": added, "removed_devices": removed,
+            });
+            let route = Route {
+                source: DEVICES.to_owned(),
+                group: "twin".to_owned(),
+                operation: "update".to_owned(),
+                resource: "membership".to_owned(),
+                ..Route::default()
+            };
+            outbox.push(Message::new(now, route, &content));
+        };
+        // One of the same name may have come since.
+        if !gone.is_empty() {
+            tell(
+                Value::Null,
+                gone.iter().map(|it| device(it, None)).collect(),
+            );
+        }
+        if !mine.is_empty() {
+            let state = self.lock();
+            let of = |item: &&Item| device(item, state.get(&item.path));
+            let mine: Value = mine.iter().map(of).collect();
+            drop(state);
+            tell(mine, Value::Null);
+        }
+    }
+
     /// Sees to it that there are versions to give out.
     async fn refill(&self) -> Result<(), StoreError> {
         let enough = || self.lock().versions.size_hint().0 > FEW;
@@ -200,45 +243,34 @@ impl Nodes {
 }
 
 fn deliver(cloud: &Cloud, pushes: Vec<(NodeName, Item, bool)>) {
+    let mut of_nodes: BTreeMap<NodeName, Vec<(Item, bool)>> = BTreeMap::new();
     for (node, item, new) in pushes {
+        of_nodes.entry(node).or_default().push((item, new));
+    }
+    for (node, items) in of_nodes {
         let Some(outbox) = cloud.registry.outbox(&node) else {
             continue;
         };
-        if new || item.gone.is_some() {
-            tell_devices(&outbox, [&item], cloud.clock.stamp());
-        }
-        outbox.offer([(item, new)]);
+        let news = items
+            .iter()
+            .filter(|(item, new)| *new || item.gone.is_some());
+        let news = news.map(|(item, _)| item);
+        // Before anything of the device itself.
+        cloud.nodes.tell_devices(&outbox, news, cloud.clock.stamp());
+        outbox.offer(items);
     }
 }
 
-/// Edges of KubeEdge learn in a message of its own which devices are theirs.
-fn tell_devices<'a>(outbox: &Outbox, items: impl IntoIterator<Item = &'a Item>, now: Timestamp) {
-    let devices = items.into_iter().filter(|it| it.path.kind == Kind::Device);
-    let (gone, mine): (Vec<&Item>, Vec<&Item>) = devices.partition(|it| it.gone.is_some());
-    let list = |items: Vec<&Item>| {
-        let device = |item: &Item| {
-            let (namespace, name) = (&item.path.namespace, &item.path.name);
-            serde_json::json!({"id": format!("{namespace}/{name}"), "name": name})
-        };
-        let devices: Vec<serde_json::Value> = items.into_iter().map(device).collect();
-        (!devices.is_empty()).then_some(devices)
-    };
-    let (added, removed) = (list(mine), list(gone));
-    if added.is_none() && removed.is_none() {
-        return;
+/// A device as lists of them have it.
+fn device(item: &Item, kept: Option<&Arc<Kept>>) -> Value {
+    let (namespace, name) = (&item.path.namespace, &item.path.name);
+    let mut device = json!({"id": format!("{namespace}/{name}"), "name": name});
+    let object = kept.map(|kept| kept.object()).unwrap_or_default();
+    let labels = object.get("metadata").and_then(|it| it.get("labels"));
+    if let Some(description) = labels.and_then(|it| it.get("description")) {
+        device["description"] = description.clone();
     }
-    let content = serde_json::json!({
-        "event_id": crate::protocol::message::new_id(), "timestamp": now.millis(),
-        "added_devices": added, "removed_devices": removed,
-    });
-    let route = Route {
-        source: DEVICES.to_owned(),
-        group: "twin".to_owned(),
-        operation: "update".to_owned(),
-        resource: "membership".to_owned(),
-        ..Route::default()
-    };
-    outbox.push(Message::new(now, route, &content));
+    device
 }
 
 /// The names that KubeEdge's edges expect of who sends objects.

@@ -162,6 +162,12 @@ impl Outbox {
         .await
     }
 
+    #[cfg(test)]
+    /// Of what waits, and of a line of objects, which is there while some are on their way.
+    pub fn sizes() -> [usize; 2] {
+        [size_of::<Mutex<State>>(), size_of::<Line>()]
+    }
+
     /// No code panics while it holds the lock, so a poisoned state is still whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

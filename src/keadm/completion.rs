@@ -255,8 +255,9 @@ const CLOUDCORE: &[(&str, &str, &[&str])] = &[
     (
         "cloudcore ctl get",
         "show objects",
-        &["namespace", "output"],
+        &["all-namespaces", "namespace", "output", "selector"],
     ),
+    ("cloudcore ctl label", "give labels to a node", &[]),
     ("cloudcore ctl nodes", "show all nodes", &["output"]),
 ];
 #[cfg(not(feature = "cloud"))]

@@ -29,7 +29,7 @@ pub const EDGE_STATUS_SOCKET: &str = "/run/kubeedge/edgecore-status.sock";
 pub const EDGE_SOCKET: &str = "/run/kubeedge/edgecore.sock";
 /// Orders to cloudcore, likewise: `gettoken`, `token-create`, `token-list`, `token-delete`,
 /// `status`, `sessions`, `add-san`, `revoke`, `revocations`, `nodes`, `object-apply`, `object-get`,
-/// `object-delete`, `node-delete`.
+/// `object-delete`, `node-delete`, `node-label`.
 pub const CLOUD_SOCKET: &str = "/run/kubeedge/cloudcore.sock";
 
 /// A line longer than this is refused by both sides.
@@ -44,7 +44,8 @@ pub struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
     /// `add-san`: names and addresses for the serving certificate. `sessions`: the nodes that are
-    /// asked about, all when empty. `revoke`: the nodes.
+    /// asked about, all when empty. `revoke`: the nodes. `object-apply`: those that shall have it.
+    /// `object-get`: of which objects, all when empty. `node-label`: the changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// `token-create`: the pattern of the nodes that may use it.
@@ -69,7 +70,7 @@ pub struct Request {
     /// `object-get`, `object-delete`: the type, as resource names have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// `object-get`, `object-delete`, `node-delete`: which.
+    /// `object-delete`, `node-delete`, `node-label`: which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `object-…`: where; `object-apply`: for objects that name none.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kubeedge::cloudcore::{self, Orders, Overrides, Ports, Settings};
 use kubeedge::config::cloud::CloudConfig;
@@ -193,7 +193,7 @@ impl Cloud {
     }
 
     /// What Prometheus reads.
-    pub fn metrics(&self) -> String {
+    fn metrics(&self) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ports.metrics.unwrap())).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
@@ -202,6 +202,21 @@ impl Cloud {
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         text
+    }
+
+    /// Waits until the page of metrics has all of these: a client may read its answer before it is
+    /// counted.
+    #[track_caller]
+    pub fn counts(&self, lines: &[&str]) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let page = self.metrics();
+            let Some(missing) = lines.iter().find(|line| !page.contains(**line)) else {
+                return;
+            };
+            assert!(Instant::now() < end, "no {missing} in {page}");
+            std::thread::yield_now();
+        }
     }
 
     fn client(

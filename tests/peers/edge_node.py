@@ -8,6 +8,7 @@ Reads commands, one a line, and prints one JSON object a line for each thing tha
   register                  lease query, node insert (or, when it exists, node query), status patch
   lease                     insert the lease, or renew it; heals 404 and 409 as an edge does
   ask OP RESOURCE [JSON]    any request; the answer is printed
+  report OP RESOURCE JSON   the same, as the part that keeps twins of devices asks
   acks on | off | lose N    acknowledge pushes; do not; lose the acknowledgements of the next N
   ping                      the answer says that all before was dealt with
 """
@@ -59,7 +60,8 @@ class Link:
         if route["group"] not in ("resource", "twin"):
             raise Wrong(f"an edge takes no messages of group {route['group']!r}")
         if route["resource"] == "membership":
-            return self.node.events("membership", content=msg["content"])
+            return self.node.events("membership", content=msg["content"], route=route,
+                                    version=header.get("resourceversion"))
         return await self.pushed(msg)
 
     async def pushed(self, msg):
@@ -78,7 +80,10 @@ class Link:
         node.events("push", op=route["operation"], resource=key, id=header["msg_id"], uid=meta["uid"],
                     version=header["resourceversion"], acked=acked, content=content)
         if acked:
-            await self.send(wire.answer(msg, "response", "OK"))
+            answer = wire.answer(msg, "response", "OK")
+            if key.split("/")[1].startswith("device") and route["operation"] != "update":
+                answer["route"].update(source="meta", group="twin")
+            await self.send(answer)
 
     async def ask(self, operation, resource, content=None, source="edged", group="meta"):
         msg = wire.message(operation, resource, content, source=source, group=group)
@@ -173,11 +178,12 @@ class Node(Edge):
             self.events("held", objects=self.held)
         elif word == "ping":
             await self.link.ask("ping", "/control/ping", "ping", source="edgehub", group="resource")
-        elif word == "ask":
+        elif word in ("ask", "report"):
             operation, resource, *content = rest.split(" ", 2)
-            answer = await self.link.ask(operation, resource, json.loads(content[0]) if content else None)
+            sender = {"source": "twin", "group": "resource"} if word == "report" else {}
+            answer = await self.link.ask(operation, resource, json.loads(content[0]) if content else None, **sender)
             self.events("answer", operation=answer["route"]["operation"], content=answer["content"],
-                        version=answer["header"].get("resourceversion"))
+                        version=answer["header"].get("resourceversion"), route=answer["route"])
         else:
             raise Wrong(f"no command {word!r}")
         self.events("did", command=line.strip())

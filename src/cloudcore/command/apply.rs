@@ -7,6 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::documents::{self, MAX_INPUT};
 use super::{OrderError, PATIENCE, said};
+use crate::cloudcore::nodes::is_reserved;
 use crate::protocol::control::{CLOUD_SOCKET, Client, ControlError, Reply, Request};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
@@ -24,6 +25,15 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
         Ok(objects) => objects,
         Err(error) => return fail(error),
     };
+    if let Some(label) = flags.selector.as_deref().and_then(doubtful)
+        && objects.iter().any(|object| object["kind"] == "Secret")
+    {
+        let sentence = format!(
+            "any node may give itself the label {label:?}, and with it a Secret: name nodes, or use \
+             a label below node-restriction.kubernetes.io/ (`cloudcore ctl label`)"
+        );
+        console::complain(SPEC.name, &sentence);
+    }
     let mut code = exit::OK;
     for object in objects {
         match apply(host, &flags, &object) {
@@ -34,6 +44,12 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
         }
     }
     code
+}
+
+/// The label of a selector, if nodes give it to themselves.
+fn doubtful(selector: &str) -> Option<&str> {
+    let (key, _) = selector.split_once('=')?;
+    (!is_reserved(key)).then_some(key)
 }
 
 fn apply(host: &Host, flags: &Flags, object: &serde_json::Value) -> Result<String, OrderError> {

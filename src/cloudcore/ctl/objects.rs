@@ -1,4 +1,4 @@
-//! Orders about nodes and objects: list, apply, get, delete.
+//! Orders about nodes and objects: list, label, apply, get, delete.
 
 use std::io;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use smol::net::unix::UnixStream;
 
 use super::{in_time, send};
 use crate::cloudcore::cloud::Cloud;
-use crate::cloudcore::nodes::{self, Order, Selector};
+use crate::cloudcore::nodes::{self, LabelChange, Order, Selector};
 use crate::protocol::control::{MAX_BODY, ObjectLine, Reply, Request, VERSION};
 use crate::protocol::resource::{Kind, ObjectPath};
-use crate::system::names::NodeName;
+use crate::system::names::{NameError, NodeName};
 
 pub const OPERATIONS: &[&str] = &[
     "node-delete",
+    "node-label",
     "nodes",
     "object-apply",
     "object-delete",
@@ -46,6 +47,7 @@ pub async fn answer(
             _ => Err(format!("an object has at most {MAX_BODY} bytes of JSON")),
         },
         "object-delete" => delete(cloud, request).await,
+        "node-label" => label(cloud, request).await,
         _ => delete_node(cloud, request).await,
     };
     let reply = match done {
@@ -60,7 +62,7 @@ async fn apply(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, 
     let selector = request.selector.as_deref().map(str::parse::<Selector>);
     let order = Order {
         namespace: request.namespace.clone(),
-        nodes: nodes.map_err(|error: crate::system::names::NameError| error.to_string())?,
+        nodes: nodes.map_err(|error: NameError| error.to_string())?,
         selector: selector.transpose().map_err(|error| error.to_string())?,
         force: false,
     };
@@ -82,11 +84,21 @@ async fn delete(cloud: &Cloud, request: &Request) -> Result<String, String> {
 }
 
 async fn delete_node(cloud: &Cloud, request: &Request) -> Result<String, String> {
+    nodes::delete_node(cloud, &node(request)?).await
+}
+
+async fn label(cloud: &Cloud, request: &Request) -> Result<String, String> {
+    let changes: Result<Vec<LabelChange>, _> = request.names.iter().map(|it| it.parse()).collect();
+    let changes = changes.map_err(|error: nodes::NoLabel| error.to_string())?;
+    if changes.is_empty() {
+        return Err("say which labels, as KEY=VALUE or KEY-".to_owned());
+    }
+    nodes::label(cloud, &node(request)?, &changes).await
+}
+
+fn node(request: &Request) -> Result<NodeName, String> {
     let name = request.name.as_deref().ok_or("say which node")?;
-    let node: NodeName = name
-        .parse()
-        .map_err(|error: crate::system::names::NameError| error.to_string())?;
-    nodes::delete_node(cloud, &node).await
+    name.parse().map_err(|error: NameError| error.to_string())
 }
 
 async fn get(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::Result<()> {
@@ -102,7 +114,7 @@ async fn get(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::R
         }
     };
     let namespace = request.namespace.as_deref();
-    for (path, given, text) in nodes::get(cloud, kind, namespace, request.name.as_deref()) {
+    for (path, given, text) in nodes::get(cloud, kind, namespace, &request.names) {
         let selector = given.selector.as_ref();
         let line = ObjectLine {
             v: VERSION,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::answers::{Asked, about};
 use super::kept::{Given, Kept};
+use super::labels::is_reserved;
 use super::meta::{self, Object, Stamp};
 use super::state::{Effects, State};
 use super::{Context, MAX_NODE};
@@ -128,17 +129,29 @@ fn made(mut node: Object, context: &Context<'_>) -> Result<Kept, Status> {
     finished(node, &stamp, context)
 }
 
-/// Changes the Node that is there. What leaves it as it was is neither written nor pushed.
+/// Changes the Node that is there, as its device wishes.
 fn changed(
     state: &mut State,
     context: &Context<'_>,
     change: impl FnOnce(&mut Object) -> Result<(), Status>,
 ) -> Result<(Arc<Kept>, Effects), Status> {
+    altered(state, context, |object, old| {
+        change(object)?;
+        keep_ours(object, old);
+        Ok(())
+    })
+}
+
+/// Changes the Node that is there. What leaves it as it was is neither written nor pushed.
+pub fn altered(
+    state: &mut State,
+    context: &Context<'_>,
+    change: impl FnOnce(&mut Object, &Object) -> Result<(), Status>,
+) -> Result<(Arc<Kept>, Effects), Status> {
     let kept = found(state, context.node)?;
     let old = kept.object();
     let mut object = old.clone();
-    change(&mut object)?;
-    keep_ours(&mut object, &old);
+    change(&mut object, &old)?;
     if object == old {
         return Ok((kept, Effects::default()));
     }
@@ -147,14 +160,13 @@ fn changed(
     Ok((found(state, context.node)?, effects))
 }
 
-/// Labels that only operators give: selectors may go by them though nodes can't be trusted.
+/// Labels that only operators give stay as they are, whatever a node says.
 fn keep_ours(node: &mut Object, old: &Object) {
-    let ours = |key: &str| key.starts_with(RESTRICTED);
     let old = old.get("metadata").and_then(|it| it.get("labels"));
     let old = old.and_then(Value::as_object).into_iter().flatten();
-    let kept: Vec<_> = old.filter(|(key, _)| ours(key)).collect();
+    let kept: Vec<_> = old.filter(|(key, _)| is_reserved(key)).collect();
     let labels = meta::child(meta::metadata(node), "labels");
-    labels.retain(|key, _| !ours(key));
+    labels.retain(|key, _| !is_reserved(key));
     labels.extend(
         kept.into_iter()
             .map(|(key, value)| (key.clone(), value.clone())),
@@ -173,6 +185,3 @@ fn found(state: &State, node: &NodeName) -> Result<Arc<Kept>, Status> {
     let missing = || Status::not_found(about("nodes", node.as_str()));
     state.node(node).cloned().ok_or_else(missing)
 }
-
-/// Kubernetes reserves these labels for operators, too.
-const RESTRICTED: &str = "node-restriction.kubernetes.io/";

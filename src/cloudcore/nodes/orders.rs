@@ -57,20 +57,19 @@ pub async fn apply(cloud: &Cloud, text: &[u8], order: Order) -> Result<String, S
     Ok(format!("{} {done}{whom}", shown(&path)))
 }
 
-/// Objects of a type, of one name or all: where they are, to whom they are given, and their text.
+/// Objects of a type, of some names or all: where they are, to whom they are given, and their text.
 pub fn get(
     cloud: &Cloud,
     kind: Option<Kind>,
     namespace: Option<&str>,
-    name: Option<&str>,
+    names: &[String],
 ) -> Vec<(ObjectPath, Given, std::sync::Arc<str>)> {
     let state = cloud.nodes.lock();
     let found = state.all(kind).filter(|kept| {
-        let (path, is) = (&kept.path, |given: Option<&str>, it: Option<&str>| {
-            given.is_none() || given == it
-        });
-        let anywhere = path.namespace.as_str().is_none();
-        is(name, Some(&path.name)) && (anywhere || is(namespace, path.namespace.as_str()))
+        let path = &kept.path;
+        let own = path.namespace.as_str();
+        let there = namespace.is_none() || own.is_none() || own == namespace;
+        there && (names.is_empty() || names.contains(&path.name))
     });
     found
         .map(|kept| {
@@ -132,7 +131,10 @@ pub async fn delete_node(cloud: &Cloud, node: &NodeName) -> Result<String, Strin
     deleted.await.map_err(|status| status.message)?;
     let ended = cloud.registry.end(node, Ending::NodeDeleted);
     let session = if ended { ", and its session ended" } else { "" };
-    Ok(format!("node {node} deleted{session}"))
+    Ok(format!(
+        "node {node} deleted{session}; its certificate still counts and it may register anew: `keadm \
+         certs revoke {node}` keeps it out"
+    ))
 }
 
 fn put(

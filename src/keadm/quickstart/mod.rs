@@ -3,6 +3,7 @@
 mod agree;
 mod children;
 mod folder;
+mod node;
 mod report;
 mod sabotage;
 mod step;

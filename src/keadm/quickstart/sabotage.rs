@@ -35,7 +35,7 @@ impl Tour {
                 let ca = files.read(&device.ca, MAX_INPUT)?;
                 files.replace(&device.certificate, &ca, 0o644)?;
             }
-            Step::Session | Step::Status => {
+            Step::Session | Step::Node | Step::Status => {
                 if let Some(process) = &self.edgecore {
                     processes::terminate(process, std::time::Duration::ZERO)?;
                 }

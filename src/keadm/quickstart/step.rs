@@ -10,18 +10,20 @@ pub enum Step {
     Join,
     Certificate,
     Session,
+    Node,
     Rotation,
     Status,
     Stop,
 }
 
 /// In their order. `Stop` comes after the tour.
-pub const TOUR: [Step; 7] = [
+pub const TOUR: [Step; 8] = [
     Step::Cloud,
     Step::Token,
     Step::Join,
     Step::Certificate,
     Step::Session,
+    Step::Node,
     Step::Rotation,
     Step::Status,
 ];
@@ -34,6 +36,7 @@ impl Step {
             Step::Join => "join",
             Step::Certificate => "certificate",
             Step::Session => "session",
+            Step::Node => "node",
             Step::Rotation => "rotation",
             Step::Status => "status",
             Step::Stop => "stop",
@@ -48,6 +51,7 @@ impl Step {
             Step::Join => "join an edge with it",
             Step::Certificate => "look at the certificate that the edge got",
             Step::Session => "look at the tunnel from both sides",
+            Step::Node => "see the edge as a node, and hand it a file",
             Step::Rotation => "renew the certificate while the tunnel is up",
             Step::Status => "ask for the status, as on any device",
             Step::Stop => "stop edge and cloud",
@@ -67,7 +71,8 @@ impl FromStr for Step {
     fn from_str(text: &str) -> Result<Step, Self::Err> {
         let all = TOUR.into_iter().chain([Step::Stop]);
         let found = all.into_iter().find(|step| step.name() == text);
-        found
-            .ok_or("the steps are cloud, token, join, certificate, session, rotation, status, stop")
+        found.ok_or(
+            "the steps are cloud, token, join, certificate, session, node, rotation, status, stop",
+        )
     }
 }

@@ -112,6 +112,7 @@ impl Tour {
                 &format!("--certport={}", self.ports.https),
                 &format!("--token-file={}", self.token_file().display()),
                 &format!("--edgenode-name={NODE}"),
+                &format!("--set=modules.metaManager.deliver[0].folder={FOLDER}"),
                 &format!("--timeout={}s", JOIN.as_secs()),
             ],
         )?;
@@ -294,7 +295,7 @@ impl Tour {
 
 /// Looks again and again until there is something; a fault ends it, and so does impatience, with
 /// what was missing last.
-async fn until<T>(
+pub(super) async fn until<T>(
     patience: Duration,
     mut look: impl FnMut() -> Result<Result<T, String>, Fault>,
 ) -> Result<T, Fault> {
@@ -319,13 +320,15 @@ async fn apart<T: Send + 'static>(
 }
 
 pub(super) const NODE: &str = "quickstart-edge";
+/// Where the edge lets the cloud put files.
+pub(super) const FOLDER: &str = "/etc/quickstart";
 pub(super) const CA_KEY: &str = "/etc/kubeedge/cloudcore/ca.key";
 
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 const POLL: Duration = Duration::from_millis(5);
 const START: Duration = Duration::from_secs(30);
 const JOIN: Duration = Duration::from_secs(60);
-const SESSION: Duration = Duration::from_secs(20);
+pub(super) const SESSION: Duration = Duration::from_secs(20);
 const RENEWAL: Duration = Duration::from_secs(120);
 /// cloudcore stops within 5 s.
 const STOP: Duration = Duration::from_secs(8);

@@ -103,6 +103,7 @@ impl Tour {
             Step::Join => self.join().await,
             Step::Certificate => self.look_at_certificate(),
             Step::Session => self.look_at_session().await,
+            Step::Node => self.look_at_node().await,
             Step::Rotation => self.rotate().await,
             Step::Status => self.ask_status(),
             Step::Stop => self.stop_both().await,

@@ -4,9 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::protocol::control::{
     self, CLOUD_SOCKET, Client, CloudStatus, ControlError, EDGE_STATUS_SOCKET, EdgeStatus,
-    HubSession, Request,
+    HubSession, NodeRow, Reply, Request,
 };
 use crate::system::host::Host;
 use crate::system::root::Root;
@@ -49,6 +51,38 @@ pub fn session(side: &Side, node: &str) -> Result<Option<HubSession>, Silence> {
     request.names = vec![node.to_owned()];
     let asked = Client::ask(&side.host.root.at(CLOUD_SOCKET), &request, PATIENCE);
     let answer = asked.and_then(|mut client| client.line());
+    answer.map_err(Silence::of("cloudcore"))
+}
+
+/// A node, as the cloud has it.
+pub fn node(side: &Side, node: &str) -> Result<Option<NodeRow>, Silence> {
+    let silence = || Silence::of("cloudcore");
+    let asked = Client::ask(
+        &side.host.root.at(CLOUD_SOCKET),
+        &Request::new("nodes"),
+        PATIENCE,
+    );
+    let mut client = asked.map_err(silence())?;
+    while let Some(row) = client.line::<NodeRow>().map_err(silence())? {
+        if row.node == node {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+/// Has the cloud hand an object to a node.
+pub fn apply(side: &Side, object: &Value, node: &str) -> Result<Reply, Silence> {
+    let request = Request {
+        names: vec![node.to_owned()],
+        ..Request::new("object-apply")
+    };
+    let body = object.to_string();
+    let socket = side.host.root.at(CLOUD_SOCKET);
+    let asked = Client::ask_with(&socket, &request, body.as_bytes(), PATIENCE);
+    let answer = asked.and_then(|mut client| client.line());
+    let silent = || ControlError::Io(std::io::ErrorKind::TimedOut.into());
+    let answer = answer.and_then(|reply| reply.ok_or_else(silent));
     answer.map_err(Silence::of("cloudcore"))
 }
 

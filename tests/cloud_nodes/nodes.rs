@@ -1,175 +1,9 @@
-//! cloudcore as a cluster of its own: nodes that register, objects that reach them, and nothing that a
-//! kill, a lost acknowledgement or a neighbour could change. The edges are peers in Python.
-
-mod common;
+//! Nodes that register, what they get and what they don't.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
 
-use common::script::python;
-use common::site::{Cloudcore, Said};
-use common::{Folder, LIMIT};
-use serde_json::Value;
-
-/// A node, driven line by line.
-struct Peer {
-    child: Child,
-    lines: Receiver<Value>,
-    seen: Vec<Value>,
-    _folder: Folder,
-}
-
-impl Peer {
-    fn start(cloud: &Cloudcore, node: &str, options: &[&str]) -> Peer {
-        let folder = Folder::new();
-        let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
-        let hub = format!("127.0.0.1:{}", cloud.hub);
-        let joined = Command::new(python())
-            .arg(peers.join("edge.py"))
-            .args([
-                "join",
-                "--node",
-                node,
-                "--https",
-                &format!("127.0.0.1:{}", cloud.https),
-            ])
-            .args(["--token-file", &cloud.token_file(), "--dir"])
-            .arg(folder.path())
-            .stdin(Stdio::null())
-            .output()
-            .expect("the peer starts: run tests/setup.sh first");
-        assert!(joined.status.success(), "{joined:?}");
-        let mut child = Command::new(python())
-            .arg(peers.join("edge_node.py"))
-            .args(["--node", node, "--hub", &hub, "--dir"])
-            .arg(folder.path())
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the peer starts");
-        let output = child.stdout.take().expect("a pipe");
-        let (told, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = told.send(serde_json::from_str(&line).expect("JSON"));
-            }
-        });
-        Peer {
-            child,
-            lines,
-            seen: Vec::new(),
-            _folder: folder,
-        }
-    }
-
-    /// Gives a command and waits until it was carried out, or cut off; what happened until then.
-    fn tell(&mut self, command: &str) -> Vec<Value> {
-        self.order(command);
-        let from = self.seen.len();
-        self.until(|event| {
-            let ended = ["did", "cut", "refused"]
-                .iter()
-                .any(|word| event["event"] == *word);
-            ended && (event["command"] == command || event["event"] == "refused")
-        });
-        self.seen[from..].to_vec()
-    }
-
-    fn order(&mut self, command: &str) {
-        let input = self.child.stdin.as_mut().expect("a pipe");
-        writeln!(input, "{command}").expect("the peer reads");
-    }
-
-    /// Waits for something to happen, from now on.
-    fn until(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
-        let patience = Instant::now() + LIMIT;
-        loop {
-            let left = patience.saturating_duration_since(Instant::now());
-            let Ok(event) = self.lines.recv_timeout(left) else {
-                panic!("it does not happen; so far: {:#?}", self.seen);
-            };
-            assert_ne!(event["event"], "wrong", "{event}");
-            self.seen.push(event.clone());
-            if fits(&event) {
-                return event;
-            }
-        }
-    }
-
-    /// Waits until this was pushed, if it was not yet since `from`.
-    fn pushed(&mut self, from: usize, operation: &str, resource: &str) -> Value {
-        let fits = |event: &Value| {
-            event["event"] == "push" && event["op"] == operation && event["resource"] == resource
-        };
-        if let Some(found) = self.seen[from..].iter().find(|event| fits(event)) {
-            return found.clone();
-        }
-        self.until(fits)
-    }
-
-    fn online(&mut self) {
-        assert_eq!(
-            self.tell("connect").last().expect("an event")["event"],
-            "did"
-        );
-    }
-
-    /// The content of the answer.
-    fn ask(&mut self, question: &str) -> Value {
-        let events = self.tell(&format!("ask {question}"));
-        let answer = events.into_iter().find(|event| event["event"] == "answer");
-        answer.expect("an answer")
-    }
-
-    fn version(&mut self, command: &str, event: &str) -> u64 {
-        let events = self.tell(command);
-        let found = events.iter().find(|it| it["event"] == event);
-        let found = found.unwrap_or_else(|| panic!("no {event} in {events:?}"));
-        found["version"]
-            .as_str()
-            .expect("a version")
-            .parse()
-            .expect("a number")
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn ctl(cloud: &Cloudcore, words: &[&str]) -> Said {
-    cloud.run(&[&["cloudcore", "ctl"], words].concat())
-}
-
-fn config(name: &str, value: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  key: \"{value}\"\n"
-    )
-}
-
-fn apply(cloud: &Cloudcore, yaml: &str, to: &[&str]) -> String {
-    let file = cloud.keep("objects.yaml", yaml);
-    ctl(cloud, &[&["apply", "-f", &file], to].concat())
-        .ends(0)
-        .out
-}
-
-fn node(cloud: &Cloudcore, name: &str) -> Value {
-    let nodes = ctl(cloud, &["nodes", "-o", "json"]).ends(0).json();
-    let mut nodes = nodes["nodes"].as_array().expect("a list").iter();
-    nodes
-        .find(|it| it["node"] == name)
-        .cloned()
-        .unwrap_or_default()
-}
+use crate::common::site::Cloudcore;
+use crate::support::{Peer, apply, config, ctl, node};
 
 #[test]
 fn a_node_registers_and_outlives_kills_of_the_cloud() {
@@ -203,15 +37,16 @@ fn a_node_registers_and_outlives_kills_of_the_cloud() {
                 .to_owned(),
         );
         // In the middle of a lease, of a patch, and of nothing.
+        let from = peer.seen.len();
         match round {
             0 => peer.order("lease"),
             1 => peer.order("register"),
             _ => {}
         }
         cloud.kill();
-        peer.until(|event| event["event"] == "disconnected");
+        peer.since(from, &["disconnected"]);
         if round < 2 {
-            peer.until(|event| event["event"] == "cut" || event["event"] == "did");
+            peer.since(from, &["cut", "did"]);
         }
         cloud.start_again(&[]);
         assert_eq!(
@@ -427,8 +262,11 @@ fn a_pod_is_delivered_reported_and_ended() {
     assert_eq!(patched["content"]["Object"]["status"]["phase"], "Running");
     let from = peer.seen.len();
     ctl(&cloud, &["delete", "pod", "web"]).ends(0);
-    let ending = peer.pushed(from, "update", "default/pod/web");
-    assert!(ending["content"]["metadata"]["deletionTimestamp"].is_string());
+    // The patch was pushed, too.
+    peer.since_that(from, |event| {
+        event["resource"] == "default/pod/web"
+            && event["content"]["metadata"]["deletionTimestamp"].is_string()
+    });
     let options =
         |uid: &str| format!(r#"{{"gracePeriodSeconds":0,"preconditions":{{"uid":"{uid}"}}}}"#);
     let other = peer.ask(&format!("delete default/pod/web {}", options("other")));
@@ -445,7 +283,7 @@ fn a_pod_is_delivered_reported_and_ended() {
         ctl(&cloud, &["get", "pod", "web"])
             .ends(1)
             .err
-            .contains("no such object")
+            .contains("there is no pod web")
     );
 }
 
@@ -463,7 +301,10 @@ fn a_node_that_is_deleted_is_out_and_may_come_again() {
     };
     let first = uid(&cloud);
     let said = ctl(&cloud, &["delete", "node", "edge-1"]).ends(0).out;
-    assert_eq!(said, "node edge-1 deleted, and its session ended\n");
+    assert_eq!(
+        said,
+        "node edge-1 deleted, and its session ended; its certificate still counts and it may register anew: `keadm certs revoke edge-1` keeps it out\n"
+    );
     peer.until(|event| event["event"] == "disconnected");
     assert!(
         ctl(&cloud, &["delete", "node", "edge-1"])
@@ -474,84 +315,4 @@ fn a_node_that_is_deleted_is_out_and_may_come_again() {
     peer.online();
     peer.tell("register");
     assert_ne!(uid(&cloud), first, "it is another node now");
-}
-
-#[test]
-fn orders_that_make_no_sense_say_why() {
-    let mut cloud = Cloudcore::start(&[]);
-    for (yaml, part) in [
-        (
-            "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: a}\n",
-            "kind \"Deployment\" is none of",
-        ),
-        (
-            "kind: ConfigMap\napiVersion: v2\nmetadata: {name: a}\n",
-            "apiVersion \"v2\"",
-        ),
-        ("kind: ConfigMap\napiVersion: v1\n", "no metadata.name"),
-        (
-            "kind: ConfigMap\napiVersion: v1\nmetadata: {name: ../a}\n",
-            "not the names",
-        ),
-        (
-            "kind: Secret\napiVersion: v1\nmetadata: {name: a, namespace: kubeedge}\n",
-            "the cloud's own",
-        ),
-        (
-            "kind: Pod\napiVersion: v1\nmetadata: {name: a}\nspec: {}\n",
-            "needs a node",
-        ),
-    ] {
-        let file = cloud.keep("bad.yaml", yaml);
-        let said = ctl(&cloud, &["apply", "-f", &file]).ends(1);
-        assert!(said.err.contains(part), "{yaml}: {}", said.err);
-    }
-    let file = cloud.keep("bad.yaml", "a: 1\na: 2\n");
-    assert!(
-        ctl(&cloud, &["apply", "-f", &file])
-            .ends(78)
-            .err
-            .contains("bad.yaml:2")
-    );
-    let good = cloud.keep("good.yaml", &config("a", "1"));
-    let said = ctl(&cloud, &["apply", "-f", &good, "--selector", "x"]).ends(1);
-    assert!(said.err.contains("role=router"), "{}", said.err);
-    ctl(&cloud, &["apply", "-f", "/nonexistent"]).ends(78);
-    ctl(&cloud, &["get", "deployment"]).ends(64);
-    ctl(&cloud, &["frobnicate"]).ends(64);
-    assert!(ctl(&cloud, &["--help"]).ends(0).out.contains("apply"));
-    for command in ["nodes", "apply", "get", "delete"] {
-        assert!(
-            ctl(&cloud, &[command, "--help"])
-                .ends(0)
-                .out
-                .contains("Example")
-        );
-    }
-    // An object of nearly 1.5 MiB passes, a larger one does not.
-    let large = |bytes: usize| {
-        format!(
-            r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"big"}},"data":{{"x":"{}"}}}}"#,
-            "x".repeat(bytes)
-        )
-    };
-    assert!(apply(&cloud, &large((3 << 19) - 1000), &["--node", "edge-1"]).contains("created"));
-    let file = cloud.keep("large.json", &large(2 << 20));
-    assert!(
-        ctl(&cloud, &["apply", "-f", &file])
-            .ends(1)
-            .err
-            .contains("1.5 MiB")
-    );
-    let whole = ctl(&cloud, &["get", "configmap", "big", "-o", "json"])
-        .ends(0)
-        .json();
-    assert!(whole["data"]["x"].as_str().unwrap().len() > 1 << 19);
-    cloud.stop();
-    assert!(
-        ctl(&cloud, &["nodes"])
-            .ends(69)
-            .err
-            .contains("cloudcore does not run")
-    );
 }

@@ -1,0 +1,45 @@
+//! `cloudcore ctl label`: what nodes are, in words that selectors go by.
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::{order, report};
+use crate::protocol::control::Request;
+use crate::system::args::{self, Spec};
+use crate::system::host::Host;
+
+pub fn run(arguments: &[String], host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, arguments) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let request = Request {
+        name: Some(given.flags.node),
+        names: given.flags.change,
+        ..Request::new("node-label")
+    };
+    report(SPEC.name, order(host, &request), given.verbosity)
+}
+
+/// which labels a node gets or loses
+#[derive(FromArgs, ArgsInfo)]
+struct Flags {
+    /// its name
+    #[argh(positional)]
+    node: String,
+    /// KEY=VALUE, or KEY- for taking the label away
+    #[argh(positional, arg_name = "key=value")]
+    change: Vec<String>,
+}
+
+static SPEC: Spec = Spec {
+    name: "cloudcore ctl label",
+    about: "Gives labels to a node, or takes them away; the node gets and loses what selectors hand it \
+            by them. A label below node-restriction.kubernetes.io/ only you can give: any other one a \
+            node may give itself, and take back.",
+    examples: &[
+        "cloudcore ctl label router-17 node-restriction.kubernetes.io/site=berlin",
+        "cloudcore ctl label router-17 role=router site-",
+    ],
+    spellings: &[],
+    ignored: &[],
+};
