@@ -108,6 +108,7 @@ mod tests {
             next_rotation: None,
             session,
             registration: None,
+            messages: None,
         }
     }
 

@@ -106,6 +106,7 @@ fn facts(status: EdgeStatus) -> Edgecore {
             address: it.address,
             problem: it.problem.map(problem),
         }),
+        messages: status.messages,
     }
 }
 
