@@ -189,6 +189,13 @@ fn what_is_no_object_is_skipped_and_the_tunnel_goes_on() {
     let log = edge.log();
     assert!(log.contains("skipped a bad message (number 1)"), "{log}");
     assert!(!log.contains("hidden words"), "{log}");
+    let messages = edge.status().messages.expect("it is told");
+    assert_eq!(messages.skipped, 3);
+    // The Node may have come as well.
+    assert!((1..=3).contains(&messages.stored), "{messages:?}");
+    assert!(messages.acknowledged >= messages.stored, "{messages:?}");
+    let shown = device.run(&["keadm", "status"]).out;
+    assert!(shown.contains("3 of the cloud's were skipped"), "{shown}");
     edge.stop();
     cloud.satisfied();
 }

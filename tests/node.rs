@@ -142,8 +142,7 @@ fn a_deleted_node_comes_back() {
 
 #[test]
 fn every_misdeed_at_every_step_is_outlived() {
-    // One that pushes nothing, so that only answers count.
-    let mut cloud = Cloud::start(&["--v113"]);
+    let mut cloud = Cloud::start(&[]);
     let device = quick_device(&cloud);
     let edge = well(&device, &mut cloud);
     let long = std::env::var_os("KUBEEDGE_LONG").is_some();
@@ -178,6 +177,70 @@ fn every_misdeed_at_every_step_is_outlived() {
             renewed(&mut cloud, 1);
         }
     }
+    edge.until("a node that is Ready", is_well);
+    edge.stop();
+    cloud.satisfied();
+}
+
+#[test]
+fn what_the_cloud_says_of_the_node_is_stored_acknowledged_and_shown() {
+    let mut cloud = Cloud::start(&[]);
+    let device = quick_device(&cloud);
+    let edge = well(&device, &mut cloud);
+    // So that it stays as the cloud says.
+    cloud.order("always patch nodepatch 500");
+    cloud.order("lose-ready edge-1");
+    cloud.order("tell-node edge-1");
+    let of_node = |event: &Value| event["resource"] == "null/node/edge-1";
+    cloud.event_where("acked", of_node);
+    let is_unknown = |status: &EdgeStatus| {
+        let registration = status.registration.as_ref();
+        registration.is_some_and(|it| it.ready.as_deref() == Some("Unknown"))
+    };
+    edge.until("what the cloud says", is_unknown);
+    let text = shown(&device, &[]);
+    assert!(text.contains("of unknown state, address"), "{text}");
+    let json: Value = serde_json::from_str(&shown(&device, &["-o", "json"])).expect("JSON");
+    let messages = &json["edgecore"]["messages"];
+    assert_eq!(messages["skipped"], 0);
+    assert!(messages["stored"].as_u64() >= Some(1), "{messages}");
+    assert!(messages["acknowledged"].as_u64() >= Some(1), "{messages}");
+    assert!(!text.contains("skipped"), "{text}");
+    cloud.order("always patch nodepatch");
+    edge.until("a node that is Ready", is_well);
+    edge.stop();
+    // It is on the disk: a file of its own, readable without the cloud.
+    let stored = device.path("/var/lib/kubeedge/edgecore/meta/node");
+    let found = std::process::Command::new("grep")
+        .args(["-rl", "edge-1"])
+        .arg(&stored)
+        .output()
+        .expect("grep");
+    assert!(
+        !found.stdout.is_empty(),
+        "nothing below {}",
+        stored.display()
+    );
+    cloud.satisfied();
+}
+
+#[test]
+fn a_taint_that_a_node_lacks_is_asked_of_a_person() {
+    let mut cloud = Cloud::start(&[]);
+    let device = quick_device(&cloud);
+    let edge = well(&device, &mut cloud);
+    cloud.order("lose-taints edge-1");
+    cloud.order("tell-node edge-1");
+    let asks = |status: &EdgeStatus| {
+        let registration = status.registration.as_ref();
+        let problem = registration.and_then(|it| it.problem.as_ref());
+        problem.is_some_and(|it| !it.retryable && it.message.contains("kubectl taint nodes edge-1"))
+    };
+    edge.until("a word about the taint", asks);
+    renewed(&mut cloud, 2);
+    assert!(asks(&edge.status()), "renewals are no reason to forget it");
+    cloud.order("give-taints edge-1");
+    cloud.order("tell-node edge-1");
     edge.until("a node that is Ready", is_well);
     edge.stop();
     cloud.satisfied();

@@ -7,10 +7,12 @@ use super::outbox::{Next, Outbox};
 use super::registry::{Registered, SessionFacts};
 use super::session;
 use crate::protocol::terms::Terms;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Line, Tunnel};
 
 /// Of the future that a function gives.
-fn of_session<F>(_: impl Fn(Arc<Cloud>, Tunnel, Registered, Outbox, Option<Terms>) -> F) -> usize {
+fn of_session<F>(
+    _: impl Fn(Arc<Cloud>, Tunnel, Registered, Outbox, Option<Terms>, Option<Arc<dyn Line>>) -> F,
+) -> usize {
     size_of::<F>()
 }
 

@@ -64,18 +64,20 @@ pub fn run(host: &Host, source: &Source, parent: Option<Parent>, sandbox: bool) 
     smol::block_on(executor.run(serve(host, start, source, &executor)))
 }
 
+type Listening = (TcpListener, Option<String>);
+
 /// What a hub begins with.
 struct Start {
     settings: Settings,
     sockets: Bound,
-    /// Of the API, with its token.
-    listener: Option<(TcpListener, String)>,
+    /// Of the API, with its token if there is one.
+    listener: Option<Listening>,
     parent: Option<Parent>,
     confinement: Vec<String>,
 }
 
 /// Binds what programs on the device ask at, if they may, and makes the file that lets root's be shown Secrets.
-fn listen(host: &Host, settings: &Settings) -> Result<Option<(TcpListener, String)>, String> {
+fn listen(host: &Host, settings: &Settings) -> Result<Option<Listening>, String> {
     let Some(address) = settings.meta.server else {
         return Ok(None);
     };
@@ -87,7 +89,11 @@ fn listen(host: &Host, settings: &Settings) -> Result<Option<(TcpListener, Strin
     })?;
     let bound = listener.local_addr().unwrap_or(address).to_string();
     let path = host.root.at(KUBECONFIG);
-    let token = token::prepare(&host.files, &path, &bound).map_err(|error| error.to_string())?;
+    let token = token::prepare(&host.files, &path, &bound, randomness::is_there());
+    let token = token.map_err(|error| error.to_string())?;
+    if token.is_none() {
+        log::warn!("no randomness yet for the API's token: Secrets are shown to nobody until then");
+    }
     Ok(Some((listener, token)))
 }
 
@@ -100,8 +106,9 @@ async fn serve(
     let Start {
         settings, parent, ..
     } = start;
+    let lacks_token = matches!(start.listener, Some((_, None)));
     let api = start.listener.and_then(|(listener, token)| {
-        let api = Api::new(listener, &token);
+        let api = Api::new(listener, token.as_deref().unwrap_or_default());
         api.inspect_err(|error| log::error!("no API for programs on this device: {error}"))
             .ok()
     });
@@ -150,13 +157,24 @@ async fn serve(
             // No connection comes about without, and whoever tried would stand still.
             let living = async {
                 randomness::wait(lacking).await;
+                if lacks_token && randomness::is_there() {
+                    // Only a new process can write it where root's programs look.
+                    match parent.is_some() {
+                        true => return Next::Again,
+                        false => log::warn!("Secrets are shown when edgecore starts again"),
+                    }
+                }
                 live(&edge).await;
+                Next::Stop
             };
             let local = or(sockets.serve(&edge), answer(api.as_ref(), &edge));
             let local = or(local, or(meta::run(&edge), deliver::run(&edge)));
             let beside = or(attend(), or(roaming::watch(&edge), watchdog::tick()));
-            or(living, or(local, beside)).await;
-            Next::Stop
+            let others = async {
+                or(local, beside).await;
+                Next::Stop
+            };
+            or(living, others).await
         };
         let orphaned = async {
             orphaned.as_mut().await;
@@ -176,7 +194,7 @@ async fn serve(
                 return exit::OK;
             }
             Next::Again => {
-                log::info!("the configuration asks for other folders or rights: starting again");
+                log::info!("what is wanted now needs rights that were given up: starting again");
                 farewell(&edge).await;
                 return exit::TRY_AGAIN;
             }

@@ -79,6 +79,29 @@ pub fn ask_to(order: &str) -> Option<Result<(), String>> {
     })
 }
 
+/// What the supervisor says without having been asked next.
+pub async fn news() -> String {
+    // Both ends live as long as the process.
+    desk_of_news().1.recv().await.unwrap_or_default()
+}
+
+/// What it said before is of no interest any more.
+pub fn forget_news() {
+    while desk_of_news().1.try_recv().is_ok() {}
+}
+
+/// More than a hub waits for: what comes beyond is dropped.
+fn desk_of_news() -> &'static (
+    smol::channel::Sender<String>,
+    smol::channel::Receiver<String>,
+) {
+    static NEWS: OnceLock<(
+        smol::channel::Sender<String>,
+        smol::channel::Receiver<String>,
+    )> = OnceLock::new();
+    NEWS.get_or_init(|| smol::channel::bounded(16))
+}
+
 struct Desk {
     stream: UnixStream,
     answers: Receiver<String>,
@@ -144,7 +167,10 @@ impl Parent {
             let mut line = String::new();
             let mut bounded = (&mut lines).take(MAX_ANSWER as u64);
             match bounded.read_line(&mut line).await {
-                Ok(length) if length > 0 => drop(self.answers.send(line.trim_end().to_owned())),
+                Ok(length) if length > 0 => match line.trim_end().strip_prefix(NEWS) {
+                    Some(news) => drop(desk_of_news().0.try_send(news.to_owned())),
+                    None => drop(self.answers.send(line.trim_end().to_owned())),
+                },
                 _ => return,
             }
         }
@@ -161,6 +187,8 @@ fn three(stdin: &impl AsFd) -> io::Result<[UnixStream; 3]> {
 /// The supervisor's answer when an order was carried out; any other is a sentence that says why
 /// it was not.
 pub const DONE: &str = "done";
+/// Begins a line that is no answer.
+pub const NEWS: &str = "news ";
 /// For the supervisor to write two files.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of a line.

@@ -146,7 +146,10 @@ async fn read(
         heard.set(Instant::now());
         match event {
             Event::Message(message) => handle(edge, *message, answers).await,
-            Event::Malformed(error) => log::warn!("skipped a frame from the hub: {error}"),
+            Event::Malformed(error) => {
+                edge.state.skipped();
+                log::warn!("skipped a frame from the hub: {error}");
+            }
             Event::Alive => {}
         }
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::protocol::control::{
-    CertificateFacts, EdgeState, EdgeStatus, Problem, Registration, SessionFacts, VERSION,
+    CertificateFacts, Counts, EdgeState, EdgeStatus, Problem, Registration, SessionFacts, VERSION,
 };
 use crate::protocol::transport::Transport;
 use crate::system::clock::{Clock, Timestamp};
@@ -23,6 +23,7 @@ struct Inner {
     status: RefCell<EdgeStatus>,
     /// How many there were in this process.
     sessions: Cell<u64>,
+    messages: Cell<Counts>,
     watchers: RefCell<Vec<Sender<()>>>,
 }
 
@@ -52,11 +53,13 @@ impl State {
             next_rotation: None,
             session: None,
             registration: None,
+            messages: None,
         };
         State(Rc::new(Inner {
             clock: clock.clone(),
             status: RefCell::new(status),
             sessions: Cell::new(0),
+            messages: Cell::default(),
             watchers: RefCell::default(),
         }))
     }
@@ -66,8 +69,27 @@ impl State {
         EdgeStatus {
             now: Some(clock.now()),
             clock_shows: clock.shows_wrongly(),
+            messages: Some(self.0.messages.get()),
             ..self.0.status.borrow().clone()
         }
+    }
+
+    /// More messages of the cloud were dealt with. Who watches is not told: there may be many.
+    pub fn count(&self, more: Counts) {
+        self.0.messages.update(|it| Counts {
+            skipped: it.skipped + more.skipped,
+            stored: it.stored + more.stored,
+            acknowledged: it.acknowledged + more.acknowledged,
+        });
+    }
+
+    /// A message could not be understood; how many that makes.
+    pub fn skipped(&self) -> u64 {
+        self.count(Counts {
+            skipped: 1,
+            ..Counts::default()
+        });
+        self.0.messages.get().skipped
     }
 
     /// A channel that holds an item whenever something changed since it was last read.

@@ -18,7 +18,7 @@ use crate::system::names::NodeName;
 
 pub use client::{Client, ControlError, call};
 pub use objects::{NodeRow, ObjectLine};
-pub use registration::{Problem, Registration};
+pub use registration::{Counts, Problem, Registration};
 
 /// The version that this program writes; readers accept any.
 pub const VERSION: u32 = 1;
@@ -249,6 +249,9 @@ pub struct EdgeStatus {
     /// The device as a node; absent where it is none, or before the cloud was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
+    /// Changes of these alone are no news for `watch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Counts>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

@@ -45,6 +45,7 @@ class Nodes:
         self.nodes, self.leases = {}, {}
         self.version = 300
         self.misdeeds = []
+        self.always = {}
         self.deaf = set()
         self.asked = {}
 
@@ -54,6 +55,16 @@ class Nodes:
         if word == "misdeed":
             operation, kind, what = rest.split()
             self.misdeeds.append((operation, kind, what))
+        elif word == "always":
+            operation, kind, *what = rest.split()
+            self.always[operation, kind] = what[0] if what else None
+        elif word == "tell-node":
+            node = {"kind": "Node", "apiVersion": "v1", **self.nodes[rest]}
+            self.cloud.objects.send("update", f"null/node/{rest}", node)
+        elif word in ("lose-taints", "give-taints"):
+            taints = [{"key": "node.kubeedge.io/no-runtime", "effect": "NoSchedule"}]
+            self.nodes[rest]["spec"]["taints"] = taints if word == "give-taints" else []
+            self.touch(self.nodes[rest])
         elif word == "deaf":
             self.deaf = set(rest.split())
         elif word == "show":
@@ -120,7 +131,7 @@ class Nodes:
             if (of, about) == (operation, kind):
                 del self.misdeeds[at]
                 return what
-        return None
+        return self.always.get((operation, kind))
 
     def do(self, operation, kind, name, content):
         store = self.leases if kind == "lease" else self.nodes

@@ -7,16 +7,27 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::protocol::local::file::{self, Access, TOKEN_DIGITS};
 use crate::system::files::{FileError, Files};
 
-/// The token of this boot: an earlier one if there is, so that programs that have read the file can go on.
-pub fn prepare(files: &Files, path: &Path, address: &str) -> Result<String, FileError> {
+/// The token of this boot: an earlier one if there is, so that programs that have read the file can go on. None
+/// where a new one is needed and can't be drawn without waiting: then nobody has it.
+pub fn prepare(
+    files: &Files,
+    path: &Path,
+    address: &str,
+    has_randomness: bool,
+) -> Result<Option<String>, FileError> {
     let known = files.read_opt(path, MAX_FILE)?;
     let known = known.and_then(|text| file::read(&String::from_utf8_lossy(&text)));
+    let token = match known {
+        Some(known) => known.token,
+        None if has_randomness => new(),
+        None => return Ok(None),
+    };
     let access = Access {
         address: address.to_owned(),
-        token: known.map_or_else(new, |known| known.token),
+        token,
     };
     files.replace(path, file::write(&access).as_bytes(), 0o600)?;
-    Ok(access.token)
+    Ok(Some(access.token))
 }
 
 fn new() -> String {
@@ -46,13 +57,20 @@ mod tests {
     fn a_token_lasts_as_long_as_its_file() {
         let (scratch, files) = (Scratch::new(), Files::real());
         let path = scratch.path().join("local.kubeconfig");
-        let first = prepare(&files, &path, "127.0.0.1:1").unwrap();
-        assert_eq!(prepare(&files, &path, "127.0.0.1:2").unwrap(), first);
+        assert_eq!(prepare(&files, &path, "127.0.0.1:1", false).unwrap(), None);
+        assert!(!path.exists());
+        let first = prepare(&files, &path, "127.0.0.1:1", true).unwrap();
+        let again = prepare(&files, &path, "127.0.0.1:2", false).unwrap();
+        assert!(again == first && first.is_some());
         assert_eq!(files.mode(&path).unwrap(), 0o600);
         let text = String::from_utf8(files.read(&path, MAX_FILE).unwrap()).unwrap();
-        assert!(text.contains(&format!("http://127.0.0.1:2/token/{first}\n")));
+        assert!(text.contains(&format!(
+            "http://127.0.0.1:2/token/{}\n",
+            first.clone().unwrap()
+        )));
         files.remove(&path).unwrap();
-        assert_ne!(prepare(&files, &path, "127.0.0.1:1").unwrap(), first);
+        let other = prepare(&files, &path, "127.0.0.1:1", true).unwrap();
+        assert_ne!(other, first);
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! laid down in a file until the next boot, and the supervisor is asked to make it so; it goes by its own reading of
 //! edgecore.yaml.
 
+mod chosen;
+pub mod folder;
 pub mod hand;
+pub mod hook;
 pub mod spool;
 mod wanted;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,8 +22,10 @@ use super::edge::{Edge, pause};
 use super::parent;
 use crate::system::blocking::{self, Kind};
 use crate::system::host::Host;
-use hand::Outcome;
-use spool::Files;
+use hand::Answer;
+use hook::Hook;
+use spool::{Files, Known};
+use wanted::Looker;
 
 /// Never ends.
 pub async fn run(edge: &Rc<Edge>) {
@@ -29,8 +33,9 @@ pub async fn run(edge: &Rc<Edge>) {
         return std::future::pending().await;
     }
     let changed = edge.meta.news.watch();
+    let mut looker = Looker::default();
     loop {
-        let settled = all(edge).await;
+        let settled = all(edge, &mut looker).await;
         let again = async {
             match settled {
                 true => std::future::pending().await,
@@ -62,75 +67,117 @@ pub async fn run(edge: &Rc<Edge>) {
 }
 
 /// Brings every folder up to date; false when there is something to be tried again.
-async fn all(edge: &Rc<Edge>) -> bool {
+async fn all(edge: &Rc<Edge>, looker: &mut Looker) -> bool {
     while !edge.meta.is_ready() {
         pause(MOMENT).await;
     }
     let folders = edge.settings.meta.deliver.iter().map(|it| &it.folder);
-    let mut wanted: BTreeMap<PathBuf, Files> = folders
-        .map(|folder| (folder.clone(), Files::default()))
-        .collect();
-    if let Err(failure) = wanted::fill(edge, &mut wanted).await {
-        edge.state.problem(&failure, true);
-        return false;
-    }
+    let wanted = match looker.look(edge, folders).await {
+        Ok(wanted) => wanted,
+        Err(failure) => {
+            edge.state.problem(&failure, true);
+            return false;
+        }
+    };
     let mut settled = true;
     for (folder, files) in wanted {
-        let (host, config) = (edge.host.clone(), edge.settings.config.clone());
-        let done = move || bring(&host, &config, &folder, &files);
-        match blocking::run(Kind::Disk, PATIENCE, done).await {
-            Ok(Ok(())) => {}
-            Ok(Err(Trouble { sentence, again })) => {
-                edge.state.problem(&sentence, again);
-                settled &= !again;
-            }
-            Err(blocked) => {
-                edge.state.problem(&blocked, true);
-                settled = false;
-            }
+        if let Err(sentence) = bring(edge, &folder, files).await {
+            edge.state.problem(&sentence, true);
+            settled = false;
         }
     }
     settled
 }
 
-struct Trouble {
-    sentence: String,
-    again: bool,
+/// What was done for a folder.
+enum Step {
+    /// It is as it should be, and was.
+    Nothing,
+    /// It is written, and the hook has run if there is one; or it failed, which it would do again.
+    Over(Result<(), String>),
+    /// The supervisor runs the hook.
+    Runs,
 }
 
-/// Has one folder written, unless that was done since the last boot.
-fn bring(host: &Host, config: &Path, folder: &Path, files: &Files) -> Result<(), Trouble> {
-    let trouble = |sentence: String| Trouble {
-        sentence: format!("{} is not delivered: {sentence}", folder.display()),
-        again: true,
+/// Has one folder written and its hook run, unless that was done since the last boot. The error is a sentence.
+async fn bring(edge: &Rc<Edge>, folder: &Path, files: Files) -> Result<(), String> {
+    let failed = |sentence: String| format!("{} is not delivered: {sentence}", folder.display());
+    let hash = files.hash();
+    parent::forget_news();
+    let (host, config) = (edge.host.clone(), edge.settings.config.clone());
+    let (place, wanted) = (folder.to_owned(), hash.clone());
+    let work = move || step(&host, &config, &place, &files, &wanted);
+    let step = blocking::run(Kind::Disk, PATIENCE, work).await;
+    let outcome = match step.map_err(|blocked| failed(blocked.to_string()))? {
+        Ok(Step::Nothing) => return Ok(()),
+        Ok(Step::Over(outcome)) => outcome,
+        Ok(Step::Runs) => ended(folder).await?,
+        Err(sentence) => return Err(failed(sentence)),
     };
-    let spool = spool::path(host, folder);
-    let before = spool::read(host, folder).map_err(trouble)?;
-    if before.as_ref() == Some(files) || (before.is_none() && files.is_empty_since(host, folder)) {
-        return Ok(());
-    }
-    spool::write(host, folder, files).map_err(trouble)?;
-    let asked = match parent::ask_to(&hand::order(folder, before.is_none())) {
-        Some(answer) => Outcome::of_answer(answer),
-        None => hand::deliver(host, config, folder, before.is_none()),
-    };
-    match asked {
-        Outcome::Done => Ok(()),
+    if let Err(why) = outcome {
         // The files are there, and running it again is no better.
-        Outcome::Hook(why) => Err(Trouble {
-            sentence: why,
-            again: false,
-        }),
-        Outcome::Failed(why) => {
-            let _ = host.files.remove(&spool);
-            Err(trouble(why))
-        }
+        edge.state.problem(&why, false);
     }
+    let (host, place) = (edge.host.clone(), folder.to_owned());
+    let mark = move || spool::done(&host, &place, &hash);
+    let marked = blocking::run(Kind::Disk, PATIENCE, mark).await;
+    marked
+        .map_err(|blocked| failed(blocked.to_string()))?
+        .map_err(failed)
+}
+
+fn step(
+    host: &Host,
+    config: &Path,
+    folder: &Path,
+    files: &Files,
+    hash: &str,
+) -> Result<Step, String> {
+    let known = spool::known(host, folder)?;
+    let anew = match known {
+        Known::Done(done) if done == hash => return Ok(Step::Nothing),
+        Known::Nothing if files.is_empty_since(host, folder) => return Ok(Step::Nothing),
+        Known::Done(_) => false,
+        Known::Nothing | Known::Begun => true,
+    };
+    spool::write(host, folder, files)?;
+    let Some(answer) = parent::ask_to(&hand::order(folder, anew)) else {
+        let due = hand::put(host, config, folder, anew)?;
+        let hook = due.map(|due| Hook::start(&due.delivery).and_then(Hook::finish));
+        return Ok(Step::Over(hook.unwrap_or(Ok(()))));
+    };
+    match Answer::of_answer(answer) {
+        Answer::Done => Ok(Step::Over(Ok(()))),
+        Answer::Begun => Ok(Step::Runs),
+        Answer::Failed(why) => Err(why),
+    }
+}
+
+/// Waits for the end of a hook that the supervisor runs.
+async fn ended(folder: &Path) -> Result<Result<(), String>, String> {
+    let told = async {
+        loop {
+            if let Some(outcome) = hand::ended(&parent::news().await, folder) {
+                return Ok(outcome);
+            }
+        }
+    };
+    let late = async {
+        pause(HOOK_PATIENCE).await;
+        Err(format!(
+            "the supervisor does not say what came of the hook of {}: it is run again",
+            folder.display()
+        ))
+    };
+    or(told, late).await
 }
 
 /// Between two tries.
 const AGAIN: Duration = Duration::from_secs(30);
-const MOMENT: Duration = Duration::from_millis(100);
-const MAX_WAITS: usize = 5;
-/// For the supervisor, and a hook.
+/// So long nothing must come for what came to be acted upon, but not more often than so.
+const MOMENT: Duration = Duration::from_millis(30);
+const MAX_WAITS: usize = 10;
+/// For the disk and the supervisor.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For a hook that the supervisor may run after another one.
+const HOOK_PATIENCE: Duration = Duration::from_secs(100);

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::hand;
+use super::folder::MANIFEST;
 use crate::pki::hash::Sha256Hash;
 use crate::system::host::Host;
 
@@ -39,16 +39,58 @@ impl File {
 }
 
 impl Files {
+    pub fn hash(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        Sha256Hash::of(&text).to_string()
+    }
+
     /// Whether there is nothing to write, and nothing was written in an earlier boot.
     pub fn is_empty_since(&self, host: &Host, folder: &Path) -> bool {
-        self.0.is_empty() && !host.root.at(folder).join(hand::MANIFEST).exists()
+        self.0.is_empty() && !host.root.at(folder).join(MANIFEST).exists()
     }
 }
 
-/// Where it lies for this folder.
-pub fn path(host: &Host, folder: &Path) -> PathBuf {
+/// A short name for a folder.
+pub fn key(folder: &Path) -> String {
     let hash = Sha256Hash::of(folder.as_os_str().as_encoded_bytes()).to_string();
-    host.root.at(FOLDER).join(&hash[..HASH])
+    hash[..HASH].to_owned()
+}
+
+/// What is known of a folder since the last boot.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Known {
+    Nothing,
+    /// A change was begun, and did not come to its end.
+    Begun,
+    /// All of what has this hash was done.
+    Done(String),
+}
+
+pub fn known(host: &Host, folder: &Path) -> Result<Known, String> {
+    let text = host.files.read_opt(&mark(host, folder), MAX_MARK);
+    let text = text.map_err(|error| error.to_string())?;
+    Ok(
+        match text.map(|text| String::from_utf8_lossy(&text).into_owned()) {
+            None => Known::Nothing,
+            Some(text) if text.is_empty() => Known::Begun,
+            Some(text) => Known::Done(text),
+        },
+    )
+}
+
+/// Remembers that this was done.
+pub fn done(host: &Host, folder: &Path, hash: &str) -> Result<(), String> {
+    let path = mark(host, folder);
+    let marked = host.files.replace(&path, hash.as_bytes(), 0o600);
+    marked.map_err(|error| error.to_string())
+}
+
+fn path(host: &Host, folder: &Path) -> PathBuf {
+    host.root.at(FOLDER).join(key(folder))
+}
+
+fn mark(host: &Host, folder: &Path) -> PathBuf {
+    host.root.at(FOLDER).join(format!("{}.done", key(folder)))
 }
 
 pub fn read(host: &Host, folder: &Path) -> Result<Option<Files>, String> {
@@ -63,6 +105,7 @@ pub fn read(host: &Host, folder: &Path) -> Result<Option<Files>, String> {
     Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
 }
 
+/// Lays it down, and remembers that a change has begun.
 pub fn write(host: &Host, folder: &Path, files: &Files) -> Result<(), String> {
     let text = serde_json::to_vec(files).map_err(|error| error.to_string())?;
     if text.len() > MAX_BYTES {
@@ -70,6 +113,7 @@ pub fn write(host: &Host, folder: &Path, files: &Files) -> Result<(), String> {
     }
     let made = host.files.make_dir(&host.root.at(FOLDER), 0o700);
     made.and_then(|_| host.files.replace(&path(host, folder), &text, 0o600))
+        .and_then(|()| host.files.replace(&mark(host, folder), b"", 0o600))
         .map_err(|error| error.to_string())
 }
 
@@ -77,3 +121,4 @@ const FOLDER: &str = "/run/kubeedge/edgecore/deliver";
 /// Hexadecimal digits.
 const HASH: usize = 32;
 const MAX_BYTES: usize = 8 << 20;
+const MAX_MARK: usize = 200;

@@ -15,6 +15,7 @@ use super::{Meta, door, place};
 use crate::edgecore::edge::{Edge, pause};
 use crate::edgecore::node;
 use crate::edgecore::pushes::Push;
+use crate::protocol::control::Counts;
 use crate::protocol::message::Message;
 use crate::protocol::object::Object;
 use crate::protocol::resource::{Kind, ObjectPath};
@@ -223,10 +224,12 @@ impl Planned {
     async fn done(self, edge: &Edge) {
         let own = ObjectPath::of_cluster(Kind::Node, edge.settings.node.as_str());
         let spoilt = self.spoilt;
+        let mut counts = Counts::default();
         for (path, entry) in self.entries {
             if spoilt.contains(&path) {
                 continue;
             }
+            counts.stored += 1;
             let is_own = path == own && entry.is_some();
             tell(&edge.meta, path, entry);
             if is_own && let Ok(Some(object)) = edge.meta.get(&own).await {
@@ -234,11 +237,13 @@ impl Planned {
             }
         }
         edge.meta.index.borrow_mut().bury(self.gone);
-        for (path, ack) in self.acks {
-            if !spoilt.contains(&path) {
-                // A session that ended meanwhile has no use for it: the cloud sends it all again.
-                let _ = ack.to.send(ack.message).await;
-            }
+        let acks = self.acks.into_iter();
+        let acks: Vec<_> = acks.filter(|(path, _)| !spoilt.contains(path)).collect();
+        counts.acknowledged = acks.len() as u64;
+        edge.state.count(counts);
+        for (_, ack) in acks {
+            // A session that ended meanwhile has no use for it: the cloud sends it all again.
+            let _ = ack.to.send(ack.message).await;
         }
     }
 }
@@ -253,8 +258,7 @@ fn understood(edge: &Edge, message: Message) -> Option<(ObjectPath, Change)> {
             None
         }
         Err(bad) => {
-            let count = edge.meta.bad.get() + 1;
-            edge.meta.bad.set(count);
+            let count = edge.state.skipped();
             // A cloud that sends nothing else shall not fill the log.
             if count.is_power_of_two() {
                 log::warn!("skipped a bad message (number {count}), about {resource:?}: {bad}");

@@ -37,8 +37,6 @@ pub struct Meta {
     pods: Pods,
     /// The index is what is on the disk.
     ready: Cell<bool>,
-    /// Messages that could not be understood.
-    bad: Cell<usize>,
     /// A failed batch has left changes that may be lost with the power.
     owes: Cell<bool>,
     /// The last problem of the disk, until it is over.
@@ -60,7 +58,6 @@ impl Meta {
             news: News::default(),
             pods: Pods::default(),
             ready: Cell::new(false),
-            bad: Cell::new(0),
             owes: Cell::new(false),
             trouble: RefCell::default(),
         }
@@ -82,6 +79,11 @@ impl Meta {
     /// Whether it is stored.
     pub fn has(&self, path: &ObjectPath) -> bool {
         self.index.borrow().get(path).is_some()
+    }
+
+    /// What is known of it without reading it.
+    pub(super) fn entry(&self, path: &ObjectPath) -> Option<index::Entry> {
+        self.index.borrow().get(path).cloned()
     }
 
     /// The largest version of all that is stored, or was lately.

@@ -66,7 +66,7 @@ fn references(namespace: &str, spec: &Value) -> BTreeSet<ObjectPath> {
     paths.take(MAX_REFERENCES).collect()
 }
 
-fn list(value: &Value) -> &[Value] {
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 

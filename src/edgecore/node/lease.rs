@@ -54,6 +54,11 @@ impl Node<'_> {
     /// Renews the lease; returns when it is gone, and the Node may be, too.
     pub(super) async fn keep_lease(&self) {
         if self.edge.lease_is_kept() {
+            // What another cloud has of it is of no use here, and no news.
+            self.held.take();
+            self.edge
+                .state
+                .registration(|registration| registration.lease_renewed = None);
             return std::future::pending().await;
         }
         let mut backoff = Backoff::new(self.pace.retry.0, self.pace.retry.1.min(self.pace.renew));

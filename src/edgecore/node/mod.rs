@@ -6,6 +6,7 @@ mod object;
 mod patch;
 mod register;
 mod report;
+mod standing;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -146,6 +147,8 @@ impl<'a> Node<'a> {
     async fn live(&self) {
         loop {
             let session = self.session().await;
+            // It may be with another cloud than the last one, and under other terms.
+            self.no_labels.set(false);
             let work = async {
                 loop {
                     Box::pin(self.register()).await;
@@ -197,6 +200,7 @@ impl<'a> Node<'a> {
             version: meta.resource_version.clone(),
             value,
         }));
+        self.complain_of_taints();
         true
     }
 
@@ -230,11 +234,14 @@ impl<'a> Node<'a> {
         self.edge.host.clock.now()
     }
 
-    /// It goes well: what went wrong before is over.
+    /// It goes well: what went wrong before is over, but for what a person has to do.
     fn well(&self) {
-        self.edge
-            .state
-            .registration(|registration| registration.problem = None);
+        let lasting = self.complain_of_taints();
+        if !lasting {
+            self.edge
+                .state
+                .registration(|registration| registration.problem = None);
+        }
     }
 }
 

@@ -118,6 +118,15 @@ fn annotations(settings: &EdgeNode) -> BTreeMap<String, String> {
     let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let mut annotations = BTreeMap::from(own);
     annotations.extend(settings.annotations.clone());
+    for (name, given) in [
+        (LABELS_SET, &settings.labels),
+        (ANNOTATIONS_SET, &settings.annotations),
+    ] {
+        let keys: Vec<&str> = given.keys().map(String::as_str).collect();
+        if !keys.is_empty() {
+            annotations.insert(name.to_owned(), keys.join(","));
+        }
+    }
     annotations
 }
 
@@ -130,7 +139,7 @@ fn taints(settings: &EdgeNode) -> Vec<Taint> {
     let mut taints = settings.taints.clone();
     taints.push(taint(NO_RUNTIME));
     if !settings.schedulable {
-        taints.push(taint("node.kubernetes.io/unschedulable"));
+        taints.push(taint(UNSCHEDULABLE));
     }
     taints.sort();
     // The API refuses a node with one twice.
@@ -217,6 +226,11 @@ pub const KUBELET_VERSION: &str = "v1.32.10-kubeedge-v1.23.1";
 /// The annotation that tells which edgecore it is.
 pub const OWN_VERSION: &str = "kubeedge.io/edgecore-version";
 pub const NO_RUNTIME: &str = "node.kubeedge.io/no-runtime";
+pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Annotations that name, with commas between, which labels and annotations of the Node the configuration has set, so
+/// that one that it sets no more is taken away.
+pub const LABELS_SET: &str = "kubeedge.io/labels-set";
+pub const ANNOTATIONS_SET: &str = "kubeedge.io/annotations-set";
 
 #[cfg(test)]
 mod tests {

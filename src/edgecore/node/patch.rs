@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::conditions::{Condition, named};
-use super::object::{Wanted, full};
+use super::object::{ANNOTATIONS_SET, LABELS_SET, Wanted, full};
 use crate::system::clock::Timestamp;
 
 /// What has to change in the Node that the cloud has; null for none that is known. An empty object
@@ -14,14 +14,26 @@ pub fn changes(known: &Value, wanted: &Wanted, labels: bool, now: Timestamp) -> 
     let mut status = Map::new();
     if labels {
         let head = &known["metadata"];
-        for (key, texts) in [
-            ("labels", &wanted.labels),
-            ("annotations", &wanted.annotations),
+        for (key, texts, set) in [
+            ("labels", &wanted.labels, LABELS_SET),
+            ("annotations", &wanted.annotations, ANNOTATIONS_SET),
         ] {
-            let texts = texts
+            let given = texts
                 .iter()
                 .map(|(name, text)| (name, text.as_str().into()));
-            put(&mut metadata, key, differing(&head[key], texts));
+            let mut changes = differing(&head[key], given);
+            let before = head["annotations"][set].as_str().unwrap_or_default();
+            // The lists themselves go like what they list.
+            let lists = match key {
+                "annotations" => &[LABELS_SET, ANNOTATIONS_SET][..],
+                _ => &[],
+            };
+            for name in before.split(',').chain(lists.iter().copied()) {
+                if !texts.contains_key(name) && !head[key][name].is_null() {
+                    changes.insert(name.to_owned(), Value::Null);
+                }
+            }
+            put(&mut metadata, key, changes);
         }
     }
     for (key, part) in &wanted.facts {

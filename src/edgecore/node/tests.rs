@@ -3,6 +3,7 @@
 mod cloud;
 mod figures;
 mod healing;
+mod moves;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,7 +33,7 @@ struct Rig {
     cloud: RefCell<Cloud>,
     pace: Pace,
     hand: ManualClock,
-    sent: smol::channel::Receiver<Message>,
+    sent: RefCell<smol::channel::Receiver<Message>>,
     session: RefCell<Option<Attached>>,
     _folder: Scratch,
 }
@@ -64,7 +65,7 @@ impl Rig {
                 retry: (Duration::from_millis(1), Duration::from_millis(4)),
             },
             hand,
-            sent: bounded(1).1,
+            sent: RefCell::new(bounded(1).1),
             session: RefCell::new(None),
             _folder: folder,
         };
@@ -72,15 +73,19 @@ impl Rig {
     }
 
     /// A session begins; the former one ends.
-    fn connected(mut self) -> Rig {
+    fn connected(self) -> Rig {
+        self.reconnect();
+        self
+    }
+
+    fn reconnect(&self) {
         let (outgoing, sent) = bounded(64);
         self.session.replace(None);
         self.session
             .replace(Some(self.edge.requests.attach(outgoing)));
-        self.sent = sent;
+        self.sent.replace(sent);
         self.edge.session_began.raise();
         self.edge.session_ended.raise();
-        self
     }
 
     fn machine() -> Machine {
@@ -106,9 +111,10 @@ impl Rig {
     }
 
     fn until_with(&self, node: &Node<'_>, enough: impl Fn(&Cloud) -> bool) {
+        let sent = self.sent.borrow().clone();
         let serving = async {
             while !enough(&self.cloud.borrow()) {
-                let Ok(question) = self.sent.recv().await else {
+                let Ok(question) = sent.recv().await else {
                     return;
                 };
                 let answers = self.cloud.borrow_mut().answers(&question);
@@ -367,6 +373,25 @@ fn a_device_that_may_not_register_waits_for_its_node() {
         cloud.count("update") >= 2 && cloud.count("patch") >= 1
     });
     assert_eq!(rig.cloud.borrow().count("insert null/node"), 0);
+    // It may give itself no taint.
+    let remedy = "kubectl taint nodes edge-1 node.kubeedge.io/no-runtime:NoSchedule";
+    let problem = rig.registration().problem.unwrap();
+    assert!(
+        problem.message.ends_with(remedy) && !problem.retryable,
+        "{}",
+        problem.message
+    );
+    {
+        let mut cloud = rig.cloud.borrow_mut();
+        let mut node = cloud.node.clone().unwrap();
+        node["spec"]["taints"] =
+            json!([{"key": "node.kubeedge.io/no-runtime", "effect": "NoSchedule"}]);
+        cloud.touch(&mut node);
+        cloud.node = Some(node.clone());
+        let text = serde_json::value::to_raw_value(&node).unwrap();
+        news(&rig.edge, &Object::read(text).unwrap());
+    }
+    rig.until_with(&node, |cloud| cloud.count("update") >= 4);
     assert_eq!(rig.registration().problem, None);
     let cloud = rig.cloud.borrow();
     let node = cloud.node.as_ref().unwrap();

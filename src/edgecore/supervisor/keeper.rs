@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::hooks::Hooks;
 use crate::edgecore::confinement::{self, USER};
-use crate::edgecore::deliver::hand;
+use crate::edgecore::deliver::hand::{self, Answer};
 use crate::edgecore::parent::{DONE, Order};
 use crate::edgecore::settings::BOOTSTRAP;
 use crate::edgecore::token::TokenSource;
@@ -16,13 +17,22 @@ pub struct Keeper {
     pub host: Host,
     /// edgecore.yaml, a real path.
     pub config: PathBuf,
+    pub hooks: Hooks,
 }
 
 impl Keeper {
     /// The answer to a line of the hub; none when it is no order.
-    pub fn answer(&self, line: &str) -> Option<String> {
+    pub fn answer(&mut self, line: &str) -> Option<String> {
         if let Some((folder, anew)) = hand::ordered(line) {
-            return Some(hand::deliver(&self.host, &self.config, &folder, anew).line());
+            let answer = match hand::put(&self.host, &self.config, &folder, anew) {
+                Ok(None) => Answer::Done,
+                Ok(Some(due)) => {
+                    self.hooks.want(due);
+                    Answer::Begun
+                }
+                Err(why) => Answer::Failed(why),
+            };
+            return Some(answer.line());
         }
         let order = Order::ALL.into_iter().find(|order| order.word() == line)?;
         let done = match order {

@@ -5,6 +5,7 @@
 
 mod child;
 mod events;
+mod hooks;
 mod keeper;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::system::{exit, notify};
 pub use child::HUB;
 use child::{Hub, Program};
 use events::{Event, Events};
+use hooks::Hooks;
 use keeper::Keeper;
 
 /// Runs until it is told to stop, or the hub ends in a way that another start would not change;
@@ -40,6 +42,7 @@ pub fn run(host: &Host, config: &Path, arguments: &[String]) -> io::Result<u8> {
         keeper: Keeper {
             host: host.clone(),
             config: config.to_owned(),
+            hooks: Hooks::default(),
         },
     };
     Ok(supervisor.run(hub))
@@ -102,7 +105,10 @@ impl Supervisor {
                 Some(asked) => GRACE.saturating_sub(asked.elapsed()),
                 None => self.silence.saturating_sub(heard.elapsed()),
             };
-            match self.events.wait(Some(&mut hub.line), left) {
+            let rest = self.keeper.hooks.rest();
+            match self.events.wait(Some(&mut hub.line), left.min(rest)) {
+                // Only a hook may have ended.
+                Event::Nothing if rest < left => {}
                 Event::Stop => {
                     hub.signal(Signal::SIGTERM);
                     asked.get_or_insert_with(Instant::now);
@@ -126,6 +132,9 @@ impl Supervisor {
                     return Ended::Silent;
                 }
             }
+            for line in self.keeper.hooks.look() {
+                hub.line.say(&line);
+            }
         }
     }
 
@@ -143,13 +152,28 @@ impl Supervisor {
         loop {
             // We are alive, and know what we do.
             notify::alive();
-            match self.events.wait(None, self.backoff.next()) {
+            match self.pause() {
                 Event::Stop => return None,
                 // Who asks to reload has changed something: no reason to wait.
                 _ => match Hub::start(&self.program) {
                     Ok(hub) => return Some(hub),
                     Err(error) => log::error!("cannot start the hub: {error}: it is tried again"),
                 },
+            }
+        }
+    }
+
+    /// What comes before it is time for another hub.
+    fn pause(&mut self) -> Event {
+        let until = Instant::now() + self.backoff.next();
+        loop {
+            // The next hub does not know of it, and has it run again.
+            self.keeper.hooks.look();
+            let left = until.saturating_duration_since(Instant::now());
+            let rest = self.keeper.hooks.rest();
+            match self.events.wait(None, left.min(rest)) {
+                Event::Nothing if rest < left => {}
+                event => return event,
             }
         }
     }
@@ -216,6 +240,7 @@ mod tests {
             keeper: Keeper {
                 host: Host::real(crate::system::root::Root::default()),
                 config: "/nonexistent".into(),
+                hooks: Hooks::default(),
             },
         };
         Some(supervisor.run(hub))

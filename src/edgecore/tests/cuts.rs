@@ -1,6 +1,7 @@
 //! Power cuts and faults of the disk: the device has the old identity or the new one, or still its
 //! token; and goes on without help.
 
+mod deliver;
 mod enroll;
 mod follow;
 mod meta;

@@ -112,6 +112,7 @@ mod tests {
             next_rotation: None,
             session,
             registration: None,
+            messages: None,
         }
     }
 

@@ -108,6 +108,7 @@ fn facts(status: EdgeStatus) -> Edgecore {
             address: it.address,
             problem: it.problem.map(problem),
         }),
+        messages: status.messages,
     }
 }
 

@@ -182,6 +182,7 @@ mod tests {
             next_rotation: None,
             session: None,
             registration: None,
+            messages: None,
         })));
         found.service.running = true;
         found.service.starts_at_boot = true;

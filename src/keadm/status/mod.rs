@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::out::{self, Format, Report};
 use super::span::span;
 use super::{Command, Group};
+use crate::protocol::control::Counts;
 use crate::protocol::transport::Transport;
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
@@ -133,6 +134,8 @@ pub struct Edgecore {
     pub next_rotation: Option<Timestamp>,
     /// The device as a node; none where it is none, or before the cloud was asked.
     pub registration: Option<Registration>,
+    /// What came of the cloud's messages since edgecore started; none from an older edgecore.
+    pub messages: Option<Counts>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -230,6 +233,15 @@ impl Status {
                 }
                 if let Some(registration) = &edgecore.registration {
                     rows.extend(self.node_rows(registration));
+                }
+                let skipped = edgecore.messages.map_or(0, |messages| messages.skipped);
+                if skipped > 0 {
+                    rows.push((
+                        "messages",
+                        format!(
+                            "{skipped} of the cloud's were skipped, since they can't be understood"
+                        ),
+                    ));
                 }
                 rows.push((
                     "last error",

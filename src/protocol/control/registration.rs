@@ -24,6 +24,17 @@ pub struct Registration {
     pub problem: Option<Problem>,
 }
 
+/// What came of the cloud's messages since edgecore started.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Could not be understood.
+    pub skipped: u64,
+    /// Objects that the cloud sent and that are stored, or gone as it said; those that changed nothing not counted.
+    pub stored: u64,
+    pub acknowledged: u64,
+}
+
 /// What last went wrong.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Problem {

@@ -177,7 +177,8 @@ fn has_effect(operation: &Operation) -> bool {
 fn relative(operation: &Operation, root: &Path) -> Operation {
     let mut operation = operation.clone();
     let shorten = |path: &mut PathBuf| {
-        let inner = path.strip_prefix(root);
+        let real = behind(path);
+        let inner = real.strip_prefix(root);
         *path = inner
             .unwrap_or_else(|_| panic!("{} is outside", path.display()))
             .to_owned();
@@ -203,6 +204,17 @@ fn relative(operation: &Operation, root: &Path) -> Operation {
         Operation::Symlink { link, .. } => shorten(link),
     }
     operation
+}
+
+/// The real path of one through a folder that is held open.
+fn behind(path: &Path) -> PathBuf {
+    let Ok(inner) = path.strip_prefix("/proc/self/fd") else {
+        return path.to_owned();
+    };
+    let mut parts = inner.components();
+    let held = parts.next().map(|fd| Path::new("/proc/self/fd").join(fd));
+    let folder = held.and_then(|held| std::fs::read_link(held).ok());
+    folder.map_or_else(|| path.to_owned(), |folder| folder.join(parts.as_path()))
 }
 
 #[cfg(test)]

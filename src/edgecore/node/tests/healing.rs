@@ -106,7 +106,7 @@ fn two_renewals_without_an_answer_end_the_session() {
     rig.cloud.borrow_mut().deaf_to = vec!["update"];
     // The queue is closed, which ends the test's cloud.
     rig.until(|_| false);
-    assert!(rig.sent.is_closed());
+    assert!(rig.sent.borrow().is_closed());
     let cloud = rig.cloud.borrow();
     // The second attempt begins with what the cloud has.
     assert_eq!(cloud.count("update"), 2);
@@ -125,7 +125,7 @@ fn a_cloud_that_answers_nothing_at_all_is_given_up_and_the_next_is_asked() {
     rig.cloud.borrow_mut().deaf_to = vec![""];
     let node = rig.node();
     rig.until_with(&node, |_| false);
-    assert!(rig.sent.is_closed());
+    assert!(rig.sent.borrow().is_closed());
     drop(node);
     let mut rig = rig.connected();
     rig.pace.patience = super::LONG;
