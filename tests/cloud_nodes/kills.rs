@@ -25,7 +25,7 @@ struct Scene {
     ledger: Ledger,
     /// Events of the peer that are in the ledger.
     booked: usize,
-    /// Value and version that `app` has for certain; none: it is not there.
+    /// The value that `app` has for certain; none: it is not there.
     app: Option<u64>,
     value: u64,
 }
@@ -131,12 +131,12 @@ impl Scene {
                 ctl(&self.cloud, &["delete", "node", "edge-1"]).ends(0);
                 sure_of_node = None;
                 self.peer.since(from, &["disconnected"]);
-                let from = self.peer.seen.len();
                 self.peer.online();
+                let from = self.peer.seen.len();
                 self.peer.order("register");
                 self.kill(moment);
                 self.peer.since(from, &["disconnected"]);
-                self.peer.since(from + 2, &["did", "cut"]);
+                self.peer.since(from, &["did", "cut"]);
                 let done = self.peer.seen[from..].iter();
                 let mut done = done.filter(|event| event["event"] == "registered");
                 if let Some(done) = done.next_back() {

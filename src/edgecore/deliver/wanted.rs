@@ -203,9 +203,10 @@ const ANNOTATION: &str = "kubeedge.io/deliver";
 mod tests {
     use super::*;
 
-    fn settled(
-        given: &[(&str, &str, bool, Chosen)],
-    ) -> (BTreeMap<String, (Vec<u8>, u32)>, Vec<String>) {
+    /// Content and mode.
+    type Found = (Vec<u8>, u32);
+
+    fn settled(given: &[(&str, &str, bool, Chosen)]) -> (BTreeMap<String, Found>, Vec<String>) {
         let (mut claims, mut remarks) = (Claims::default(), BTreeSet::new());
         for (object, text, secret, chosen) in given {
             claims.add(object, text, *secret, chosen, &mut remarks);

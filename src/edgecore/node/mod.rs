@@ -149,6 +149,7 @@ impl<'a> Node<'a> {
             let session = self.session().await;
             // It may be with another cloud than the last one, and under other terms.
             self.no_labels.set(false);
+            self.edge.node.object.take();
             let work = async {
                 loop {
                     Box::pin(self.register()).await;

@@ -89,7 +89,8 @@ impl Node<'_> {
         Ok(true)
     }
 
-    /// Takes what the cloud has said of the Node meanwhile, unless it is older than what is known.
+    /// Takes what the cloud has said of the Node meanwhile, unless it is older than what is known, be it of a Node
+    /// that was deleted: versions grow over all that a cloud has.
     fn hear(&self) {
         let Some(object) = self.edge.node.object.take() else {
             return;
@@ -97,7 +98,7 @@ impl Node<'_> {
         let meta = object.meta();
         let is_old = self.known.borrow().as_ref().is_some_and(|known| {
             let numbers = (meta.resource_version.parse::<u64>(), known.version.parse());
-            known.uid == meta.uid && matches!(numbers, (Ok(new), Ok(old)) if new < old)
+            matches!(numbers, (Ok(new), Ok(old)) if new < old)
         });
         if !is_old {
             self.learn(&object);

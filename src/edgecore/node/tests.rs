@@ -343,7 +343,9 @@ fn what_the_cloud_says_of_the_node_is_heard_and_set_right_at_once() {
     // What is older than what is known, and what is of another node, changes nothing.
     let mut foreign = lost.clone();
     foreign["metadata"]["name"] = "edge-2".into();
-    for unheard in [&old, &foreign] {
+    let mut deleted = old.clone();
+    deleted["metadata"]["uid"] = "uid-before".into();
+    for unheard in [&old, &deleted, &foreign] {
         news(&rig.edge, &object(unheard));
         let seen = rig.cloud.borrow().count("update");
         rig.until_with(&node, |cloud| cloud.count("update") >= seen + 5);
