@@ -64,6 +64,14 @@ impl Site {
         files
     }
 
+    /// The same without what the cloud tells the device, which may come at any moment.
+    pub fn own_files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = self.files();
+        let told = self.path("/var/lib/kubeedge/edgecore");
+        files.retain(|(path, _)| !path.starts_with(&told));
+        files
+    }
+
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(KUBEEDGE);
         command

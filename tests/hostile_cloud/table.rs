@@ -294,13 +294,13 @@ pub const CASES: &[Case] = cases! {
     } => Sees::Closed, "too much data waits half-received", "kubeedge_sessions_ended_total{reason=\"over-budget\"}";
     "questions whose answers nobody reads": |at| {
         let mut client = tunnel(at);
-        let resource = "x".repeat(50_000);
+        let resource = format!("default/configmap/{}", "x".repeat(250));
         let question = text(format!("{{\"route\":{{\"operation\":\"query\",\"resource\":\"{resource}\"}}}}"));
         let started = Instant::now();
         let ended = "kubeedge_sessions_ended_total{reason=\"reads-slowly\"}";
         let before = at.cloud.metric(ended);
         while at.cloud.metric(ended) == before && started.elapsed() < Duration::from_secs(60) {
-            client.send(&question.repeat(20));
+            client.send(&question.repeat(200));
         }
         // What was under way may still come, but no tunnel is left.
         client.outlasts()
