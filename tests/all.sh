@@ -110,7 +110,7 @@ lint_scripts() {
   local file scripts=()
   while read -r file; do
     case $(head -n 1 "$file") in '#!/bin/sh' | '#!/bin/bash') scripts+=("$file") ;; esac
-  done < <(git ls-files --cached --others --exclude-standard -- ':!tests/vectors')
+  done < <(git ls-files --cached --others --exclude-standard -- ':!tests/vectors' ':!fuzz/seeds' ':!fuzz/regressions')
   shellcheck -x "${scripts[@]}"
 }
 

@@ -110,11 +110,8 @@ fn a_device_behind_a_portal_keeps_its_token_and_enrols_when_the_portal_is_gone()
         assert!(device.read(CONFIG).contains(&token), "{mode}");
         // A hidden file is one that is just being tried to be written, to know that it can be.
         let mut files = files_below(&device.path("/etc/kubeedge/certs"));
-        files.retain(|(path, _)| {
-            !path
-                .file_name()
-                .is_some_and(|name| name.as_encoded_bytes()[0] == b'.')
-        });
+        let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().first() == Some(&b'.');
+        files.retain(|(path, _)| path.file_name().is_some_and(|name| !is_hidden(name)));
         assert_eq!(files, []);
     }
     let log = edge.log();

@@ -187,7 +187,7 @@ fn objects_may_lose_their_power_at_any_moment() {
         assert_eq!(stored(state.root()), after(&[]));
     });
     tried(
-        "cuts-objects",
+        "cuts-meta",
         "states a power cut leaves of objects that the cloud sends",
         states,
     );
@@ -217,7 +217,7 @@ fn objects_survive_every_fault_of_the_disk() {
         );
     }
     tried(
-        "faults-objects",
+        "faults-meta",
         "faults of the disk while objects are stored",
         faults,
     );
