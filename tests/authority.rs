@@ -573,17 +573,6 @@ fn a_join_with_a_token_of_either_ca_finds_the_device_joined() {
 }
 
 fn join(site: &Site, cloud: &Cloudcore, node: &str, token: &str, more: &[&str]) -> Said {
-    let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
-    let words = [
-        "join",
-        "-e",
-        &hub,
-        "-s",
-        &api,
-        "--token-file",
-        token,
-        "-i",
-        node,
-    ];
-    site.run(&[&words[..], more].concat())
+    let hub = format!("127.0.0.1:{}", cloud.hub);
+    site.join(&hub, cloud.https, token, node, more)
 }

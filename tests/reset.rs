@@ -17,20 +17,8 @@ fn joined(cloud: &Cloudcore, node: &str) -> Site {
 }
 
 fn join(site: &Site, cloud: &Cloudcore, node: &str, more: &[&str]) -> Said {
-    let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
-    let token = cloud.token_file();
-    let words = [
-        "join",
-        "-e",
-        &hub,
-        "-s",
-        &api,
-        "--token-file",
-        &token,
-        "-i",
-        node,
-    ];
-    site.run(&[&words, more].concat())
+    let hub = format!("127.0.0.1:{}", cloud.hub);
+    site.join(&hub, cloud.https, &cloud.token_file(), node, more)
 }
 
 const OWN: &[&str] = &[

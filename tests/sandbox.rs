@@ -312,20 +312,9 @@ fn cloud_status(cloud: &Cloudcore) -> CloudStatus {
 /// A device joins, and renews its certificate.
 fn serves(cloud: &Cloudcore, node: &str) {
     let site = Site::new();
-    let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
-    let token = cloud.token_file();
-    let words = [
-        "join",
-        "-e",
-        &hub,
-        "-s",
-        &api,
-        "--token-file",
-        &token,
-        "-i",
-        node,
-    ];
-    site.run(&words).ends(0);
+    let hub = format!("127.0.0.1:{}", cloud.hub);
+    let joined = site.join(&hub, cloud.https, &cloud.token_file(), node, &[]);
+    joined.ends(0);
     site.run(&["certs", "renew"]).ends(0);
     site.connected();
 }

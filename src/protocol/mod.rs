@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod enrollment;
+pub mod form;
 pub mod local;
 pub mod message;
 pub mod object;

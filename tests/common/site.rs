@@ -72,6 +72,23 @@ impl Site {
         files
     }
 
+    /// Joins with a hub and a certificate API on a port of its host.
+    pub fn join(&self, hub: &str, https: u16, token_file: &str, node: &str, more: &[&str]) -> Said {
+        let api = https.to_string();
+        let words = [
+            "join",
+            "-e",
+            hub,
+            "-s",
+            &api,
+            "--token-file",
+            token_file,
+            "-i",
+            node,
+        ];
+        self.run(&[&words, more].concat())
+    }
+
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(KUBEEDGE);
         command

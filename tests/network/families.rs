@@ -53,23 +53,9 @@ fn without_ipv4() {
         command
     });
     let site = Site::new();
-    let (hub, api) = (
-        format!("[fd00:77::1]:{}", cloud.hub),
-        cloud.https.to_string(),
-    );
-    let token = cloud.token_file();
-    let words = [
-        "join",
-        "-e",
-        &hub,
-        "-s",
-        &api,
-        "--token-file",
-        &token,
-        "-i",
-        "six",
-    ];
-    site.run(&words).ends(0);
+    let hub = format!("[fd00:77::1]:{}", cloud.hub);
+    let joined = site.join(&hub, cloud.https, &cloud.token_file(), "six", &[]);
+    joined.ends(0);
     assert_eq!(site.connected().session.expect("a session").peer, hub);
     site.run(&["certs", "renew"]).ends(0);
     let said = site.run(&["status"]).ends(0);

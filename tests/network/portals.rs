@@ -42,26 +42,13 @@ fn a_join_behind_a_portal_says_so_and_changes_nothing() {
     let cloud = Cloudcore::start(&[]);
     let mut between = Between::start(cloud.https, cloud.hub);
     let site = Site::new();
-    let (hub, api) = (
-        format!("127.0.0.1:{}", between.hub),
-        between.https.to_string(),
-    );
+    let (hub, api) = (format!("127.0.0.1:{}", between.hub), between.https);
     let token = cloud.token_file();
-    let words = [
-        "join",
-        "-e",
-        &hub,
-        "-s",
-        &api,
-        "--token-file",
-        &token,
-        "-i",
-        "guest",
-    ];
+    let join = || site.join(&hub, api, &token, "guest", &[]);
     let secret = std::fs::read_to_string(&token).expect("the token");
     for (mode, elsewhere, how) in PORTALS {
         between.be(mode);
-        let fault = site.run(&words).ends(69).fault("kubeedge join");
+        let fault = join().ends(69).fault("kubeedge join");
         let name = named(between.https, *elsewhere);
         assert!(fault.contains(&name) && fault.contains(how), "{fault}");
         told_nothing(&mut between, &secret);
@@ -70,11 +57,11 @@ fn a_join_behind_a_portal_says_so_and_changes_nothing() {
     // Only in front of the hub: the API has shown the right CA by then.
     between.be("wire");
     between.be("plain-redirect hub");
-    let fault = site.run(&words).ends(69).fault("kubeedge join");
+    let fault = join().ends(69).fault("kubeedge join");
     assert!(fault.contains(&named(0, true)), "{fault}");
     assert_eq!(site.files(), []);
     between.be("wire");
-    site.run(&words).ends(0);
+    join().ends(0);
     site.connected();
     figures::tried(
         "network-portals-join",

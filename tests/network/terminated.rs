@@ -19,24 +19,11 @@ fn named(port: u16) -> String {
 fn a_join_through_a_box_that_ends_tls_says_whose_it_is() {
     let cloud = Cloudcore::start(&[]);
     let mut between = Between::start(cloud.https, cloud.hub);
-    let (hub, api) = (
-        format!("127.0.0.1:{}", between.hub),
-        between.https.to_string(),
-    );
+    let (hub, api) = (format!("127.0.0.1:{}", between.hub), between.https);
     let token = cloud.token_file();
     let secret = std::fs::read_to_string(&token).expect("the token");
-    let words = [
-        "join",
-        "-e",
-        &hub,
-        "-s",
-        &api,
-        "--token-file",
-        &token,
-        "-i",
-        "guest",
-    ];
     let site = Site::new();
+    let join = || site.join(&hub, api, &token, "guest", &[]);
     for (mode, port) in [
         ("terminate", between.https),
         ("terminate hub", between.hub),
@@ -44,7 +31,7 @@ fn a_join_through_a_box_that_ends_tls_says_whose_it_is() {
     ] {
         between.be("wire");
         between.be(mode);
-        let fault = site.run(&words).ends(77).fault("kubeedge join");
+        let fault = join().ends(77).fault("kubeedge join");
         assert!(fault.contains(&named(port)), "{mode}: {fault}");
         assert_eq!(site.files(), [], "{mode}");
         let heard = between.met().concat();

@@ -1,39 +1,15 @@
 //! How what was asked for is shown: columns for people, JSON or YAML for programs, or names alone.
 
-use std::str::FromStr;
-
 use serde_json::{Value, json};
 
 use super::OrderError;
 use crate::config::emit;
+pub use crate::protocol::form::Form;
 use crate::system::{args, console};
-
-/// The value of `--output`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    Text,
-    Json,
-    Yaml,
-    Name,
-}
-
-impl FromStr for Form {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Form, Self::Err> {
-        match text {
-            "" | "text" => Ok(Form::Text),
-            "json" => Ok(Form::Json),
-            "yaml" => Ok(Form::Yaml),
-            "name" => Ok(Form::Name),
-            _ => Err("the formats are text, json, yaml and name"),
-        }
-    }
-}
 
 impl Form {
     /// Says why a command failed, in JSON too where JSON was asked for; returns the exit code.
-    pub fn fail(self, name: &str, error: &OrderError, verbosity: Option<u8>) -> u8 {
+    pub(super) fn fail(self, name: &str, error: &OrderError, verbosity: Option<u8>) -> u8 {
         let code = error.code();
         if self == Form::Json {
             json(&json!({"error": error.to_string(), "exitCode": code}));

@@ -3,13 +3,12 @@
 mod client;
 mod table;
 
-use std::str::FromStr;
-
 use argh::{ArgsInfo, FromArgs};
 use serde_json::Value;
 
 use super::{Command, Group, out};
 use crate::config::emit;
+use crate::protocol::form::Form;
 use crate::protocol::local::{SORTS, Sort};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
@@ -43,28 +42,6 @@ struct Flags {
     /// text, json, yaml or name; default: text
     #[argh(option, short = 'o', arg_name = "format", default = "Form::Text")]
     output: Form,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Text,
-    Json,
-    Yaml,
-    Name,
-}
-
-impl FromStr for Form {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Form, Self::Err> {
-        match text {
-            "" | "text" => Ok(Form::Text),
-            "json" => Ok(Form::Json),
-            "yaml" => Ok(Form::Yaml),
-            "name" => Ok(Form::Name),
-            _ => Err("the formats are text, json, yaml and name"),
-        }
-    }
 }
 
 fn run(args: &[String], host: &Host) -> u8 {
