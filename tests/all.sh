@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # A new stage is a function stage_NAME of steps, and its name here.
 STAGES=(lint unit fuzz peers build old qemu)
-STEP_SECONDS=1200
+STEP_SECONDS=1800
 # Crates that must never come in, whatever pulls them (deny.toml says why).
 BANNED='aws-lc-rs|aws-lc-sys|native-tls|openssl|openssl-sys|regex'
 

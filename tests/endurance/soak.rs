@@ -1,18 +1,15 @@
 //! Work for minutes leaves nothing behind: memory and open files of cloudcore and edgecore stay as they are.
 //! `KUBEEDGE_LONG=1` takes half an hour instead of three minutes.
 
-#[path = "../benches/support/mod.rs"]
-mod support;
-
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::cloud::Cloud;
-use support::edge::Edge;
-use support::process;
+use crate::support::cloud::Cloud;
+use crate::support::edge::Edge;
+use crate::support::process;
 
 #[test]
 fn memory_and_open_files_stay_flat() {

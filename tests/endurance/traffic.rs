@@ -1,30 +1,25 @@
 //! What a node costs on the wire when nothing happens, and how soon a pulled cable shows: our own two ends, with the
 //! settings by default. Bytes are counted by the kernel, on a loopback interface that nobody else uses.
 
-mod common;
-#[allow(dead_code)]
-#[path = "network/namespace.rs"]
-mod namespace;
-
 use std::fs;
 use std::net::UdpSocket;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::device::Device;
-use common::figures::tried;
-use common::site::Cloudcore;
-use namespace::{here, run};
+use crate::common::device::Device;
+use crate::common::figures::tried;
+use crate::common::site::Cloudcore;
+use crate::namespace::{here, run};
 use serde_json::Value;
 
 #[test]
 fn a_node_at_rest_costs_little() {
-    run("rest_in_a_namespace");
+    run("traffic::rest_in_a_namespace");
 }
 
 #[test]
 fn a_pulled_cable_shows_in_time_and_is_forgotten_when_it_is_back() {
-    run("cable_in_a_namespace");
+    run("traffic::cable_in_a_namespace");
 }
 
 #[test]

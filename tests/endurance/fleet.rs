@@ -1,16 +1,14 @@
 //! Many devices of one cloud that is killed again and again: in the end every device is Ready and has exactly
 //! what it was given. `KUBEEDGE_LONG=1` takes 200 devices and ten kills; `KUBEEDGE_SEED=N` repeats a run.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use common::device::{Device, Edge};
-use common::figures::tried;
-use common::site::Cloudcore;
+use crate::common::device::{Device, Edge};
+use crate::common::figures::tried;
+use crate::common::site::Cloudcore;
 use serde_json::Value;
 
 /// What a device shall have: the name of a ConfigMap, and what is in it.
@@ -54,7 +52,7 @@ fn whatever_happens_to_the_cloud_every_device_gets_exactly_its_own() {
     }
     let last_start = Instant::now();
     for (device, wanted) in devices.iter().zip(&wanted) {
-        common::wait_until(&format!("{} has what it was given", device.node), || {
+        crate::common::wait_until(&format!("{} has what it was given", device.node), || {
             stored(device) == *wanted
         });
     }
@@ -85,7 +83,7 @@ fn device(cloud: &Cloudcore, token: &str, number: usize) -> Device {
 
 /// Waits until the cloud calls all of them Ready.
 fn ready(cloud: &Cloudcore, count: usize) {
-    common::wait_until("all devices are Ready", || {
+    crate::common::wait_until("all devices are Ready", || {
         let listed = cloud
             .run(&["cloudcore", "ctl", "nodes", "--output", "json"])
             .ends(0)
