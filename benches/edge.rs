@@ -152,8 +152,8 @@ fn idle(executable: &Path) {
     let [supervisor, pid] = pids;
     let (memory, above) = (process::memory(pid), process::memory(supervisor));
     row(
-        "edgecore, connected, idle 60 s: RSS",
-        "≤ 4 MB; upstream 70 MB",
+        "edgecore, a Ready node, idle 60 s: RSS",
+        "≤ 5 MB; upstream 86 MB",
         format!("{:.1} MB", memory.rss as f64 / 1024.0),
         &format!(
             "`cargo bench --bench edge -- idle`: /proc/PID/smaps_rollup; PSS {} kB, of that \
