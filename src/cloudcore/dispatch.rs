@@ -135,7 +135,6 @@ const MAX_SHOWN: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::message::Route;
 
     const NOW: Timestamp = Timestamp::from_unix(1_795_339_363);
 
@@ -149,14 +148,7 @@ mod tests {
     }
 
     fn message(operation: &str, resource: &str) -> Message {
-        let route = Route {
-            source: "edged".to_owned(),
-            group: "meta".to_owned(),
-            operation: operation.to_owned(),
-            resource: resource.to_owned(),
-            ..Route::default()
-        };
-        Message::new(NOW, route, &serde_json::Value::Null)
+        Message::of_edged(NOW, operation, resource, &serde_json::Value::Null)
     }
 
     #[test]

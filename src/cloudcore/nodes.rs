@@ -39,15 +39,12 @@ pub struct Nodes {
     store: Arc<dyn Store>,
     /// Of this cloud, as Nodes are annotated with it.
     address: String,
-    operator: NodeName,
     state: Mutex<State>,
     refilling: smol::lock::Mutex<()>,
 }
 
 /// What a change of state has to know.
 struct Context<'a> {
-    /// Who makes it; for operators a name that none of them uses.
-    node: &'a NodeName,
     now: Timestamp,
     /// A version that nobody else gets.
     version: u64,
@@ -63,8 +60,6 @@ impl Nodes {
             state: Mutex::new(State::restore(&stored)),
             store,
             address,
-            // Letters are a name.
-            operator: "operator".parse().expect("a name of letters"),
             refilling: smol::lock::Mutex::new(()),
         })
     }
@@ -161,7 +156,6 @@ impl Nodes {
             let mut state = self.lock();
             let version = state.versions.next();
             let context = Context {
-                node: by.unwrap_or(&self.operator),
                 now: cloud.clock.stamp(),
                 version: version.ok_or_else(|| busy(StoreError::Busy))?,
                 address: &self.address,

@@ -93,6 +93,23 @@ impl Message {
         message
     }
 
+    /// What an edge asks or says about objects, in the name of KubeEdge's kubelet: clouds know no other.
+    pub fn of_edged(
+        now: Timestamp,
+        operation: &str,
+        resource: &str,
+        content: &impl Serialize,
+    ) -> Self {
+        let route = Route {
+            source: "edged".to_owned(),
+            destination: String::new(),
+            group: "meta".to_owned(),
+            operation: operation.to_owned(),
+            resource: resource.to_owned(),
+        };
+        Message::new(now, route, content)
+    }
+
     /// What an edge sends at once and then every heartbeat.
     pub fn keepalive(now: Timestamp) -> Self {
         let route = Route {

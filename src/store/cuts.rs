@@ -2,45 +2,21 @@
 //! deleted stays so.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use smol::block_on;
 
-use super::file::{self, FileStore};
-use super::testing::{token_record, token_use};
-use super::{Store, StoreError, Taken, TokenRecord};
-use crate::system::blocking;
+use super::file::FileStore;
+use super::testing::{Step, begun, live, open, token_record, token_use};
+use super::{Store, Taken, TokenRecord};
 use crate::system::figures::tried;
 use crate::system::files::Files;
 use crate::system::files::crash::{Recording, each_fault, is_clear};
-use crate::system::root::Root;
 use crate::system::scratch::Scratch;
-
-fn open(files: &Files, folder: &Path) -> Result<FileStore, StoreError> {
-    // Many clouds in one process want more than one may.
-    blocking::set_limit(64);
-    let root = Root::new(Some(folder.to_owned()));
-    let options = file::Options {
-        allow_volatile: true,
-    };
-    let patience = Instant::now() + Duration::from_secs(60);
-    loop {
-        match FileStore::open(files, &root, options) {
-            // A thread of the store before this one is about to end.
-            Err(StoreError::Locked { .. }) if Instant::now() < patience => {
-                std::thread::yield_now();
-            }
-            opened => return opened,
-        }
-    }
-}
 
 /// What is known of the token; its life: made, used once, deleted.
 fn found(store: &FileStore) -> Option<TokenRecord> {
     block_on(store.token(&token_record(1, None).id)).unwrap()
 }
-
-type Step = fn(&FileStore) -> Result<(), StoreError>;
 
 const LIFE: [(&str, Step); 3] = [
     ("made", |store| {
@@ -76,8 +52,7 @@ fn in_order(folder: &Path) {
 
 #[test]
 fn a_token_may_lose_its_power_at_any_moment() {
-    let folder = Scratch::new();
-    drop(open(&Files::real(), folder.path()).unwrap());
+    let folder = begun();
     let mut history = vec![None];
     let recording = Recording::of(folder.path(), |recorder| {
         let store = open(&recorder.files(), folder.path()).unwrap();
@@ -104,26 +79,8 @@ fn a_token_may_lose_its_power_at_any_moment() {
 
 #[test]
 fn a_token_survives_every_fault_of_the_disk() {
-    let setup = || {
-        let folder = Scratch::new();
-        drop(open(&Files::real(), folder.path()).unwrap());
-        folder
-    };
-    let live = |folder: &Scratch, files: Files| -> (usize, Result<(), StoreError>) {
-        let mut done = 0;
-        let store = match open(&files, folder.path()) {
-            Ok(store) => store,
-            Err(error) => return (done, Err(error)),
-        };
-        for (_, step) in LIFE {
-            if let Err(error) = step(&store) {
-                return (done, Err(error));
-            }
-            done += 1;
-        }
-        (done, Ok(()))
-    };
-    let faults = each_fault(setup, live, |folder, (done, outcome), fault| {
+    let live = |folder: &Scratch, files: Files| live(folder, &files, &LIFE);
+    let faults = each_fault(begun, live, |folder, (done, outcome), fault| {
         if let Err(error) = outcome {
             let sentence = error.to_string();
             assert!(is_clear(&sentence, fault), "{fault}: {sentence}");

@@ -394,48 +394,4 @@ impl From<FileError> for StoreError {
 pub mod conformance;
 
 #[cfg(test)]
-pub mod testing {
-    //! Names and records for the tests of this area.
-
-    use super::*;
-
-    pub fn name(text: &str) -> NodeName {
-        text.parse().unwrap()
-    }
-
-    /// The record of a key that `key` stands for.
-    pub fn record(key: &str) -> NodeRecord {
-        NodeRecord {
-            key_hash: Sha256Hash::of(key.as_bytes()),
-            previous: None,
-            since: Timestamp::from_unix(1_795_335_000),
-            not_after: Timestamp::from_unix(1_826_871_000),
-            serial: format!("0{key}"),
-            by: None,
-            trusts: None,
-        }
-    }
-
-    /// The record of a token that is good from 2026-11-22 on, for a day.
-    pub fn token_record(number: u8, uses: Option<u32>) -> TokenRecord {
-        let created = Timestamp::from_unix(1_795_335_000);
-        TokenRecord {
-            id: TokenId::of([number; 5]),
-            created,
-            expires: Timestamp::from_unix(created.unix() + 86_400),
-            nodes: None,
-            uses,
-            description: String::new(),
-            used: Vec::new(),
-        }
-    }
-
-    /// The use by a node with the key that `key` stands for.
-    pub fn token_use(node: &str, key: &str) -> TokenUse {
-        TokenUse {
-            node: name(node),
-            key: Sha256Hash::of(key.as_bytes()),
-            at: Timestamp::from_unix(1_795_335_100),
-        }
-    }
-}
+pub mod testing;

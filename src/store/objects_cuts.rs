@@ -2,37 +2,16 @@
 //! given twice.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use smol::block_on;
 
-use super::file::{self, FileStore};
-use super::{ObjectChange, Store, StoreError, StoredObject};
-use crate::system::blocking;
+use super::file::FileStore;
+use super::testing::{Step, begun, live, open};
+use super::{ObjectChange, Store, StoredObject};
 use crate::system::figures::tried;
 use crate::system::files::Files;
 use crate::system::files::crash::{Recording, each_fault, is_clear};
-use crate::system::root::Root;
 use crate::system::scratch::Scratch;
-
-fn open(files: &Files, folder: &Path) -> Result<FileStore, StoreError> {
-    // Many clouds in one process want more than one may.
-    blocking::set_limit(64);
-    let root = Root::new(Some(folder.to_owned()));
-    let options = file::Options {
-        allow_volatile: true,
-    };
-    let patience = Instant::now() + Duration::from_secs(60);
-    loop {
-        match FileStore::open(files, &root, options) {
-            // A thread of the store before this one is about to end.
-            Err(StoreError::Locked { .. }) if Instant::now() < patience => {
-                std::thread::yield_now();
-            }
-            opened => return opened,
-        }
-    }
-}
 
 fn change(key: &str, text: Option<&str>) -> ObjectChange {
     ObjectChange {
@@ -44,8 +23,6 @@ fn change(key: &str, text: Option<&str>) -> ObjectChange {
 fn found(store: &FileStore) -> Vec<StoredObject> {
     block_on(store.objects()).unwrap()
 }
-
-type Step = fn(&FileStore) -> Result<(), StoreError>;
 
 /// The last version that a step was given is what it wrote.
 const LIFE: [(&str, Step); 4] = [
@@ -88,8 +65,7 @@ fn in_order(folder: &Path) {
 
 #[test]
 fn objects_may_lose_their_power_at_any_moment() {
-    let folder = Scratch::new();
-    drop(open(&Files::real(), folder.path()).unwrap());
+    let folder = begun();
     let mut history = vec![Vec::new()];
     let recording = Recording::of(folder.path(), |recorder| {
         let store = open(&recorder.files(), folder.path()).unwrap();
@@ -119,26 +95,8 @@ fn objects_may_lose_their_power_at_any_moment() {
 
 #[test]
 fn objects_survive_every_fault_of_the_disk() {
-    let setup = || {
-        let folder = Scratch::new();
-        drop(open(&Files::real(), folder.path()).unwrap());
-        folder
-    };
-    let live = |folder: &Scratch, files: Files| -> (usize, Result<(), StoreError>) {
-        let mut done = 0;
-        let store = match open(&files, folder.path()) {
-            Ok(store) => store,
-            Err(error) => return (done, Err(error)),
-        };
-        for (_, step) in LIFE {
-            if let Err(error) = step(&store) {
-                return (done, Err(error));
-            }
-            done += 1;
-        }
-        (done, Ok(()))
-    };
-    let faults = each_fault(setup, live, |folder, (done, outcome), fault| {
+    let live = |folder: &Scratch, files: Files| live(folder, &files, &LIFE);
+    let faults = each_fault(begun, live, |folder, (done, outcome), fault| {
         if let Err(error) = outcome {
             let sentence = error.to_string();
             assert!(is_clear(&sentence, fault), "{fault}: {sentence}");

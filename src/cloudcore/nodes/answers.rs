@@ -103,7 +103,10 @@ impl Asked<'_> {
         let write = if update { lease::update } else { lease::insert };
         let nodes = &self.cloud.nodes;
         let changed = nodes.change(self.cloud, Some(self.node), |state, context| {
-            Ok((write(state, context, lease)?, super::Effects::default()))
+            Ok((
+                write(state, context, self.node, lease)?,
+                super::Effects::default(),
+            ))
         });
         changed.await
     }

@@ -31,11 +31,12 @@ impl Lease {
 pub fn insert(
     state: &mut State,
     context: &Context<'_>,
+    node: &NodeName,
     mut lease: Object,
 ) -> Result<Object, Status> {
-    check(&lease, context)?;
-    if state.leases.contains_key(context.node) {
-        return Err(Status::already_exists(about("leases", context.node)));
+    check(&lease, node)?;
+    if state.leases.contains_key(node) {
+        return Err(Status::already_exists(about("leases", node)));
     }
     let stamp = Stamp {
         uid: new_id(),
@@ -43,7 +44,7 @@ pub fn insert(
         created: context.now.to_string(),
     };
     meta::stamp(&mut lease, &stamp);
-    keep(state, context, &lease)?;
+    keep(state, context, node, &lease)?;
     Ok(lease)
 }
 
@@ -51,27 +52,28 @@ pub fn insert(
 pub fn update(
     state: &mut State,
     context: &Context<'_>,
+    node: &NodeName,
     mut lease: Object,
 ) -> Result<Object, Status> {
-    check(&lease, context)?;
+    check(&lease, node)?;
     let metadata = lease.get("metadata");
     let version = metadata.and_then(|it| it.get("resourceVersion"));
     let Some(version) = version.and_then(Value::as_str).filter(|it| !it.is_empty()) else {
         return Err(Status::invalid(
-            about("leases", context.node),
+            about("leases", node),
             "metadata.resourceVersion",
             "Invalid value: 0: must be specified for an update",
         ));
     };
-    let Some(old) = state.leases.get(context.node) else {
-        return Err(Status::not_found(about("leases", context.node)));
+    let Some(old) = state.leases.get(node) else {
+        return Err(Status::not_found(about("leases", node)));
     };
     if version != old.version.to_string() {
-        return Err(Status::conflict(about("leases", context.node)));
+        return Err(Status::conflict(about("leases", node)));
     }
     let old: Object = serde_json::from_str(&old.text).unwrap_or_default();
     meta::stamp(&mut lease, &Stamp::again(&old, context.version));
-    keep(state, context, &lease)?;
+    keep(state, context, node, &lease)?;
     Ok(lease)
 }
 
@@ -88,10 +90,10 @@ pub fn query(state: &State, node: &NodeName, alive: Option<Timestamp>) -> Result
     Ok(object)
 }
 
-fn check(lease: &Object, context: &Context<'_>) -> Result<(), Status> {
+fn check(lease: &Object, node: &NodeName) -> Result<(), Status> {
     let metadata = lease.get("metadata").and_then(Value::as_object);
     let name = metadata.and_then(|it| it.get("name"));
-    let own = name.and_then(Value::as_str) == Some(context.node.as_str());
+    let own = name.and_then(Value::as_str) == Some(node.as_str());
     if !own || !lease.get("spec").is_some_and(Value::is_object) {
         return Err(Status::bad_request("the lease is not that of the node"));
     }
@@ -101,7 +103,7 @@ fn check(lease: &Object, context: &Context<'_>) -> Result<(), Status> {
     let uid = |owner: &Value| owner.get("uid")?.as_str().map(str::is_empty);
     if owners.any(|owner| uid(owner).unwrap_or(true)) {
         return Err(Status::invalid(
-            about("Lease", context.node),
+            about("Lease", node),
             "metadata.ownerReferences.uid",
             "Invalid value: \"\": must not be empty",
         ));
@@ -109,7 +111,12 @@ fn check(lease: &Object, context: &Context<'_>) -> Result<(), Status> {
     Ok(())
 }
 
-fn keep(state: &mut State, context: &Context<'_>, lease: &Object) -> Result<(), Status> {
+fn keep(
+    state: &mut State,
+    context: &Context<'_>,
+    node: &NodeName,
+    lease: &Object,
+) -> Result<(), Status> {
     let text = serde_json::to_string(lease).unwrap_or_default();
     if text.len() > MAX_LEASE {
         return Err(Status::bad_request("a lease is not as large as this"));
@@ -119,7 +126,7 @@ fn keep(state: &mut State, context: &Context<'_>, lease: &Object) -> Result<(), 
         version: context.version,
         renewed: Instant::now(),
     };
-    state.leases.insert(context.node.clone(), lease);
+    state.leases.insert(node.clone(), lease);
     Ok(())
 }
 
@@ -147,14 +154,19 @@ mod tests {
         let node: NodeName = "edge-1".parse().unwrap();
         let (mut state, now) = (State::default(), Timestamp::from_unix(1_795_334_583));
         let context = Context {
-            node: &node,
             now,
             version: 7,
             address: "192.0.2.2",
         };
         let sent = json!({"metadata": {"name": "edge-1", "namespace": NAMESPACE},
             "spec": {"renewTime": "2026-11-22T08:00:00.000000Z"}});
-        insert(&mut state, &context, sent.as_object().unwrap().clone()).unwrap();
+        insert(
+            &mut state,
+            &context,
+            &node,
+            sent.as_object().unwrap().clone(),
+        )
+        .unwrap();
         assert!(state.leases[&node].is_fresh());
         let asked = |alive| query(&state, &node, alive).unwrap()["spec"]["renewTime"].clone();
         assert_eq!(asked(None), "2026-11-22T08:00:00.000000Z");
@@ -166,7 +178,6 @@ mod tests {
     fn a_lease_stays_small() {
         let node: NodeName = "edge-1".parse().unwrap();
         let context = Context {
-            node: &node,
             now: Timestamp::from_unix(1),
             version: 7,
             address: "192.0.2.2",
@@ -175,6 +186,7 @@ mod tests {
         let refused = insert(
             &mut State::default(),
             &context,
+            &node,
             sent.as_object().unwrap().clone(),
         );
         assert_eq!(refused.unwrap_err().code, 400);

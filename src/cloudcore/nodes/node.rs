@@ -22,13 +22,10 @@ pub async fn insert(asked: &Asked<'_>) -> Result<Object, Status> {
         .cloud
         .nodes
         .change(asked.cloud, Some(asked.node), |state, context| {
-            if state.node(context.node).is_some() {
-                return Err(Status::already_exists(about(
-                    "nodes",
-                    context.node.as_str(),
-                )));
+            if state.node(asked.node).is_some() {
+                return Err(Status::already_exists(about("nodes", asked.node.as_str())));
             }
-            let kept = made(node, context)?;
+            let kept = made(node, context, asked.node)?;
             let object = meta::untyped(kept.object());
             Ok((object, state.put(kept)))
         });
@@ -43,7 +40,7 @@ pub async fn update(asked: &Asked<'_>) -> Result<Option<u64>, Status> {
         .nodes
         .change(asked.cloud, Some(asked.node), |state, context| {
             let sent = node.get("metadata");
-            changed(state, context, |object| {
+            changed(state, context, asked.node, |object| {
                 for key in ["labels", "annotations"] {
                     let given = sent.and_then(|it| it.get(key)).and_then(Value::as_object);
                     let map = meta::child(meta::metadata(object), key);
@@ -71,7 +68,7 @@ pub async fn patch(asked: &Asked<'_>) -> Result<Arc<Kept>, Status> {
         .cloud
         .nodes
         .change(asked.cloud, Some(asked.node), |state, context| {
-            changed(state, context, |object| {
+            changed(state, context, asked.node, |object| {
                 let applied = patch.apply(object);
                 applied.map_err(|error| Status::bad_request(&error.to_string()))
             })
@@ -87,9 +84,9 @@ pub async fn status(asked: &Asked<'_>) -> Result<Option<u64>, Status> {
         .cloud
         .nodes
         .change(asked.cloud, Some(asked.node), |state, context| {
-            if state.node(context.node).is_none() && whole {
-                let effects = state.put(made(content, context)?);
-                let kept = found(state, context.node)?;
+            if state.node(asked.node).is_none() && whole {
+                let effects = state.put(made(content, context, asked.node)?);
+                let kept = found(state, asked.node)?;
                 return Ok((kept, effects));
             }
             let status = ["status", "Status"]
@@ -97,7 +94,7 @@ pub async fn status(asked: &Asked<'_>) -> Result<Option<u64>, Status> {
                 .find_map(|key| content.get(*key));
             let status = status.filter(|it| it.is_object()).cloned();
             let status = status.ok_or_else(|| Status::bad_request("a report without a status"))?;
-            changed(state, context, |object| {
+            changed(state, context, asked.node, |object| {
                 object.insert("status".to_owned(), status);
                 Ok(())
             })
@@ -105,9 +102,9 @@ pub async fn status(asked: &Asked<'_>) -> Result<Option<u64>, Status> {
     Ok(Some(reported.await?.version))
 }
 
-fn made(mut node: Object, context: &Context<'_>) -> Result<Kept, Status> {
+fn made(mut node: Object, context: &Context<'_>, own: &NodeName) -> Result<Kept, Status> {
     let name = node.get("metadata").and_then(|it| it.get("name"));
-    if name.and_then(Value::as_str) != Some(context.node.as_str()) {
+    if name.and_then(Value::as_str) != Some(own.as_str()) {
         return Err(Status::bad_request("the object is not the node's own"));
     }
     for (key, value) in meta::typed("Node", "v1") {
@@ -126,16 +123,17 @@ fn made(mut node: Object, context: &Context<'_>) -> Result<Kept, Status> {
         version: context.version,
         created: context.now.to_string(),
     };
-    finished(node, &stamp, context)
+    finished(node, &stamp, own)
 }
 
 /// Changes the Node that is there, as its device wishes.
 fn changed(
     state: &mut State,
     context: &Context<'_>,
+    own: &NodeName,
     change: impl FnOnce(&mut Object) -> Result<(), Status>,
 ) -> Result<(Arc<Kept>, Effects), Status> {
-    altered(state, context, |object, old| {
+    altered(state, context, own, |object, old| {
         change(object)?;
         keep_ours(object, old);
         Ok(())
@@ -146,18 +144,19 @@ fn changed(
 pub fn altered(
     state: &mut State,
     context: &Context<'_>,
+    own: &NodeName,
     change: impl FnOnce(&mut Object, &Object) -> Result<(), Status>,
 ) -> Result<(Arc<Kept>, Effects), Status> {
-    let kept = found(state, context.node)?;
+    let kept = found(state, own)?;
     let old = kept.object();
     let mut object = old.clone();
     change(&mut object, &old)?;
     if object == old {
         return Ok((kept, Effects::default()));
     }
-    let node = finished(object, &Stamp::again(&old, context.version), context)?;
+    let node = finished(object, &Stamp::again(&old, context.version), own)?;
     let effects = state.put(node);
-    Ok((found(state, context.node)?, effects))
+    Ok((found(state, own)?, effects))
 }
 
 /// Labels that only operators give stay as they are, whatever a node says.
@@ -173,9 +172,9 @@ fn keep_ours(node: &mut Object, old: &Object) {
     );
 }
 
-fn finished(mut node: Object, stamp: &Stamp, context: &Context<'_>) -> Result<Kept, Status> {
+fn finished(mut node: Object, stamp: &Stamp, own: &NodeName) -> Result<Kept, Status> {
     meta::stamp(&mut node, stamp);
-    let path = ObjectPath::of_cluster(Kind::Node, context.node.as_str());
+    let path = ObjectPath::of_cluster(Kind::Node, own.as_str());
     let kept = Kept::new(path, &node, Given::default());
     let kept = kept.filter(|kept| kept.text.len() <= MAX_NODE);
     kept.ok_or_else(|| Status::bad_request("a Node that is too large"))

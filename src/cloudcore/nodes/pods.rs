@@ -23,7 +23,7 @@ pub async fn patch(asked: &Asked<'_>, path: &ObjectPath) -> Result<Arc<Kept>, St
         .cloud
         .nodes
         .change(asked.cloud, Some(asked.node), |state, context| {
-            let kept = own(state, context.node, &path)?;
+            let kept = own(state, asked.node, &path)?;
             if uid.is_some_and(|uid| *uid != *kept.uid) {
                 return Err(Status::conflict(about("pods", &path.name)));
             }
@@ -87,8 +87,8 @@ pub async fn delete(asked: &Asked<'_>, path: &ObjectPath) -> Result<(), Status> 
     let deleted = asked
         .cloud
         .nodes
-        .change(asked.cloud, Some(asked.node), |state, context| {
-            let Ok(kept) = own(state, context.node, path) else {
+        .change(asked.cloud, Some(asked.node), |state, _| {
+            let Ok(kept) = own(state, asked.node, path) else {
                 return Ok(((), Effects::default()));
             };
             let other = |uid: &String| !uid.is_empty() && **uid != *kept.uid;
@@ -126,7 +126,7 @@ pub async fn states(
             .cloud
             .nodes
             .change(asked.cloud, Some(asked.node), |state, context| {
-                match own(state, context.node, &path) {
+                match own(state, asked.node, &path) {
                     Ok(kept) if uid.is_empty() || *uid == *kept.uid => {
                         let changed = changed(state, &kept, context.version, |object| {
                             object.extend(status.map(|it| ("status".to_owned(), it)));
@@ -137,7 +137,7 @@ pub async fn states(
                     _ if uid.is_empty() || uid.len() > MAX_UID => Ok(((), Effects::default())),
                     _ => {
                         let gone = Gone::unknown(path.clone(), context.version);
-                        Ok(((), state.owe(context.node, &uid, gone)))
+                        Ok(((), state.owe(asked.node, &uid, gone)))
                     }
                 }
             });

@@ -3,14 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::json;
 
 use super::references::{NO_RUNTIME, Pod};
 use crate::edgecore::edge::Edge;
 use crate::edgecore::pushes::Push;
 use crate::edgecore::requests::Unanswered;
-use crate::protocol::message::{Message, Route};
+use crate::protocol::message::Message;
 use crate::protocol::reply::{Refusal, bare_object, object_of_both};
 use crate::protocol::resource::{Kind, ObjectPath};
 
@@ -25,7 +24,12 @@ pub enum Outcome {
 
 /// Asks for an object and has it stored.
 pub async fn fetch(edge: &Rc<Edge>, path: &ObjectPath) -> Outcome {
-    let question = message(edge, "query", &path.to_string(), &serde_json::Value::Null);
+    let question = Message::of_edged(
+        edge.host.clock.stamp(),
+        "query",
+        &path.to_string(),
+        &serde_json::Value::Null,
+    );
     let answer = match asked(edge, question, path).await {
         Ok(answer) => answer,
         Err(outcome) => return outcome,
@@ -62,7 +66,12 @@ pub async fn report(edge: &Rc<Edge>, path: &ObjectPath, pod: &Pod) -> Outcome {
             "conditions": [condition("Ready"), condition("ContainersReady")]},
     });
     let resource = related(path, Kind::PodPatch);
-    let question = message(edge, "patch", &resource, &patch.to_string());
+    let question = Message::of_edged(
+        edge.host.clock.stamp(),
+        "patch",
+        &resource,
+        &patch.to_string(),
+    );
     match asked(edge, question, path).await {
         Ok(answer) => match object_of_both(&answer) {
             Ok(_) => Outcome::Done,
@@ -75,7 +84,12 @@ pub async fn report(edge: &Rc<Edge>, path: &ObjectPath, pod: &Pod) -> Outcome {
 /// Nothing of it runs here, so that it can go at once.
 pub async fn delete(edge: &Rc<Edge>, path: &ObjectPath, pod: &Pod) -> Outcome {
     let options = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": pod.uid}});
-    let question = message(edge, "delete", &path.to_string(), &options);
+    let question = Message::of_edged(
+        edge.host.clock.stamp(),
+        "delete",
+        &path.to_string(),
+        &options,
+    );
     match asked(edge, question, path).await {
         Ok(answer) if answer.text().as_deref() == Some("OK") => Outcome::Done,
         Ok(_) => {
@@ -102,17 +116,6 @@ async fn asked(edge: &Edge, question: Message, path: &ObjectPath) -> Result<Mess
 fn refused(path: &ObjectPath, refusal: &Refusal) -> Outcome {
     log::warn!("asked about {path}: {refusal}");
     Outcome::Again
-}
-
-fn message(edge: &Edge, operation: &str, resource: &str, content: &impl Serialize) -> Message {
-    let route = Route {
-        source: "edged".to_owned(),
-        group: "meta".to_owned(),
-        operation: operation.to_owned(),
-        resource: resource.to_owned(),
-        ..Route::default()
-    };
-    Message::new(edge.host.clock.stamp(), route, content)
 }
 
 fn related(path: &ObjectPath, kind: Kind) -> String {

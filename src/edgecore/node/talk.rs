@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Node;
 use crate::edgecore::requests::Unanswered;
-use crate::protocol::message::{Message, Route};
+use crate::protocol::message::Message;
 use crate::protocol::object::Object;
 use crate::protocol::reply::{Refusal, Status, bare_object, object_of_both};
 use crate::protocol::resource::{Kind, ObjectPath};
@@ -73,14 +73,8 @@ impl Node<'_> {
         content: &impl Serialize,
         patience: Duration,
     ) -> Result<Object, Failed> {
-        let route = Route {
-            source: "edged".to_owned(),
-            group: "meta".to_owned(),
-            operation: operation.to_owned(),
-            resource: self.resource(about),
-            ..Route::default()
-        };
-        let question = Message::new(self.edge.host.clock.stamp(), route, content);
+        let (now, resource) = (self.edge.host.clock.stamp(), self.resource(about));
+        let question = Message::of_edged(now, operation, &resource, content);
         let answer = match self.edge.requests.ask(question, patience).await {
             Ok(answer) => answer,
             Err(Unanswered::NoSession) => pending().await,
