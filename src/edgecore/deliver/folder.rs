@@ -1,16 +1,13 @@
 //! Writes a folder: each file whole or not at all, nothing through links, and nothing removed that was not delivered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-
-use nix::libc;
 
 use super::spool;
 use crate::system::cause;
+use crate::system::files::held::HeldFolder;
 use crate::system::files::{FileError, Files};
 
 /// Whether this can be the path of a file in a folder, from there on.
@@ -79,34 +76,15 @@ fn bring(files: &Files, place: &mut Place, wanted: &spool::Files) -> Result<bool
 struct Place {
     folder: PathBuf,
     /// By path from the folder on; the folder itself is the empty one.
-    open: BTreeMap<String, Open>,
-}
-
-struct Open {
-    _file: fs::File,
-    inside: PathBuf,
-}
-
-impl Open {
-    fn new(path: &Path) -> io::Result<Open> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-            .open(path)?;
-        let inside = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        Ok(Open {
-            _file: file,
-            inside,
-        })
-    }
+    open: BTreeMap<String, HeldFolder>,
 }
 
 impl Place {
     fn open(files: &Files, folder: &Path) -> Result<Place, String> {
         files.make_dir(folder, 0o755).map_err(said)?;
-        let top = Open::new(folder).map_err(|error| no_folder(folder, &error))?;
+        let top = HeldFolder::open(folder).map_err(|error| no_folder(folder, &error))?;
         // What a power cut has left half written.
-        files.sweep(&top.inside).map_err(said)?;
+        files.sweep(top.path()).map_err(said)?;
         Ok(Place {
             folder: folder.to_owned(),
             open: BTreeMap::from([(String::new(), top)]),
@@ -119,14 +97,14 @@ impl Place {
         for (path, open) in &self.open {
             let real = self.folder.join(path);
             let real = real.to_string_lossy();
-            let (held, real) = (open.inside.display(), real.trim_end_matches('/'));
+            let (held, real) = (open.path().display(), real.trim_end_matches('/'));
             sentence = sentence.replace(&format!("{held}/"), &format!("{real}/"));
         }
         sentence
     }
 
     fn top(&self) -> &Path {
-        &self.open[""].inside
+        self.open[""].path()
     }
 
     /// Where a file is to be written; the folders on the way are made.
@@ -152,7 +130,7 @@ impl Place {
             }
             so_far.push_str(folder);
             if let Some(known) = self.open.get(&so_far) {
-                inside.clone_from(&known.inside);
+                inside = known.path().to_owned();
                 continue;
             }
             let next = inside.join(folder);
@@ -165,9 +143,9 @@ impl Place {
                 return Err(format!("it has more than {MAX_FOLDERS} folders"));
             }
             let real = self.folder.join(&so_far);
-            let opened = Open::new(&next).map_err(|error| no_folder(&real, &error))?;
-            files.sweep(&opened.inside).map_err(said)?;
-            inside.clone_from(&opened.inside);
+            let opened = HeldFolder::open(&next).map_err(|error| no_folder(&real, &error))?;
+            files.sweep(opened.path()).map_err(said)?;
+            inside = opened.path().to_owned();
             self.open.insert(so_far.clone(), opened);
         }
         Ok(Some(inside.join(name)))

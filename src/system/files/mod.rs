@@ -9,6 +9,7 @@ mod batch;
 #[cfg(test)]
 pub mod crash;
 mod error;
+pub mod held;
 mod layer;
 mod lock;
 mod temporary;
