@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::read::{MAX_INT, Reader, SECONDS};
-use super::yaml::Document;
-use super::{ConfigError, duration, emit};
+use super::{ConfigError, duration};
+use crate::system::yaml::Document;
+use crate::system::yaml::emit;
 
 /// The part of cloudcore.yaml that is used. What else the file holds stays there.
 #[derive(Clone, Debug, PartialEq, Eq)]

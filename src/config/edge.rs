@@ -9,8 +9,9 @@ use std::time::Duration;
 use crate::system::names::{Endpoint, Host, NameError, NodeName};
 
 use super::read::{MAX_INT, Reader, SECONDS};
-use super::yaml::Document;
-use super::{ConfigError, Secret, emit};
+use super::{ConfigError, Secret};
+use crate::system::yaml::Document;
+use crate::system::yaml::emit;
 
 pub mod meta;
 pub mod network;

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::editor::{BY_HAND, Editor};
-use super::yaml::Document;
 use super::{ConfigError, Segment, show};
+use crate::system::yaml::Document;
 
 /// The value at this path, if there is one.
 pub fn get(text: &str, path: &[Segment]) -> Result<Option<Value>, ConfigError> {
@@ -135,8 +135,9 @@ const NO_PATH: &str = "a key must be named";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::emit::tests::any_value;
-    use crate::config::{emit, path};
+    use crate::config::path;
+    use crate::system::yaml::emit;
+    use crate::system::yaml::emit::tests::any_value;
     use proptest::prelude::*;
     use proptest::sample::Index;
     use serde_json::json;

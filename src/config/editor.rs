@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::edit::{nested, put};
-use super::yaml::{Content, Entry, Node, Style};
-use super::{Segment, emit, show};
+use super::{Segment, show};
+use crate::system::yaml::emit;
+use crate::system::yaml::{Content, Entry, Node, Style};
 
 /// Makes edits of one text; they are only as good as the check of the caller.
 pub(super) struct Editor<'a> {

@@ -1,24 +1,23 @@
 //! The two configuration files: read them, change them without losing a comment, say what is wrong.
 
-mod builder;
 pub mod cloud;
 pub mod duration;
 pub mod edge;
 pub mod edit;
 mod editor;
-pub mod emit;
 mod read;
-mod scalar;
 pub mod set;
 mod types;
-pub mod yaml;
 
 use std::fmt;
 
 use crate::system::secret;
+use crate::system::yaml::{self, SyntaxError, place};
+
+pub use crate::system::yaml::{Segment, path, show};
 
 /// No configuration file is larger, in bytes.
-pub const MAX_FILE: usize = builder::MAX_BYTES;
+pub const MAX_FILE: usize = yaml::MAX_TEXT;
 
 /// What can be wrong with a configuration file, or with a wish to change one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,43 +79,14 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-fn place(f: &mut fmt::Formatter<'_>, file: &str, line: usize) -> fmt::Result {
-    if file.is_empty() {
-        write!(f, "line {line}: ")
-    } else {
-        write!(f, "{file}:{line}: ")
-    }
-}
-
-/// One step of a path into a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Segment {
-    Key(String),
-    Index(usize),
-}
-
-/// The path written `modules.edgeHub.token`; keys that hold dots need the segments themselves.
-pub fn path(dotted: &str) -> Vec<Segment> {
-    dotted
-        .split('.')
-        .map(|key| Segment::Key(key.to_owned()))
-        .collect()
-}
-
-/// A path as a person writes it: `modules.edged.taints[2].key`.
-pub fn show(path: &[Segment]) -> String {
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Key(key) if text.is_empty() => text.push_str(key),
-            Segment::Key(key) => {
-                text.push('.');
-                text.push_str(key);
-            }
-            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+impl From<SyntaxError> for ConfigError {
+    fn from(error: SyntaxError) -> ConfigError {
+        ConfigError::Syntax {
+            file: error.file,
+            line: error.line,
+            message: error.message,
         }
     }
-    text
 }
 
 /// A text that must not reach a log: the join token of an old configuration file.
@@ -154,14 +124,6 @@ mod tests {
             error.in_file("/etc/e.yaml").to_string(),
             "/etc/e.yaml:7: modules.edgeHub.heartbeat: expected whole seconds, found \"x\""
         );
-    }
-
-    #[test]
-    fn paths_are_shown_as_written() {
-        let mut long = path("a.b");
-        long.push(Segment::Index(2));
-        long.push(Segment::Key("c".into()));
-        assert_eq!(show(&long), "a.b[2].c");
     }
 
     #[test]

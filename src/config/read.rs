@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::yaml::Document;
-use super::{ConfigError, duration, path, scalar};
+use super::{ConfigError, duration, path};
+use crate::system::yaml::Document;
+use crate::system::yaml::scalar;
 
 /// Reads keys into places that hold the default already: a key that is missing, or null, leaves it.
 pub(super) struct Reader<'a> {

@@ -6,8 +6,8 @@ use std::str::Chars;
 use serde_json::Value;
 
 use super::types::{Type, Types};
-use super::yaml::Document;
 use super::{ConfigError, Segment, edit};
+use crate::system::yaml::Document;
 
 /// Which file the keys are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use serde_json::{Map, Number, Value};
 
 use super::cloud::CloudConfig;
 use super::edge::EdgeConfig;
-use super::scalar;
 use super::set::{Kind, Name, split_once};
-use super::yaml::Document;
 use super::{ConfigError, Segment};
+use crate::system::yaml::Document;
+use crate::system::yaml::scalar;
 
 /// The keys of one file.
 pub(super) struct Types {

@@ -36,3 +36,4 @@ pub mod socket;
 pub mod threads;
 pub mod uplink;
 pub mod way;
+pub mod yaml;

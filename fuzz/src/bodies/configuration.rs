@@ -3,8 +3,8 @@
 use kubeedge::config::cloud::CloudConfig;
 use kubeedge::config::edge::EdgeConfig;
 use kubeedge::config::set::{Kind, apply, parse_items};
-use kubeedge::config::yaml::Document;
 use kubeedge::config::{edit, path};
+use kubeedge::system::yaml::Document;
 
 use super::assert_sentence;
 

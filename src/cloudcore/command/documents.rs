@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::OrderError;
-use crate::config::yaml::Document;
+use crate::system::yaml::Document;
 
 /// All objects in a text; `name` is for errors. The items of a List count, each for itself.
 pub fn read(text: &str, name: &str) -> Result<Vec<Value>, OrderError> {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::OrderError;
-use crate::config::emit;
 pub use crate::protocol::form::Form;
+use crate::system::yaml::emit;
 use crate::system::{args, console};
 
 impl Form {

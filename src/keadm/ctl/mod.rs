@@ -7,11 +7,11 @@ use argh::{ArgsInfo, FromArgs};
 use serde_json::Value;
 
 use super::{Command, Group, out};
-use crate::config::emit;
 use crate::protocol::form::Form;
 use crate::protocol::local::{SORTS, Sort};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
+use crate::system::yaml::emit;
 use crate::system::{console, exit};
 use client::{Client, Fault};
 

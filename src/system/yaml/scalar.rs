@@ -7,18 +7,18 @@ use serde_json::{Number, Value};
 /// `yes`, `no`, `on` and `off` stay text, because only the reader of a key knows whether a boolean
 /// is wanted there: see [`as_bool`].
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Plain {
+pub enum Plain {
     Null,
     Bool(bool),
     Number(Number),
-    /// `.inf` and `.nan`: numbers that JSON, and so a configuration, cannot hold.
+    /// `.inf` and `.nan`: numbers that JSON cannot hold.
     NotFinite,
     Text,
 }
 
 /// Resolves a plain scalar as Go's YAML library does: `0x1f`, `0644` (octal), `1_000` and `1e3` are
 /// numbers; dates stay text.
-pub(super) fn resolve(text: &str) -> Plain {
+pub fn resolve(text: &str) -> Plain {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Plain::Null,
         "true" | "True" | "TRUE" => return Plain::Bool(true),
@@ -44,7 +44,7 @@ pub(super) fn resolve(text: &str) -> Plain {
 }
 
 /// Reads a boolean as YAML 1.1 knows it, words included.
-pub(super) fn as_bool(value: &Value) -> Option<bool> {
+pub fn as_bool(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(flag) => Some(*flag),
         Value::String(word) => word_as_bool(word),
@@ -53,7 +53,7 @@ pub(super) fn as_bool(value: &Value) -> Option<bool> {
 }
 
 /// Whether some YAML reader would take this unquoted text for something other than text.
-pub(super) fn is_ambiguous(text: &str) -> bool {
+pub fn is_ambiguous(text: &str) -> bool {
     resolve(text) != Plain::Text
         || word_as_bool(text).is_some()
         || is_decimal(&text.replace('_', ""))
@@ -101,7 +101,7 @@ fn integer(text: &str) -> Option<Number> {
 }
 
 /// `[-+]? ( . digits | digits [ . digits? ] ) ( [eE] [-+]? digits )?`
-pub(super) fn is_decimal(text: &str) -> bool {
+pub fn is_decimal(text: &str) -> bool {
     let text = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),

@@ -8,14 +8,14 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::Value;
 
 use super::scalar::{self, Plain};
-use super::yaml::{Content, Entry, Node, Style};
+use super::{Content, Entry, Node, Style};
 
 /// Reads the one document of a text.
-pub(super) fn build(text: &str) -> Result<Node, Fault> {
+pub fn build(text: &str) -> Result<Node, Fault> {
     Builder::new(text)?.build()
 }
 
-pub(super) struct Fault {
+pub struct Fault {
     pub line: usize,
     pub message: String,
 }
@@ -378,7 +378,7 @@ fn typed(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Resu
         Plain::Number(number) => Ok(Value::Number(number)),
         Plain::Text => Ok(Value::String(text.to_owned())),
         Plain::NotFinite => {
-            let message = format!("{text} is not a number that a configuration can hold");
+            let message = format!("{text} is not a number that a document can hold");
             Err(Fault::new(line, message))
         }
     }
@@ -417,6 +417,6 @@ fn forbidden(text: &str) -> Option<usize> {
     })
 }
 
-pub(super) const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 64;
 const MAX_VALUES: usize = 50_000;

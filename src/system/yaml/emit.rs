@@ -10,28 +10,28 @@ pub fn document(value: &Value) -> String {
 }
 
 /// The lines of a value, each indented by so many blanks, without the last line end.
-pub(super) fn block(value: &Value, indent: usize) -> String {
+pub fn block(value: &Value, indent: usize) -> String {
     let mut out = " ".repeat(indent);
     write_block(&mut out, value, indent);
     out
 }
 
 /// The line or lines of one `key: value`, the first one not indented.
-pub(super) fn entry(key: &str, value: &Value, indent: usize) -> String {
+pub fn entry(key: &str, value: &Value, indent: usize) -> String {
     let mut out = String::new();
     write_entry(&mut out, key, value, indent);
     out
 }
 
 /// The line or lines of one `- value`, the first one not indented.
-pub(super) fn item(value: &Value, indent: usize) -> String {
+pub fn item(value: &Value, indent: usize) -> String {
     let mut out = String::new();
     write_item(&mut out, value, indent);
     out
 }
 
 /// The value on one line: `{a: 1, b: [x, y]}`.
-pub(super) fn flow(value: &Value) -> String {
+pub fn flow(value: &Value) -> String {
     match value {
         Value::Array(items) => {
             let items: Vec<_> = items.iter().map(flow).collect();
@@ -50,7 +50,7 @@ pub(super) fn flow(value: &Value) -> String {
 }
 
 /// A text, quoted when it must be.
-pub(super) fn text(text: &str) -> String {
+pub fn text(text: &str) -> String {
     if is_plain(text) {
         text.to_owned()
     } else {
@@ -59,7 +59,7 @@ pub(super) fn text(text: &str) -> String {
 }
 
 /// Whether the value stands behind its key on the same line.
-pub(super) fn is_inline(value: &Value) -> bool {
+pub fn is_inline(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.is_empty(),
         Value::Object(map) => map.is_empty(),
@@ -168,14 +168,14 @@ fn is_printable(c: char) -> bool {
 const STEP: usize = 2;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub mod tests {
     use super::*;
-    use crate::config::yaml::Document;
+    use crate::system::yaml::Document;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use serde_json::json;
 
-    /// Any value that a configuration can hold.
+    /// Any value that a document can hold.
     pub fn any_value() -> impl Strategy<Value = Value> {
         let word = prop_oneof![
             any::<String>(),

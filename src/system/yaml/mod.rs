@@ -1,11 +1,16 @@
 //! YAML text to a JSON value that still knows on which line each key stands.
 
+mod builder;
+pub mod emit;
+pub mod scalar;
+
+use std::fmt;
 use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use super::builder;
-use super::{ConfigError, Segment};
+/// No text that is read is longer, in bytes.
+pub const MAX_TEXT: usize = builder::MAX_BYTES;
 
 /// One YAML document: its value, and where each part of it was written.
 ///
@@ -14,13 +19,13 @@ use super::{ConfigError, Segment};
 #[derive(Debug)]
 pub struct Document {
     pub value: Value,
-    pub(super) root: Node,
+    pub root: Node,
 }
 
 impl Document {
     /// Reads a document; `file` is only for the error. An empty text is a null.
-    pub fn parse(text: &str, file: &str) -> Result<Document, ConfigError> {
-        let root = builder::build(text).map_err(|fault| ConfigError::Syntax {
+    pub fn parse(text: &str, file: &str) -> Result<Document, SyntaxError> {
+        let root = builder::build(text).map_err(|fault| SyntaxError {
             file: file.to_owned(),
             line: fault.line,
             message: fault.message,
@@ -56,9 +61,66 @@ impl Document {
     }
 }
 
+/// The text is not YAML, or YAML beyond what is read here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Its name, for people; may be empty.
+    pub file: String,
+    pub line: usize,
+    pub message: String,
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        place(f, &self.file, self.line)?;
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for SyntaxError {}
+
+/// Where something is wrong, before the words that say what.
+pub fn place(f: &mut fmt::Formatter<'_>, file: &str, line: usize) -> fmt::Result {
+    match file {
+        "" => write!(f, "line {line}: "),
+        _ => write!(f, "{file}:{line}: "),
+    }
+}
+
+/// One step of a path into a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    Key(String),
+    Index(usize),
+}
+
+/// The path written `modules.edgeHub.token`; keys that hold dots need the segments themselves.
+pub fn path(dotted: &str) -> Vec<Segment> {
+    dotted
+        .split('.')
+        .map(|key| Segment::Key(key.to_owned()))
+        .collect()
+}
+
+/// A path as a person writes it: `modules.edged.taints[2].key`.
+pub fn show(path: &[Segment]) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Key(key) if text.is_empty() => text.push_str(key),
+            Segment::Key(key) => {
+                text.push('.');
+                text.push_str(key);
+            }
+            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
 /// A value with its place in the text.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub struct Node {
     pub content: Content,
     pub style: Style,
     /// Bytes of the text. A block collection ends where its last scalar ends; a block scalar
@@ -70,14 +132,14 @@ pub(super) struct Node {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub enum Content {
     Scalar(Value),
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     pub key: String,
     pub key_span: Range<usize>,
     /// In characters, from 0.
@@ -87,7 +149,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub enum Style {
     Alias,
     Block,
     BlockScalar,
@@ -136,8 +198,6 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::builder::MAX_BYTES;
-    use crate::config::path;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -148,6 +208,14 @@ mod tests {
     fn refusal(text: &str) -> String {
         let error = Document::parse(text, "f").expect_err(text);
         error.to_string()
+    }
+
+    #[test]
+    fn paths_are_shown_as_written() {
+        let mut long = path("a.b");
+        long.push(Segment::Index(2));
+        long.push(Segment::Key("c".into()));
+        assert_eq!(show(&long), "a.b[2].c");
     }
 
     #[test]
@@ -204,7 +272,7 @@ mod tests {
             (&chain, 2, "nested deeper than 64"),
             (&deep, 1, "nested deeper than 64"),
             (&laughs, 8, "more than 50000 values"),
-            (&"#".repeat(MAX_BYTES + 1), 1, "at most 1 MiB"),
+            (&"#".repeat(MAX_TEXT + 1), 1, "at most 1 MiB"),
         ] {
             let refusal = refusal(text);
             assert!(refusal.starts_with(&format!("f:{line}: ")), "{refusal}");
