@@ -103,7 +103,7 @@ fn is_there(command: &str) -> bool {
 }
 
 fn row(name: &str, what: &str) -> String {
-    format!("  {name:<18}{}", args::wrap(what, 20))
+    format!("  {name:<19}{}", args::wrap(what, 21))
 }
 
 static SPEC: Spec = Spec {

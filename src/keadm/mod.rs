@@ -1,7 +1,9 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
 mod certs;
+pub mod chart;
 mod completion;
+mod config;
 #[cfg(feature = "edge")]
 mod ctl;
 mod device;
@@ -15,6 +17,7 @@ mod join;
 pub mod links;
 #[cfg(feature = "edge")]
 mod lock;
+mod manifest;
 pub mod out;
 #[cfg(all(feature = "edge", feature = "cloud"))]
 mod quickstart;
@@ -68,6 +71,8 @@ pub static COMMANDS: &[&Command] = &[
     &token::DELETE,
     #[cfg(feature = "cloud")]
     &certs::revoke::COMMAND,
+    &manifest::COMMAND,
+    &config::LIST,
     #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,

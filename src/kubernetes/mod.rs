@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod object;
+pub mod release;
 pub mod request;
 pub mod resource;
 
