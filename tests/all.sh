@@ -26,6 +26,7 @@ stage_lint() {
 
 stage_unit() {
   step cargo-test cargo test --locked
+  step sizing tests/sizing.py
 }
 
 stage_fuzz() {
