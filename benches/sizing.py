@@ -42,7 +42,7 @@ INPUTS = [
     ("pods", 0, "Pods of a node", CHOSEN),
     ("socket-kb", 8, "kB of the kernel's memory per idle connection", ASSUMED),
     ("client-us", 100, "µs of cloudcore's processor time per call to the API server", ASSUMED),
-    ("server-us", 1000, "µs of the API server's processor time per write", ASSUMED),
+    ("server-us", 2000, "µs of the API server's processor time per write", ASSUMED),
     ("lease-bytes", 600, "bytes of a Lease in etcd, per revision", ASSUMED),
     ("kept", 600, "seconds until etcd has dropped an old revision", ASSUMED),
     ("round-trip", 0.05, "seconds from an edge to the cloud and back", ASSUMED),
