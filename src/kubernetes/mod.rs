@@ -1,10 +1,18 @@
 //! Kubernetes, as its clients see it: requests, answers, watches, and two ways to send them.
 
+pub mod access;
 pub mod error;
+pub mod exchange;
+pub mod kubeconfig;
+pub mod login;
 pub mod object;
 pub mod release;
+pub mod plain;
+pub mod plugin;
 pub mod request;
 pub mod resource;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::Pin;

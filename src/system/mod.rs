@@ -16,6 +16,7 @@ pub mod figures;
 pub mod files;
 pub mod gzip;
 pub mod host;
+pub mod https;
 pub mod lifeline;
 pub mod limits;
 pub mod log;
