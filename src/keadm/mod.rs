@@ -1,8 +1,12 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
 mod certs;
-pub mod chart;
+#[cfg(feature = "kubernetes")]
+mod chart;
+#[cfg(feature = "kubernetes")]
+mod cloud;
 mod completion;
+#[cfg(feature = "kubernetes")]
 mod config;
 #[cfg(feature = "edge")]
 mod ctl;
@@ -17,6 +21,7 @@ mod join;
 pub mod links;
 #[cfg(feature = "edge")]
 mod lock;
+#[cfg(feature = "kubernetes")]
 mod manifest;
 pub mod out;
 #[cfg(all(feature = "edge", feature = "cloud"))]
@@ -71,7 +76,15 @@ pub static COMMANDS: &[&Command] = &[
     &token::DELETE,
     #[cfg(feature = "cloud")]
     &certs::revoke::COMMAND,
+    #[cfg(feature = "kubernetes")]
+    &cloud::init::COMMAND,
+    #[cfg(feature = "kubernetes")]
     &manifest::COMMAND,
+    #[cfg(feature = "kubernetes")]
+    &cloud::upgrade::COMMAND,
+    #[cfg(feature = "kubernetes")]
+    &cloud::reset::COMMAND,
+    #[cfg(feature = "kubernetes")]
     &config::LIST,
     #[cfg(feature = "edge")]
     &join::COMMAND,

@@ -6,11 +6,13 @@ pub mod exchange;
 pub mod kubeconfig;
 pub mod login;
 pub mod object;
-pub mod release;
 pub mod plain;
 pub mod plugin;
+pub mod release;
 pub mod request;
 pub mod resource;
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

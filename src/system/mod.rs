@@ -14,6 +14,7 @@ pub mod facts;
 #[path = "../../tests/common/figures.rs"]
 pub mod figures;
 pub mod files;
+#[cfg(feature = "kubernetes")]
 pub mod gzip;
 pub mod host;
 pub mod https;
