@@ -90,6 +90,23 @@ impl Release {
         }
     }
 
+    /// A new revision with all that this one has.
+    pub fn again(
+        &self,
+        revision: u64,
+        status: Status,
+        description: &str,
+        now: Timestamp,
+    ) -> Release {
+        let mut copy = self.clone();
+        copy.record.insert("version".to_owned(), revision.into());
+        copy.set_status(status, description);
+        if let Some(Value::Object(info)) = copy.record.get_mut("info") {
+            info.insert("last_deployed".to_owned(), now.rfc3339_micros().into());
+        }
+        copy
+    }
+
     /// From the Secret that holds it.
     pub fn read(secret: &Object) -> Result<Release, Unreadable> {
         let fault = |why: &str| Unreadable {
@@ -184,6 +201,14 @@ impl Release {
     pub fn config(&self) -> Value {
         let config = self.record.get("config").filter(|it| it.is_object());
         config.cloned().unwrap_or_else(|| json!({}))
+    }
+
+    /// The defaults of the chart that it was made from.
+    pub fn chart_values(&self) -> &Value {
+        let chart = self.record.get("chart");
+        chart
+            .and_then(|chart| chart.get("values"))
+            .unwrap_or(&Value::Null)
     }
 
     pub fn manifest(&self) -> &str {

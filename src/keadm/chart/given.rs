@@ -94,6 +94,12 @@ pub fn version(text: &str) -> Result<String, ChartError> {
     Ok(format!("v{bare}"))
 }
 
+/// Whether a tag is that of a release of KubeEdge, and no more: `v1.23.1`.
+pub fn is_release(tag: &str) -> bool {
+    let bare = tag.strip_prefix('v').unwrap_or(tag);
+    is_version(bare) && bare.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
 fn is_version(text: &str) -> bool {
     let mut parts = text.splitn(3, '.');
     let (major, minor, rest) = (parts.next(), parts.next(), parts.next());
