@@ -24,7 +24,7 @@ use super::outbox::{Item, Outbox};
 use crate::protocol::message::{self, Message, Route};
 use crate::protocol::reply::Status;
 use crate::protocol::resource::Kind;
-use crate::store::{Store, StoreError};
+use crate::store::{ObjectStore, StoreError};
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
@@ -36,7 +36,7 @@ pub use view::rows;
 
 /// All that is known of nodes. Tasks share it within the cloud.
 pub struct Nodes {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ObjectStore>,
     /// Of this cloud, as Nodes are annotated with it.
     address: String,
     state: Mutex<State>,
@@ -54,7 +54,7 @@ struct Context<'a> {
 
 impl Nodes {
     /// Reads what the store has.
-    pub async fn open(store: Arc<dyn Store>, address: String) -> Result<Nodes, StoreError> {
+    pub async fn open(store: Arc<dyn ObjectStore>, address: String) -> Result<Nodes, StoreError> {
         let stored = store.objects().await?;
         Ok(Nodes {
             state: Mutex::new(State::restore(&stored)),
