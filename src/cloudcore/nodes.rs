@@ -1,6 +1,7 @@
 //! Nodes and their objects: what the cloud keeps, answers and pushes without a Kubernetes behind it.
 
 mod answers;
+mod index;
 mod kept;
 mod labels;
 mod lease;

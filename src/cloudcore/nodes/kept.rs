@@ -36,7 +36,7 @@ pub struct Given {
 }
 
 /// A label that a node must have.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Selector {
     pub key: String,
     pub value: String,
