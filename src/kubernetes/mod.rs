@@ -4,6 +4,8 @@ pub mod error;
 pub mod object;
 pub mod request;
 pub mod resource;
+#[cfg(test)]
+pub mod testing;
 
 use std::future::Future;
 use std::pin::Pin;
