@@ -85,6 +85,11 @@ impl Index {
         nodes.is_some_and(|nodes| nodes.contains_key(node))
     }
 
+    /// Objects of a type that something needs.
+    pub fn needed_of(&self, kind: Kind) -> impl Iterator<Item = &ObjectPath> {
+        self.needing.keys().filter(move |path| path.kind == kind)
+    }
+
     /// The nodes that need this object.
     pub fn needing(&self, path: &ObjectPath) -> impl Iterator<Item = &NodeName> {
         self.needing.get(path).into_iter().flat_map(BTreeMap::keys)

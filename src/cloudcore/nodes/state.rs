@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::index::{self, Index};
 use super::kept::{Gone, Kept, Restored, Selector};
 use super::lease::Lease;
 use crate::cloudcore::outbox::Item;
-use crate::protocol::resource::{Kind, ObjectPath};
+use crate::protocol::resource::{Kind, Namespace, ObjectPath};
 use crate::store::{ObjectChange, StoredObject};
 use crate::system::names::NodeName;
 
@@ -21,6 +22,8 @@ pub struct State {
     /// What each node has to forget, by uid.
     owed: HashMap<NodeName, BTreeSet<Arc<str>>>,
     pub leases: HashMap<NodeName, Lease>,
+    /// Objects are kept elsewhere: nothing is to be written.
+    of_others: bool,
     /// Versions that may be given out.
     pub versions: Range<u64>,
 }
@@ -34,6 +37,14 @@ pub struct Effects {
 }
 
 impl State {
+    /// For objects that others keep.
+    pub fn of_others() -> State {
+        State {
+            of_others: true,
+            ..State::default()
+        }
+    }
+
     pub fn restore(stored: &[StoredObject]) -> State {
         let mut state = State::default();
         for stored in stored {
@@ -79,6 +90,54 @@ impl State {
     /// How many objects there are, and how many that nodes still have to forget.
     pub fn counts(&self) -> (usize, usize) {
         (self.objects.len(), self.gone.len())
+    }
+
+    /// Whether something of the node's needs this object.
+    pub fn needs(&self, node: &NodeName, path: &ObjectPath) -> bool {
+        self.index.needs(node, path)
+    }
+
+    /// Whether something of any node does.
+    pub fn is_needed(&self, path: &ObjectPath) -> bool {
+        self.index.needing(path).next().is_some()
+    }
+
+    /// Objects of a type that something needs, whether they are there or not.
+    pub fn needed_of(&self, kind: Kind) -> Vec<ObjectPath> {
+        self.index.needed_of(kind).cloned().collect()
+    }
+
+    /// Whether one of the node's Pods lets it ask for this.
+    pub fn may_ask(&self, node: &NodeName, path: &ObjectPath) -> bool {
+        let wish = (path.kind, path.name.clone());
+        let bound = self.index.bound(node);
+        let mut bound = bound.filter(|it| it.namespace == path.namespace);
+        bound.any(|it| {
+            let holder = self.objects.get(it);
+            holder.is_some_and(|holder| holder.facts.may_ask.contains(&wish))
+        })
+    }
+
+    /// Whether the node has something in this namespace.
+    pub fn has_in(&self, node: &NodeName, namespace: &Namespace) -> bool {
+        let mut bound = self.index.bound(node);
+        bound.any(|path| path.namespace == *namespace)
+    }
+
+    /// Nodes that have something to forget.
+    pub fn owing(&self) -> impl Iterator<Item = &NodeName> {
+        self.owed.keys()
+    }
+
+    /// The node need not be told any more of what is gone for longer than this.
+    pub fn forget_old(&mut self, node: &NodeName, now: Instant, age: Duration) {
+        let uids = self.owed.get(node).cloned().unwrap_or_default();
+        for uid in uids {
+            let since = self.gone.get(&uid).and_then(|gone| gone.since);
+            if since.is_none_or(|since| now.saturating_duration_since(since) >= age) {
+                self.forgotten(node, &uid);
+            }
+        }
     }
 
     /// Whether this is the node's own: itself, what is bound to it, what it was given, and what one
@@ -176,7 +235,9 @@ impl State {
         let before = self.views(&kept, Some(&kept));
         self.insert(kept.clone());
         let mut effects = Effects::default();
-        effects.changes.push(kept.change());
+        if !self.of_others {
+            effects.changes.push(kept.change());
+        }
         self.compare(before, &kept.path, &mut effects);
         effects
     }
@@ -189,7 +250,9 @@ impl State {
         };
         let before = self.views(&kept, None);
         self.take(&kept);
-        effects.changes.push(kept.removal());
+        if !self.of_others {
+            effects.changes.push(kept.removal());
+        }
         self.compare(before, path, &mut effects);
         effects
     }
@@ -314,7 +377,9 @@ impl State {
             gone.owed.insert(node.clone());
             let owed = self.owed.entry(node.clone()).or_default();
             owed.insert(kept.uid.clone());
-            effects.changes.push(gone.change(&kept.uid));
+            if !self.of_others {
+                effects.changes.push(gone.change(&kept.uid));
+            }
             let item = Item {
                 path: kept.path.clone(),
                 gone: Some(kept.uid.clone()),
