@@ -4,6 +4,7 @@ set -euo pipefail
 export LC_ALL=C
 
 DEFAULT_TARGETS=(x86_64 aarch64 armv7 armv6)
+IMAGE_TARGETS=(x86_64 aarch64 armv7)
 ZIG_VERSION=0.17.1
 PROBE_SECONDS=60
 
@@ -15,6 +16,8 @@ table of sizes. What it needs, it installs first.
 
 usage: ./musl-build.sh [TARGET...]            build (x86_64 aarch64 armv7 armv6 unless told otherwise)
        ./musl-build.sh --setup [TARGET...]    only install and prepare what a build needs
+       ./musl-build.sh --image [TARGET...]    put what dist/ has (x86_64 aarch64 armv7) into a container image:
+                                                dist/kubeedge-<version>-image.tar, an OCI image layout
        ./musl-build.sh --check FILE...        is kubeedge-<version>-<target> a static ELF for its target?
        ./musl-build.sh --env [TARGET...]      print the environment in which plain cargo builds them:
                                                 eval "$(./musl-build.sh --env armv7)"
@@ -42,7 +45,7 @@ main() {
   local action=build
   case ${1:-} in
     --help | -h) usage && return ;;
-    --check | --setup | --env) action=${1#--} && shift ;;
+    --check | --setup | --env | --image) action=${1#--} && shift ;;
     -*) die "unknown option $1: see --help" 64 ;;
   esac
   if [ "$action" = check ]; then
@@ -51,6 +54,11 @@ main() {
   fi
 
   local names=() target
+  if [ "$action" = image ]; then
+    for target in "${@:-${IMAGE_TARGETS[@]}}"; do names+=("$(target_name "$target")"); done
+    image "${names[@]}"
+    return
+  fi
   for target in "${@:-${DEFAULT_TARGETS[@]}}"; do names+=("$(target_name "$target")"); done
   set_up "${names[@]}"
   case $action in
@@ -63,7 +71,7 @@ main() {
 
 build() {
   local names=("$@") name file options=() version
-  version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -n 1)
+  version=$(version)
   for name; do options+=(--target "$(value "$name" rust)"); done
   say "building $* ($mode)"
   # One cargo for all targets: they share the host's build scripts, and link side by side.
@@ -77,7 +85,8 @@ build() {
     install -m 755 "$file" "$top/dist/kubeedge-$version-$name"
   done
   list_parts "$version" "$@"
-  (cd "$top/dist" && sha256sum kubeedge-* >SHA256SUMS)
+  rm -f "$top/dist/kubeedge-$version-image.tar" # it holds the executables from before
+  write_sums
 
   printf '\n%-10s %12s %12s\n' target bytes 'gzip -9'
   for name; do
@@ -96,6 +105,24 @@ list_parts() { # VERSION TARGET...: what the executables are made of
     "$top/cross/sbom.py" --crates "${triples[@]}" >"$parts.crates.txt"
   ) || die "the parts can't be listed: see the messages above"
 }
+
+image() { # TARGET...: of executables that are there
+  local name file version
+  version=$(version)
+  for name; do
+    file=$top/dist/kubeedge-$version-$name
+    [ -f "$file" ] || die "there is no $file: run ./musl-build.sh $name first"
+    check "$name" "$file" || return 1
+  done
+  need_command python3 python3
+  SOURCE_DATE_EPOCH=$(built) "$top/cross/image.py" "$top/dist" "$version" "$@" || die "the image can't be written: see the message above"
+  write_sums
+  say "wrote $top/dist/kubeedge-$version-image.tar for $*"
+}
+
+version() { sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -n 1; }
+
+write_sums() { (cd "$top/dist" && sha256sum kubeedge-* >SHA256SUMS); }
 
 check_named() { # FILE...: the target is the last part of the file's name
   local file name failed=0

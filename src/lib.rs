@@ -13,6 +13,7 @@ pub mod keadm;
 // Middle floor: what two roles share.
 pub mod authority;
 pub mod config;
+#[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod protocol;
 pub mod store;

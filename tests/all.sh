@@ -26,6 +26,7 @@ stage_lint() {
 
 stage_unit() {
   step cargo-test cargo test --locked
+  step sizing tests/sizing.py
 }
 
 stage_fuzz() {
@@ -38,7 +39,10 @@ stage_peers() {
 
 stage_build() {
   step musl-build-refuses tests/musl_build.py
+  step image tests/image.py
   step musl-build ./musl-build.sh
+  step image-build ./musl-build.sh --image
+  step image-built tests/image.py --built
   step sizes benches/sizes.sh --built
 }
 

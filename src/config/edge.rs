@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::system::names::{Endpoint, Host, NameError, NodeName};
 
 use super::read::{MAX_INT, Reader, SECONDS};
+use super::veil::Veil;
 use super::{ConfigError, Secret};
 use crate::system::yaml::Document;
 use crate::system::yaml::emit;
@@ -85,7 +86,8 @@ impl EdgeConfig {
     /// Reads the text of a file; `file` is its name for errors and warnings. What is missing has
     /// its default.
     pub fn load(text: &str, file: &str) -> Result<(EdgeConfig, Vec<String>), ConfigError> {
-        let document = Document::parse(text, file)?;
+        let veil = Veil::over(text);
+        let document = Document::parse(veil.text(), file)?;
         let reader = Reader {
             document: &document,
             file,
@@ -95,6 +97,7 @@ impl EdgeConfig {
         let mut config = EdgeConfig::default();
         config.read(&reader)?;
         config.check(&reader)?;
+        config.hub.token = config.hub.token.map(|token| token.lifted(&veil));
         Ok((config, warnings))
     }
 

@@ -8,6 +8,7 @@ mod editor;
 mod read;
 pub mod set;
 mod types;
+pub mod veil;
 
 use std::fmt;
 
@@ -96,6 +97,11 @@ pub struct Secret(secret::Secret<String>);
 impl Secret {
     pub fn new(text: impl Into<String>) -> Secret {
         Secret(secret::Secret::new(text.into()))
+    }
+
+    /// As it stands in the text under `veil`.
+    fn lifted(self, veil: &veil::Veil) -> Secret {
+        Secret(veil.lift(self.expose()))
     }
 
     /// The text itself, for the one who must use it.

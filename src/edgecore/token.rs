@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::parent::{self, Order};
+use crate::config::veil::Veil;
 use crate::config::{self, ConfigError};
 use crate::protocol::token::{JoinToken, TokenError};
 use crate::system::files::{FileError, Files};
@@ -70,9 +71,10 @@ impl TokenSource {
     fn erase_here(&self) -> Result<(), SourceError> {
         // A file that can't be changed does not keep the other from being removed.
         let removed = self.files.remove(&self.bootstrap);
-        if let Some(Configured { text, .. }) = self.configured()? {
+        if let Some(Configured { veil, .. }) = self.configured()? {
             let empty = Value::String(String::new());
-            let erased = config::edit::set(&text, &config::path(TOKEN_KEY), &empty)?;
+            let erased = config::edit::set(veil.text(), &config::path(TOKEN_KEY), &empty)?;
+            let erased = veil.lift(&erased);
             let mode = self.files.mode(&self.config)?;
             self.files.replace(&self.config, erased.as_bytes(), mode)?;
         }
@@ -85,15 +87,13 @@ impl TokenSource {
         let Some(bytes) = self.files.read_secret(&self.config, config::MAX_FILE)? else {
             return Ok(None);
         };
-        let text = Secret::new(String::from_utf8_lossy(&bytes).into_owned());
-        let token = config::edit::get(&text, &config::path(TOKEN_KEY))?;
-        let token = token.and_then(|value| match value {
-            Value::String(token) => Some(Secret::new(token)),
-            _ => None,
-        });
+        let veil = Veil::over(&String::from_utf8_lossy(&bytes));
+        let token = config::edit::get(veil.text(), &config::path(TOKEN_KEY))?;
+        let token = token.as_ref().and_then(Value::as_str);
+        let token = token.map(|token| veil.lift(token));
         Ok(token
             .filter(|token| !token.trim().is_empty())
-            .map(|token| Configured { text, token }))
+            .map(|token| Configured { veil, token }))
     }
 
     fn parse(&self, path: &std::path::Path, text: &str) -> Result<JoinToken, SourceError> {
@@ -106,7 +106,7 @@ impl TokenSource {
 
 /// A token in edgecore.yaml, and all of that file.
 struct Configured {
-    text: Secret<String>,
+    veil: Veil,
     token: Secret<String>,
 }
 

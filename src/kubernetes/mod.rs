@@ -1,11 +1,19 @@
 //! Kubernetes, as its clients see it: requests, answers, watches, and two ways to send them.
 
+pub mod access;
 pub mod error;
+pub mod exchange;
+pub mod kubeconfig;
+pub mod login;
 pub mod object;
+pub mod plain;
+pub mod plugin;
 pub mod request;
 pub mod resource;
 #[cfg(test)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -10,6 +10,7 @@ pub mod chain;
 pub mod csr;
 mod der;
 mod explain;
+pub mod foreign;
 pub mod hash;
 pub mod issue;
 pub mod key;

@@ -23,6 +23,11 @@ pub fn blocks(text: &[u8]) -> Result<Vec<Block>, PkiError> {
             what: "the PEM file",
         });
     }
+    blocks_of_any(text)
+}
+
+/// As `blocks`, of a text that the caller has bounded.
+pub(super) fn blocks_of_any(text: &[u8]) -> Result<Vec<Block>, PkiError> {
     let malformed = |why| PkiError::malformed("the PEM file", why);
     let mut found = Vec::new();
     let mut open: Option<(String, Zeroizing<Vec<u8>>)> = None;

@@ -259,14 +259,23 @@ fn client_with(
     identity: Option<(&Certificate, &PrivateKey)>,
     clock: &Clock,
 ) -> Result<Arc<ClientConfig>, PkiError> {
+    let certified = identity.map(|(certificate, key)| certified_key(certificate, key, &[]));
+    client_showing(gate, certified.transpose()?, clock)
+}
+
+/// For a client with this judgement of servers, which shows this certificate, whatever its key is.
+pub(super) fn client_showing(
+    gate: ServerGate,
+    identity: Option<Arc<CertifiedKey>>,
+    clock: &Clock,
+) -> Result<Arc<ClientConfig>, PkiError> {
     let time = Arc::new(ClockTime(clock.clone()));
     let builder = versions(ClientConfig::builder_with_details(provider(), time))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(gate));
     let mut config = match identity {
         None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let certified = certified_key(certificate, key, &[])?;
+        Some(certified) => {
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
         }
     };

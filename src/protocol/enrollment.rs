@@ -15,16 +15,16 @@ use ureq::unversioned::transport::Connector;
 
 pub use self::error::EnrollError;
 pub use self::time::{date, take_word};
-use self::transport::{Nowhere, Pinned, Wiped};
 use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::tls;
-use crate::protocol::portal::Portal;
+use crate::protocol::portal::{Beginning, Portal};
 use crate::protocol::token::JoinToken;
 use crate::protocol::trust::TRUST_HEADER;
 use crate::system::cause;
 use crate::system::clock::{Clock, Timestamp};
+use crate::system::https::{self, Nowhere, Pinned, Wiped, Witness};
 use crate::system::names::{Endpoint, NodeName};
 use crate::system::secret::Secret;
 use crate::system::way::{Reached, Way};
@@ -32,7 +32,6 @@ use crate::system::way::{Reached, Way};
 mod error;
 mod questions;
 mod time;
-mod transport;
 
 /// Paths and headers of the certificate API (docs/protocol.md, "Certificate API").
 pub const CA_PATH: &str = "/ca.crt";
@@ -187,7 +186,10 @@ impl CertificateApi {
         let connector = Pinned::new(
             tls,
             name,
-            &self.endpoint,
+            Box::new(Dialled {
+                endpoint: self.endpoint.clone(),
+                beginning: Beginning::default(),
+            }),
             socket,
             Instant::now() + self.deadline,
         );
@@ -257,13 +259,7 @@ impl CertificateApi {
             endpoint: self.endpoint.clone(),
             source,
         })?;
-        let lost = |error: io::Error| self.failed(error.into());
-        let shared = Arc::<smol::Async<TcpStream>>::from(stream);
-        // Nobody shares it: it was made here.
-        let alone = Arc::try_unwrap(shared).map_err(|_| lost(io::ErrorKind::Other.into()))?;
-        let socket = alone.into_inner().map_err(lost)?;
-        socket.set_nonblocking(false).map_err(lost)?;
-        Ok(socket)
+        https::blocking(stream).map_err(|error| self.failed(error.into()))
     }
 
     fn success(&self, answer: Reply) -> Result<Vec<u8>, EnrollError> {
@@ -329,6 +325,23 @@ impl CertificateApi {
             // Something did answer, and not as a cloud does.
             _ => EnrollError::Unusable { endpoint, cause },
         }
+    }
+}
+
+/// Notices a portal that answers in plain HTTP.
+struct Dialled {
+    endpoint: Endpoint,
+    beginning: Beginning,
+}
+
+impl Witness for Dialled {
+    fn note(&mut self, bytes: &[u8]) {
+        self.beginning.note(bytes);
+    }
+
+    fn judge(&self, error: io::Error) -> io::Error {
+        let portal = self.beginning.portal(&self.endpoint);
+        portal.map_or(error, io::Error::other)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod facts;
 pub mod figures;
 pub mod files;
 pub mod host;
+pub mod https;
 pub mod lifeline;
 pub mod limits;
 pub mod log;

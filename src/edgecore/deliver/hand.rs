@@ -9,6 +9,7 @@ use crate::config::edge::EdgeConfig;
 use crate::config::edge::meta::Delivery;
 use crate::edgecore::parent::DONE;
 use crate::system::host::Host;
+use crate::system::secret::Secret;
 
 /// The answer to an order.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +90,8 @@ pub fn put(host: &Host, config: &Path, folder: &Path, anew: bool) -> Result<Opti
 
 fn allowed(host: &Host, config: &Path, folder: &Path) -> Result<Delivery, String> {
     let text = host.files.read(config, MAX_FILE);
-    let text = text.map_err(|error| error.to_string())?;
+    // There may be a token in it.
+    let text = Secret::new(text.map_err(|error| error.to_string())?);
     let name = config.display().to_string();
     let loaded = EdgeConfig::load(&String::from_utf8_lossy(&text), &name);
     let (config, _) = loaded.map_err(|error| error.to_string())?;

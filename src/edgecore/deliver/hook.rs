@@ -62,6 +62,11 @@ impl Hook {
         }
     }
 
+    /// How long it may still take.
+    pub fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
     /// Stays with it to its end, for who has nothing else to do.
     pub fn finish(mut self) -> Result<(), String> {
         loop {
@@ -74,6 +79,6 @@ impl Hook {
 }
 
 /// For one run.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at one that runs.
-pub const LOOK: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks of who has no signal for its end.
+const LOOK: Duration = Duration::from_millis(20);

@@ -13,6 +13,8 @@ use super::child::Line;
 use crate::system::lifeline;
 
 pub enum Event {
+    /// A child has ended: the hub, or a hook.
+    Child,
     /// The other end of the hub's line is closed.
     HungUp,
     /// The deadline has come.
@@ -67,9 +69,11 @@ impl Events {
 
     fn signal(&self) -> Option<Event> {
         let signal = self.signals.read_signal().ok().flatten()?;
-        Some(match signal.ssi_signo == Signal::SIGHUP as u32 {
-            true => Event::Reload,
-            false => Event::Stop,
+        let number = i32::try_from(signal.ssi_signo).ok()?;
+        Some(match Signal::try_from(number).ok()? {
+            Signal::SIGCHLD => Event::Child,
+            Signal::SIGHUP => Event::Reload,
+            _ => Event::Stop,
         })
     }
 
@@ -109,6 +113,12 @@ pub fn release() {
 }
 
 fn mask() -> SigSet {
-    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-    signals.into_iter().collect()
+    [
+        Signal::SIGCHLD,
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGTERM,
+    ]
+    .into_iter()
+    .collect()
 }

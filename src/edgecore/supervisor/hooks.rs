@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::edge::meta::Delivery;
 use crate::edgecore::deliver::hand::{self, Due};
-use crate::edgecore::deliver::hook::{self, Hook};
+use crate::edgecore::deliver::hook::Hook;
 use crate::edgecore::parent::NEWS;
 
 /// Bounded by the folders of edgecore.yaml: each waits once at most.
@@ -56,12 +56,10 @@ impl Hooks {
         }
     }
 
-    /// How long until it should be looked again.
+    /// How long until it must be looked again, if no child ends before.
     pub fn rest(&self) -> Duration {
-        match self.running {
-            Some(_) => hook::LOOK,
-            None => Duration::MAX,
-        }
+        let running = self.running.as_ref();
+        running.map_or(Duration::MAX, |(_, hook)| hook.left())
     }
 }
 

@@ -107,7 +107,9 @@ impl Supervisor {
             };
             let rest = self.keeper.hooks.rest();
             match self.events.wait(Some(&mut hub.line), left.min(rest)) {
-                // Only a hook may have ended.
+                // Only a hook may have ended, or have had its time. The hub's end is seen at its line,
+                // after its last words.
+                Event::Child => {}
                 Event::Nothing if rest < left => {}
                 Event::Stop => {
                     hub.signal(Signal::SIGTERM);
@@ -172,6 +174,7 @@ impl Supervisor {
             let left = until.saturating_duration_since(Instant::now());
             let rest = self.keeper.hooks.rest();
             match self.events.wait(None, left.min(rest)) {
+                Event::Child => {}
                 Event::Nothing if rest < left => {}
                 event => return event,
             }

@@ -1,10 +1,9 @@
-//! How ureq speaks to the certificate API: on a given connection, with given TLS settings, until a
-//! given moment.
+//! How ureq speaks HTTPS here: on a given connection, with given TLS settings, until a given moment.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,9 +20,6 @@ use ureq::unversioned::transport::{
 use zeroize::Zeroize;
 
 use crate::system::secret::Secret;
-
-use crate::protocol::portal::Beginning;
-use crate::system::names::Endpoint;
 
 /// Names are never looked up here: the connection is there already.
 #[derive(Debug)]
@@ -55,33 +51,61 @@ impl TryFrom<Wiped<'_>> for HeaderValue {
     }
 }
 
+/// Sees the first bytes that come from the other side, and says what they tell when there is no TLS.
+pub trait Witness: Send + Sync {
+    /// What was read next, still encrypted.
+    fn note(&mut self, _bytes: &[u8]) {}
+
+    /// The error of a handshake that failed, as the caller wants to find it.
+    fn judge(&self, error: io::Error) -> io::Error {
+        error
+    }
+}
+
+/// Sees nothing.
+impl Witness for () {}
+
 /// One connection, wrapped in TLS with the house's own settings, and so with the house's own clock.
 pub struct Pinned {
     tls: Arc<ClientConfig>,
     name: ServerName<'static>,
-    endpoint: Endpoint,
     socket: Mutex<Option<Timed>>,
+    handshaken: Arc<OnceLock<()>>,
 }
 
 impl Pinned {
     pub fn new(
         tls: Arc<ClientConfig>,
         name: ServerName<'static>,
-        endpoint: &Endpoint,
+        witness: Box<dyn Witness>,
         socket: TcpStream,
         until: Instant,
     ) -> Pinned {
         Pinned {
             tls,
             name,
-            endpoint: endpoint.clone(),
             socket: Mutex::new(Some(Timed {
                 socket,
                 until,
-                beginning: Beginning::default(),
+                witness,
             })),
+            handshaken: Arc::default(),
         }
     }
+
+    /// Is set once the handshake is over: before, nothing of a request is sent.
+    pub fn handshaken(&self) -> Arc<OnceLock<()>> {
+        self.handshaken.clone()
+    }
+}
+
+/// The same socket, to block on. Nobody else may hold it.
+pub fn blocking(stream: smol::net::TcpStream) -> io::Result<TcpStream> {
+    let shared = Arc::<smol::Async<TcpStream>>::from(stream);
+    let alone = Arc::try_unwrap(shared).map_err(|_| io::ErrorKind::Other)?;
+    let socket = alone.into_inner()?;
+    socket.set_nonblocking(false)?;
+    Ok(socket)
 }
 
 impl Connector<()> for Pinned {
@@ -97,9 +121,9 @@ impl Connector<()> for Pinned {
         let mut conn = ClientConnection::new(self.tls.clone(), self.name.clone())
             .map_err(|e| Error::Io(io::Error::other(e)))?;
         if let Err(error) = conn.complete_io(&mut sock) {
-            let portal = sock.beginning.portal(&self.endpoint);
-            return Err(Error::Io(portal.map_or(error, io::Error::other)));
+            return Err(Error::Io(sock.witness.judge(error)));
         }
+        let _ = self.handshaken.set(());
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
@@ -121,7 +145,7 @@ impl fmt::Debug for Pinned {
 struct Timed {
     socket: TcpStream,
     until: Instant,
-    beginning: Beginning,
+    witness: Box<dyn Witness>,
 }
 
 impl Timed {
@@ -141,7 +165,7 @@ impl Read for Timed {
             match self.socket.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(count) => {
-                    self.beginning.note(&buffer[..count]);
+                    self.witness.note(&buffer[..count]);
                     return Ok(count);
                 }
                 Err(error) => return Err(timed_out(error)),
