@@ -11,9 +11,9 @@ mod door;
 pub mod http;
 mod hub;
 mod listener;
-#[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
+#[allow(dead_code)]
 mod metrics;
-#[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
+#[allow(dead_code)]
 mod nodes;
 mod operator;
 mod outbox;
@@ -23,7 +23,7 @@ mod prepare;
 mod prometheus;
 mod quic;
 mod rate;
-#[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
+#[allow(dead_code)]
 mod registry;
 #[cfg(test)]
 mod resting;

@@ -10,6 +10,7 @@ pub mod plain;
 pub mod plugin;
 pub mod request;
 pub mod resource;
+pub mod rights;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]

@@ -12,7 +12,6 @@ mod node;
 mod pods;
 mod related;
 mod requests;
-mod rights;
 mod sessions;
 mod syncs;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What cloudcore may have to do on a cluster: the table that its ClusterRole is made from.
+//! What cloudcore does with the objects of a cluster: the table that its ClusterRole is made from.
 
 /// One rule of RBAC.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub struct Right {
     pub only_with: Option<&'static str>,
 }
 
-/// docs/security.md has the same table, with the reasons.
-pub const RIGHTS: &[Right] = &[
+/// Of all namespaces. docs/security.md has the same table, with the reasons.
+pub const CLOUDCORE: &[Right] = &[
     right("", &["nodes"], &["get", "list", "watch", "create", "patch"]),
     right("", &["nodes/status"], &["patch"]),
     right("", &["pods"], &["get", "list", "watch", "create", "delete"]),
@@ -68,5 +68,44 @@ const fn right(
         resources,
         verbs,
         only_with: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_the_same_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
+        let manual = std::fs::read_to_string(path).unwrap();
+        let (_, table) = manual
+            .split_once("| API group | resources | verbs |")
+            .unwrap();
+        let rows = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'));
+        let told: Vec<Vec<String>> = rows
+            .map(|row| {
+                let cells = row.trim_matches('|').split('|').take(4);
+                cells.map(|cell| cell.trim().replace('`', "")).collect()
+            })
+            .collect();
+        let ours: Vec<Vec<String>> = CLOUDCORE
+            .iter()
+            .map(|right| {
+                let group = if right.group.is_empty() {
+                    "core"
+                } else {
+                    right.group
+                };
+                let only = right.only_with.unwrap_or_default();
+                let lists = [right.resources.join(", "), right.verbs.join(", ")];
+                let [resources, verbs] = lists;
+                vec![group.to_owned(), resources, verbs, only.to_owned()]
+            })
+            .collect();
+        assert_eq!(told, ours);
     }
 }
