@@ -34,7 +34,7 @@ use crate::protocol::message::{self, Message, Route};
 use crate::protocol::reply::Status;
 use crate::protocol::resource::{Kind, Resource};
 use crate::protocol::terms::Terms;
-use crate::store::{self, ObjectChange, Store, StoreError};
+use crate::store::{self, ObjectChange, ObjectStore, StoreError};
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
@@ -54,7 +54,7 @@ pub struct Nodes {
 /// Where objects come from, and are kept.
 enum Backend {
     Own {
-        store: Arc<dyn Store>,
+        store: Arc<dyn ObjectStore>,
         refilling: smol::lock::Mutex<()>,
     },
     Elsewhere(Arc<dyn Elsewhere>),
@@ -71,7 +71,7 @@ struct Context<'a> {
 
 impl Nodes {
     /// Reads what the store has.
-    pub async fn open(store: Arc<dyn Store>, address: String) -> Result<Nodes, StoreError> {
+    pub async fn open(store: Arc<dyn ObjectStore>, address: String) -> Result<Nodes, StoreError> {
         let stored = store.objects().await?;
         Ok(Nodes {
             state: Mutex::new(State::restore(&stored)),
