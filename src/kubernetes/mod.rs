@@ -15,6 +15,7 @@ pub mod pooled;
 pub mod reflect;
 pub mod request;
 pub mod resource;
+pub mod rights;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
