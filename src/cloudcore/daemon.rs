@@ -195,6 +195,7 @@ async fn serve(
         stop,
     );
     tell_room(&cloud, open_files);
+    cloud.nodes.start(&cloud);
     if let Some(single) = single {
         cloud.spawn(single::serve(cloud.clone(), single, anyone.clone()));
     }

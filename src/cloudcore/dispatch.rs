@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::cloud::Cloud;
-use super::nodes;
 use super::outbox::Outbox;
 use crate::protocol::message::Message;
 use crate::protocol::resource::{BadResource, Kind, Resource};
@@ -37,9 +36,8 @@ pub fn dispatch(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, message: M
             return Answer::Now(None);
         }
     };
-    if nodes::is_handled(&resource, operation) && message.header.parent_id.is_empty() {
-        let (cloud, node) = (cloud.clone(), node.clone());
-        return Answer::Later(Box::pin(nodes::handle(cloud, node, resource, message)));
+    if cloud.nodes.is_handled(&resource, operation) && message.header.parent_id.is_empty() {
+        return cloud.nodes.handle(cloud, node, outbox, resource, message);
     }
     if resource
         .object()
@@ -78,10 +76,10 @@ fn at_once(resource: &Resource, message: &Message, now: Timestamp) -> Option<Mes
 /// An object has arrived. When that is gone now, who forgets it is noted down.
 fn acknowledged(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, ack: &Message) -> Answer {
     match outbox.acknowledged(&ack.header.parent_id) {
-        Some(item) if item.gone.is_some() => {
+        Some((item, version)) if item.gone.is_some() || cloud.nodes.records() => {
             let (cloud, node) = (cloud.clone(), node.clone());
             Answer::Later(Box::pin(async move {
-                cloud.nodes.acknowledged(&node, &item).await;
+                cloud.nodes.acknowledged(&node, &item, version).await;
                 None
             }))
         }

@@ -133,9 +133,7 @@ pub(super) fn begin<S: Cut + Send + 'static>(
                 registered.node,
                 if roaming.is_some() { ", over QUIC" } else { "" }
             );
-            cloud
-                .nodes
-                .resend(&registered.node, &outbox, cloud.clock.stamp());
+            cloud.nodes.begun(&cloud, &registered, &outbox, terms);
             cloud.spawn(settle(
                 cloud.clone(),
                 (certificate, trusted),

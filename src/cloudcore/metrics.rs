@@ -22,6 +22,14 @@ pub struct Metrics {
     /// Requests for what is not the node's own.
     pub denied: Counter,
     pub events: Counter,
+    /// Of them, those for which there was no room.
+    pub events_dropped: Counter,
+    /// Calls of the cluster's API, by method.
+    pub cluster_calls: Labelled,
+    /// Of them, those that a cluster that is well would have answered.
+    pub cluster_failures: Counter,
+    /// Requests of nodes that had too many at a time.
+    pub cluster_busy: Counter,
     /// Objects sent without being asked for, and those sent again.
     pub pushes: Counter,
     pub pushes_repeated: Counter,
@@ -86,6 +94,10 @@ impl Metrics {
             &self.issued_by_renewal
         };
         counter.add();
+    }
+
+    pub fn cluster_call(&self, method: &'static str) {
+        self.cluster_calls.add(method);
     }
 
     pub fn key_replaced(&self) {

@@ -11,7 +11,9 @@ mod door;
 pub mod http;
 mod hub;
 mod listener;
+#[allow(dead_code)]
 mod metrics;
+#[allow(dead_code)]
 mod nodes;
 mod operator;
 mod outbox;
@@ -21,6 +23,7 @@ mod prepare;
 mod prometheus;
 mod quic;
 mod rate;
+#[allow(dead_code)]
 mod registry;
 #[cfg(test)]
 mod resting;

@@ -1,6 +1,12 @@
-//! Nodes and their objects: what the cloud keeps, answers and pushes without a Kubernetes behind it.
+//! Nodes and their objects: what the cloud keeps, answers and pushes, out of its own store or a cluster.
 
 mod answers;
+#[cfg(feature = "kubernetes")]
+// Nothing begins it yet.
+#[allow(dead_code)]
+pub mod cluster;
+mod elsewhere;
+mod index;
 mod kept;
 mod labels;
 mod lease;
@@ -17,18 +23,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use log::warn;
 use serde_json::{Value, json};
 
+use self::elsewhere::Elsewhere;
 use self::kept::Kept;
 use self::state::{Effects, State};
 use super::cloud::Cloud;
+use super::dispatch::Answer;
 use super::outbox::{Item, Outbox};
+use super::registry::Registered;
 use crate::protocol::message::{self, Message, Route};
 use crate::protocol::reply::Status;
-use crate::protocol::resource::Kind;
-use crate::store::{Store, StoreError};
+use crate::protocol::resource::{Kind, Resource};
+use crate::protocol::terms::Terms;
+use crate::store::{self, ObjectChange, ObjectStore, StoreError};
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
-pub use answers::{handle, is_handled};
 pub use kept::Selector;
 pub use labels::{LabelChange, NoLabel, is_reserved, label};
 pub use orders::{Order, apply, delete, delete_node, get};
@@ -36,11 +45,19 @@ pub use view::rows;
 
 /// All that is known of nodes. Tasks share it within the cloud.
 pub struct Nodes {
-    store: Arc<dyn Store>,
+    backend: Backend,
     /// Of this cloud, as Nodes are annotated with it.
     address: String,
     state: Mutex<State>,
-    refilling: smol::lock::Mutex<()>,
+}
+
+/// Where objects come from, and are kept.
+enum Backend {
+    Own {
+        store: Arc<dyn ObjectStore>,
+        refilling: smol::lock::Mutex<()>,
+    },
+    Elsewhere(Arc<dyn Elsewhere>),
 }
 
 /// What a change of state has to know.
@@ -54,22 +71,100 @@ struct Context<'a> {
 
 impl Nodes {
     /// Reads what the store has.
-    pub async fn open(store: Arc<dyn Store>, address: String) -> Result<Nodes, StoreError> {
+    pub async fn open(store: Arc<dyn ObjectStore>, address: String) -> Result<Nodes, StoreError> {
         let stored = store.objects().await?;
         Ok(Nodes {
             state: Mutex::new(State::restore(&stored)),
-            store,
+            backend: Backend::Own {
+                store,
+                refilling: smol::lock::Mutex::new(()),
+            },
             address,
-            refilling: smol::lock::Mutex::new(()),
         })
     }
 
-    /// Puts everything in line that a node which has just connected is to know and to forget.
-    pub fn resend(&self, node: &NodeName, outbox: &Outbox, now: Timestamp) {
-        let items = self.lock().everything_for(node);
+    /// Has its objects from elsewhere, and keeps them in memory only.
+    pub fn of(elsewhere: Arc<dyn Elsewhere>, address: String) -> Nodes {
+        Nodes {
+            state: Mutex::new(State::of_others()),
+            backend: Backend::Elsewhere(elsewhere),
+            address,
+        }
+    }
+
+    /// Starts what goes on beside the sessions.
+    pub fn start(&self, cloud: &Arc<Cloud>) {
+        if let Backend::Elsewhere(elsewhere) = &self.backend {
+            elsewhere.clone().start(cloud);
+        }
+    }
+
+    /// Whether nodes can be told what is theirs.
+    pub fn is_ready(&self) -> bool {
+        match &self.backend {
+            Backend::Own { .. } => true,
+            Backend::Elsewhere(elsewhere) => elsewhere.is_synced(),
+        }
+    }
+
+    /// Why objects are not for us to change, if they are a cluster's.
+    fn own(&self) -> Result<(), String> {
+        match &self.backend {
+            Backend::Own { .. } => Ok(()),
+            Backend::Elsewhere(_) => Err(
+                "this cloudcore has its objects from a cluster: change them there, with kubectl"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// A node has connected: puts everything in line that it is to know and to forget.
+    pub fn begun(
+        &self,
+        cloud: &Cloud,
+        registered: &Registered,
+        outbox: &Outbox,
+        terms: Option<Terms>,
+    ) {
+        let items = self.lock().everything_for(&registered.node);
+        let now = cloud.clock.stamp();
         self.tell_devices(outbox, items.iter().map(|(item, _)| item), now);
         if !items.is_empty() {
             outbox.offer(items);
+        }
+        if let Backend::Elsewhere(elsewhere) = &self.backend {
+            elsewhere.begun(cloud, registered, terms);
+        }
+    }
+
+    /// Whether `handle` knows what to do with it.
+    pub fn is_handled(&self, resource: &Resource, operation: &str) -> bool {
+        answers::is_handled(resource, operation)
+            || match &self.backend {
+                Backend::Own { .. } => false,
+                Backend::Elsewhere(elsewhere) => elsewhere.is_handled(resource, operation),
+            }
+    }
+
+    /// Answers a request of this node.
+    pub fn handle(
+        &self,
+        cloud: &Arc<Cloud>,
+        node: &NodeName,
+        outbox: &Outbox,
+        resource: Resource,
+        message: Message,
+    ) -> Answer {
+        match &self.backend {
+            Backend::Own { .. } => {
+                let (cloud, node) = (cloud.clone(), node.clone());
+                Answer::Later(Box::pin(answers::handle(cloud, node, resource, message)))
+            }
+            Backend::Elsewhere(elsewhere) => {
+                let elsewhere = elsewhere.clone();
+                let answer = elsewhere.take(cloud, node, outbox, resource, message);
+                Answer::Now(answer.map(Box::new))
+            }
         }
     }
 
@@ -112,8 +207,22 @@ impl Nodes {
         Some(message)
     }
 
+    /// Whether it is of use to know what a node has taken.
+    pub fn records(&self) -> bool {
+        matches!(&self.backend, Backend::Elsewhere(it) if it.records())
+    }
+
     /// The node has taken an item.
-    pub async fn acknowledged(&self, node: &NodeName, item: &Item) {
+    pub async fn acknowledged(&self, node: &NodeName, item: &Item, version: u64) {
+        if let Backend::Elsewhere(elsewhere) = &self.backend {
+            let uid = match &item.gone {
+                Some(uid) => Some(uid.clone()),
+                None => self.lock().get(&item.path).map(|kept| kept.uid.clone()),
+            };
+            if let Some(uid) = uid {
+                elsewhere.acknowledged(node, item, &uid, version);
+            }
+        }
         let Some(uid) = &item.gone else {
             return;
         };
@@ -122,7 +231,7 @@ impl Nodes {
             // That one of many has forgotten it is not worth a write: it is told again, no more.
             let change = state.forgotten(node, uid);
             let last = change.filter(|change| change.text.is_none());
-            last.map(|change| self.store.write_objects(vec![change]))
+            last.and_then(|change| self.write(vec![change]))
         };
         if let Some(written) = written
             && let Err(error) = written.await
@@ -162,7 +271,7 @@ impl Nodes {
             };
             let (value, effects) = work(&mut state, &context)?;
             let changes = effects.changes;
-            let written = (!changes.is_empty()).then(|| self.store.write_objects(changes));
+            let written = self.write(changes);
             (value, effects.pushes, written)
         };
         if let Some(written) = written {
@@ -211,17 +320,28 @@ impl Nodes {
         }
     }
 
+    /// Has changes kept, if there are any and it is we who keep them.
+    fn write(&self, changes: Vec<ObjectChange>) -> Option<store::Answer<'_, ()>> {
+        match &self.backend {
+            Backend::Own { store, .. } if !changes.is_empty() => Some(store.write_objects(changes)),
+            _ => None,
+        }
+    }
+
     /// Sees to it that there are versions to give out.
     async fn refill(&self) -> Result<(), StoreError> {
+        let Backend::Own { store, refilling } = &self.backend else {
+            return Err(StoreError::Busy);
+        };
         let enough = || self.lock().versions.size_hint().0 > FEW;
         if enough() {
             return Ok(());
         }
-        let _one_at_a_time = self.refilling.lock().await;
+        let _one_at_a_time = refilling.lock().await;
         if enough() {
             return Ok(());
         }
-        let first = self.store.reserve_versions(BLOCK).await?;
+        let first = store.reserve_versions(BLOCK).await?;
         let mut state = self.lock();
         match state.versions.end == first {
             true => state.versions.end = first + BLOCK,

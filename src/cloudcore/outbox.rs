@@ -108,8 +108,8 @@ impl Outbox {
         line.sent(item, new, message.clone(), Instant::now());
     }
 
-    /// What the edge has acknowledged by this id, if that was an object.
-    pub fn acknowledged(&self, id: &str) -> Option<Item> {
+    /// What the edge has acknowledged by this id, if that was an object, and of which version.
+    pub fn acknowledged(&self, id: &str) -> Option<(Item, u64)> {
         let mut state = self.lock();
         let item = state.line.as_mut()?.acknowledged(id)?;
         wake(state);
@@ -293,7 +293,10 @@ mod tests {
             assert!(poll_once(&mut waiting).await.is_none());
             outbox.offer([(item.clone(), false)]);
             assert!(poll_once(&mut waiting).await.is_none(), "one at a time");
-            assert_eq!(outbox.acknowledged(&sent.header.id), Some(item.clone()));
+            assert_eq!(
+                outbox.acknowledged(&sent.header.id),
+                Some((item.clone(), 0))
+            );
             assert!(matches!(waiting.await, Ok(Next::Push(_, false))));
             assert!(poll_once(outbox.next()).await.is_none());
         });

@@ -151,6 +151,25 @@ impl Registry {
         outbox.inspect(|outbox| outbox.end(ending)).is_some()
     }
 
+    /// The generation of the session that the node has.
+    pub fn generation(&self, node: &NodeName) -> Option<u64> {
+        let state = self.lock();
+        let session = state.nodes.get(node)?.session.as_ref()?;
+        Some(session.generation)
+    }
+
+    /// Ends this session of a node, and no later one.
+    pub fn end_session(&self, node: &NodeName, generation: u64, ending: Ending) {
+        let state = self.lock();
+        let session = state.nodes.get(node).and_then(|node| node.session.as_ref());
+        let session = session.filter(|session| session.generation == generation);
+        let outbox = session.map(|session| session.outbox.clone());
+        drop(state);
+        if let Some(outbox) = outbox {
+            outbox.end(ending);
+        }
+    }
+
     /// Lets no new session begin, and gives the outboxes of those that go on.
     pub fn close(&self) -> Vec<Outbox> {
         let mut state = self.lock();

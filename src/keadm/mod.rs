@@ -5,6 +5,11 @@ mod certs;
 mod chart;
 #[cfg(feature = "kubernetes")]
 mod cloud;
+#[cfg(feature = "kubernetes")]
+mod cluster;
+#[cfg(not(feature = "kubernetes"))]
+#[path = "clusterless.rs"]
+mod cluster;
 mod completion;
 #[cfg(feature = "kubernetes")]
 mod config;

@@ -120,16 +120,21 @@ fn judge(raw: Raw) -> Result<Answer, CallError> {
             body: raw.body,
             warnings: raw.warnings,
         }),
-        status @ 400.. => {
-            let mut read = Status::read(status, &raw.body);
-            if let (None, Some(asked)) = (read.retry_after(), raw.retry_after) {
-                let seconds = serde_json::json!({"retryAfterSeconds": asked.as_secs()});
-                read.details.get_or_insert(seconds);
-            }
-            Err(CallError::Refused(Box::new(read)))
-        }
-        other => Err(CallError::Strange(format!("status {other}"))),
+        _ => Err(judge_refusal(raw)),
     }
+}
+
+/// The error that an answer without success is.
+pub fn judge_refusal(raw: Raw) -> CallError {
+    if raw.status < 400 {
+        return CallError::Strange(format!("status {}", raw.status));
+    }
+    let mut read = Status::read(raw.status, &raw.body);
+    if let (None, Some(asked)) = (read.retry_after(), raw.retry_after) {
+        let seconds = serde_json::json!({"retryAfterSeconds": asked.as_secs()});
+        read.details.get_or_insert(seconds);
+    }
+    CallError::Refused(Box::new(read))
 }
 
 impl Fault {

@@ -4,13 +4,19 @@ pub mod access;
 pub mod error;
 pub mod exchange;
 pub mod kubeconfig;
+pub mod lines;
+pub mod list;
 pub mod login;
 pub mod object;
 pub mod plain;
 pub mod plugin;
+#[cfg(feature = "cloud")]
+pub mod pooled;
+pub mod reflect;
 pub mod release;
 pub mod request;
 pub mod resource;
+pub mod rights;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]

@@ -51,6 +51,11 @@ impl Patch {
         Patch(kept)
     }
 
+    /// As it is sent on.
+    pub fn into_value(self) -> Value {
+        self.0.into()
+    }
+
     /// A string at this path, if there is one.
     pub fn text(&self, path: &[&str]) -> Option<&str> {
         let (first, rest) = path.split_first()?;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::message::Message;
@@ -134,6 +135,30 @@ impl Status {
             message: format!("Internal error occurred: {why}"),
             reason: "InternalError".to_owned(),
             code: 500,
+            ..Status::default()
+        }
+    }
+
+    /// What a cluster has answered, in its words.
+    pub fn of_cluster(code: u16, reason: &str, message: &str, details: Option<&Value>) -> Status {
+        let read = |details: &Value| Details::deserialize(details).ok();
+        Status {
+            status: FAILURE.to_owned(),
+            message: message.to_owned(),
+            reason: reason.to_owned(),
+            details: details.and_then(read).map(Box::new),
+            code,
+            ..Status::default()
+        }
+    }
+
+    /// More was asked for than is done at a time.
+    pub fn too_many() -> Status {
+        Status {
+            status: FAILURE.to_owned(),
+            message: "too many requests at a time: try again later".to_owned(),
+            reason: "TooManyRequests".to_owned(),
+            code: 429,
             ..Status::default()
         }
     }

@@ -7,11 +7,19 @@ use std::thread;
 
 use smol::block_on;
 
-use super::testing::{token_record, token_use};
-use super::{Store, Taken, TokenUse};
+use super::testing::{name, record, token_record, token_use};
+use super::{Claim, Recorded, Store, Taken, TokenUse};
+use crate::system::clock::Timestamp;
 use crate::system::figures;
 
 type Handle = Arc<dyn Store>;
+
+/// For stores of which two may work on the same state.
+pub fn all(one: &Handle, other: &Handle) {
+    tokens(one, other);
+    nodes_are_claimed_by_one(one, other);
+    revocations_stay(one, other);
+}
 
 pub fn tokens(one: &Handle, other: &Handle) {
     tokens_are_seen_by_both(one, other);
@@ -120,4 +128,48 @@ fn expired_tokens_go(one: &Handle, other: &Handle) {
         1
     );
     assert_eq!(block_on(other.tokens()).unwrap(), []);
+}
+
+/// Many ask for the same name through both, each as the first one that wants it.
+pub fn nodes_are_claimed_by_one(one: &Handle, other: &Handle) {
+    const KEYS: usize = 20;
+    let node = name("claimed");
+    let claims: Vec<Recorded> = thread::scope(|scope| {
+        let claim = |n: usize| {
+            let (store, node) = ([one, other][n % 2], &node);
+            let record = record(&n.to_string());
+            scope.spawn(move || block_on(store.record_node(node, record, Claim::Of(None))).unwrap())
+        };
+        let running: Vec<_> = (0..KEYS).map(claim).collect();
+        running.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let stored = Recorded::Stored(None);
+    let winner = claims.iter().position(|claim| *claim == stored).unwrap();
+    assert_eq!(claims.iter().filter(|claim| **claim == stored).count(), 1);
+    let held = record(&winner.to_string());
+    for store in [one, other] {
+        assert_eq!(block_on(store.node(&node)).unwrap(), Some(held.clone()));
+        let all = block_on(store.nodes()).unwrap();
+        assert_eq!(all, [(node.clone(), held.clone())]);
+    }
+    let next = Claim::Of(Some(held.clone()));
+    let outcome = block_on(other.record_node(&node, record("next"), next.clone())).unwrap();
+    assert_eq!(outcome, Recorded::Stored(Some(held)));
+    let outcome = block_on(one.record_node(&node, record("late"), next)).unwrap();
+    assert_eq!(outcome, Recorded::Changed);
+    assert!(block_on(one.remove_node(&node)).unwrap());
+    assert!(!block_on(other.remove_node(&node)).unwrap());
+    assert_eq!(block_on(other.node(&node)).unwrap(), None);
+}
+
+fn revocations_stay(one: &Handle, other: &Handle) {
+    let (early, late) = (Timestamp::from_unix(1), Timestamp::from_unix(2));
+    block_on(one.revoke(&[(name("b"), early), (name("a"), late)])).unwrap();
+    block_on(other.revoke(&[(name("b"), late)])).unwrap();
+    for store in [one, other] {
+        let all = block_on(store.revocations()).unwrap();
+        assert_eq!(all, [(name("a"), late), (name("b"), late)]);
+        assert_eq!(block_on(store.revoked(&name("b"))).unwrap(), Some(late));
+        assert_eq!(block_on(store.revoked(&name("c"))).unwrap(), None);
+    }
 }

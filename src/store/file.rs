@@ -13,8 +13,8 @@ use super::objects::ObjectLog;
 use super::revocations::Revocations;
 use super::tokens::TokenFolder;
 use super::{
-    Answer, Claim, Corruption, KeyPair, NodeRecord, ObjectChange, Recorded, Rotation, Store,
-    StoreError, StoredObject,
+    Answer, Claim, Corruption, KeyPair, NodeRecord, ObjectChange, ObjectStore, Recorded, Rotation,
+    Store, StoreError, StoredObject,
 };
 use super::{Taken, TokenId, TokenRecord, TokenUse};
 use crate::system::blocking::{self, Kind};
@@ -228,7 +228,9 @@ impl Store for FileStore {
     fn revocations(&self) -> Answer<'_, Vec<(NodeName, Timestamp)>> {
         Box::pin(async { Ok(self.revocations.all()) })
     }
+}
 
+impl ObjectStore for FileStore {
     fn objects(&self) -> Answer<'_, Vec<StoredObject>> {
         Box::pin(async { Ok(self.objects.all()) })
     }

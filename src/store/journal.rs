@@ -140,6 +140,12 @@ pub fn keep_damaged(
 
 /// One line: the start of its hash, a space, JSON. Without a record it says that the node is gone.
 pub fn line(name: &NodeName, record: Option<&NodeRecord>) -> Vec<u8> {
+    let json = text(name, record);
+    format!("{} {json}\n", checksum(json.as_bytes())).into_bytes()
+}
+
+/// JSON that says so.
+pub fn text(name: &NodeName, record: Option<&NodeRecord>) -> String {
     let entry = Entry {
         node: name.clone(),
         key: record.map(|record| record.key_hash.to_string()),
@@ -151,8 +157,7 @@ pub fn line(name: &NodeName, record: Option<&NodeRecord>) -> Vec<u8> {
         trusts: record.and_then(|record| record.trusts.map(|ca| ca.to_string())),
     };
     // Strings and a number: there is nothing in it that JSON can't hold.
-    let json = serde_json::to_string(&entry).unwrap_or_default();
-    format!("{} {json}\n", checksum(json.as_bytes())).into_bytes()
+    serde_json::to_string(&entry).unwrap_or_default()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -222,6 +227,11 @@ fn parse_line(line: &[u8]) -> Option<(NodeName, Option<NodeRecord>)> {
     if line[CHECKSUM] != b' ' || sum != checksum(json).as_bytes() {
         return None;
     }
+    parse_text(json)
+}
+
+/// Reads what `text` has written.
+pub fn parse_text(json: &[u8]) -> Option<(NodeName, Option<NodeRecord>)> {
     let entry: Entry = serde_json::from_slice(json).ok()?;
     let Some(key) = entry.key else {
         return Some((entry.node, None));

@@ -2,6 +2,8 @@
 
 pub mod file;
 pub mod journal;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod revocations;
 
 mod commit;
@@ -35,7 +37,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 
 /// Keeps the CA, the serving certificate, the names of the nodes, and what is known of tokens.
 ///
-/// Whatever a method has answered with `Ok` outlives a power cut.
+/// Whatever a method has answered with `Ok` outlives a power cut; all but the serving certificate,
+/// which can be made again.
 pub trait Store: Send + Sync {
     fn load_ca(&self) -> Answer<'_, Option<KeyPair>>;
 
@@ -109,7 +112,10 @@ pub trait Store: Send + Sync {
 
     /// All revocations, in the order of their names.
     fn revocations(&self) -> Answer<'_, Vec<(NodeName, Timestamp)>>;
+}
 
+/// Keeps the objects of a cloud that has no cluster of Kubernetes to keep them.
+pub trait ObjectStore: Send + Sync {
     /// All objects of the cluster that this store keeps.
     fn objects(&self) -> Answer<'_, Vec<StoredObject>>;
 
@@ -250,7 +256,11 @@ pub enum Recorded {
 pub enum StoreError {
     /// Too much is waiting for the disk, or the disk does not answer.
     Busy,
-    /// A file does not hold what it should; nothing was changed.
+    /// The cluster that keeps the state refuses, or can't be reached.
+    Cluster(Arc<ClusterFault>),
+    /// Others change the same object of the cluster all the time.
+    Contended,
+    /// A file, or an object of the cluster, does not hold what it should; nothing was changed.
     Corrupt { path: PathBuf, what: Corruption },
     /// The bound on the number of nodes is reached.
     Full { limit: usize },
@@ -275,11 +285,22 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same request can succeed later without anybody's help.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            StoreError::Busy | StoreError::Locked { .. } | StoreError::Io(_)
-        )
+        match self {
+            StoreError::Cluster(fault) => fault.retryable,
+            StoreError::Busy | StoreError::Contended => true,
+            StoreError::Locked { .. } | StoreError::Io(_) => true,
+            _ => false,
+        }
     }
+}
+
+/// What a cluster said, or why it said nothing.
+#[derive(Debug)]
+pub struct ClusterFault {
+    pub cause: Box<dyn std::error::Error + Send + Sync>,
+    pub retryable: bool,
+    /// Who we are, or what we may do there, is the reason.
+    pub denied: bool,
 }
 
 /// What is wrong with a file.
@@ -289,12 +310,18 @@ pub enum Corruption {
     KeyMissing,
     /// The key is not the certificate's.
     Mismatch,
+    /// The key is there, its certificate is not.
+    NoCertificate,
     /// It is not the number of a format.
     NoFormat,
+    /// It is not what was written of this node or token.
+    NoRecord(String),
     /// It does not say how far a rotation has come, or lacks a part of it.
     NoRotation,
     /// This line is not a node's name and a time.
     NoRevocation(usize),
+    /// There is no token in it.
+    NoToken,
     /// It does not hold a key and a certificate that can be read.
     Unreadable(Arc<PkiError>),
     /// It was written, and is gone.
@@ -305,6 +332,10 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Busy => f.write_str("the disk does not keep up: try again later"),
+            StoreError::Cluster(fault) => fault.cause.fmt(f),
+            StoreError::Contended => f.write_str(
+                "others change the same object of the cluster all the time: try again later",
+            ),
             StoreError::Corrupt { path, what } => write!(f, "{} {what}", path.display()),
             StoreError::Full { limit } => write!(
                 f,
@@ -353,8 +384,17 @@ impl fmt::Display for Corruption {
             Corruption::Mismatch => {
                 f.write_str("holds a key that is not its certificate's: restore it from a backup")
             }
+            Corruption::NoCertificate => {
+                f.write_str("lacks the certificate of its key: restore it from a backup")
+            }
             Corruption::NoFormat => {
                 f.write_str("does not hold the number of a format: restore it from a backup")
+            }
+            Corruption::NoRecord(of) => {
+                write!(
+                    f,
+                    "does not hold the record of {of}: restore it, or remove that part"
+                )
             }
             Corruption::NoRotation => {
                 f.write_str("does not hold the rotation of a CA: restore it from a backup")
@@ -363,6 +403,9 @@ impl fmt::Display for Corruption {
                 f,
                 "has no name and time in line {line}: correct that line, or restore a backup"
             ),
+            Corruption::NoToken => {
+                f.write_str("has no token: delete it, and a running cloudcore makes it anew")
+            }
             Corruption::Unreadable(cause) => write!(f, "can't be read, restore a backup: {cause}"),
             Corruption::Vanished => {
                 f.write_str("was gone right after it was written: see who removes it")
@@ -374,6 +417,7 @@ impl fmt::Display for Corruption {
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            StoreError::Cluster(fault) => Some(&*fault.cause),
             StoreError::Io(error) => Some(error.as_ref()),
             StoreError::Corrupt {
                 what: Corruption::Unreadable(error),

@@ -7,7 +7,7 @@ use smol::block_on;
 
 use super::file::FileStore;
 use super::testing::{Step, begun, live, open};
-use super::{ObjectChange, Store, StoredObject};
+use super::{ObjectChange, ObjectStore, StoredObject};
 use crate::system::figures::tried;
 use crate::system::files::Files;
 use crate::system::files::crash::{Recording, each_fault, is_clear};

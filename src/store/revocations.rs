@@ -100,7 +100,7 @@ const HEAD: &str =
     "# Nodes whose keys were revoked, and when: what was issued up to then is refused.\n";
 
 /// So that the file fits in a ConfigMap, even with names of 60 characters.
-const MAX_NODES: usize = 10_000;
+pub const MAX_NODES: usize = 10_000;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn the_file_store_keeps_what_a_store_promises() {
     let store = file::FileStore::open(&Files::real(), &root, options).unwrap();
     // There is one writer: its clones are all the handles there can be.
     let store: Arc<dyn Store> = Arc::new(store);
-    conformance::tokens(&store, &store.clone());
+    conformance::all(&store, &store.clone());
 }
 
 #[test]

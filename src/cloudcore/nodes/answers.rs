@@ -152,12 +152,12 @@ impl Asked<'_> {
             .map_err(|error| Status::bad_request(&error.to_string()))
     }
 
-    fn bare(&self, kept: &Kept) -> Message {
+    pub fn bare(&self, kept: &Kept) -> Message {
         let raw: Option<&RawValue> = serde_json::from_str(&kept.text).ok();
         self.response(&raw, Some(kept.version))
     }
 
-    fn both(&self, answer: Result<Object, Status>, empty: Option<&str>) -> Message {
+    pub fn both(&self, answer: Result<Object, Status>, empty: Option<&str>) -> Message {
         match answer {
             Ok(object) => self.granted(&object, None),
             Err(status) => {
@@ -174,7 +174,7 @@ impl Asked<'_> {
         }
     }
 
-    fn granted(&self, object: &Object, version: Option<u64>) -> Message {
+    pub fn granted(&self, object: &Object, version: Option<u64>) -> Message {
         match to_raw_value(object) {
             Ok(raw) => self.response(&reply::granted(&raw), version),
             Err(_) => self.error("the object can't be written as JSON"),
@@ -182,7 +182,7 @@ impl Asked<'_> {
     }
 
     /// The word "OK", or why not.
-    fn done(&self, answer: Result<Option<u64>, Status>) -> Message {
+    pub fn done(&self, answer: Result<Option<u64>, Status>) -> Message {
         match answer {
             Ok(version) => self.response(&"OK", version),
             Err(status) => self.error(&status.message),
@@ -195,7 +195,7 @@ impl Asked<'_> {
         message
     }
 
-    fn response(&self, content: &impl Serialize, version: Option<u64>) -> Message {
+    pub fn response(&self, content: &impl Serialize, version: Option<u64>) -> Message {
         let route = Route {
             source: SOURCE.to_owned(),
             group: "resource".to_owned(),

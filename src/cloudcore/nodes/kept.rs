@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -36,7 +37,7 @@ pub struct Given {
 }
 
 /// A label that a node must have.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Selector {
     pub key: String,
     pub value: String,
@@ -49,6 +50,8 @@ pub struct Facts {
     pub bound: Option<NodeName>,
     /// What it needs, in its own namespace.
     pub needs: BTreeSet<(Kind, String)>,
+    /// What its node may ask for because of it, in its own namespace, and is not told unasked.
+    pub may_ask: BTreeSet<(Kind, String)>,
     /// Of a Node.
     pub labels: BTreeMap<String, String>,
 }
@@ -65,6 +68,9 @@ pub struct Gone {
     pub version: u64,
     /// Those that have not acknowledged it.
     pub owed: BTreeSet<NodeName>,
+    /// Since when, if this process has seen it.
+    #[serde(skip)]
+    pub since: Option<Instant>,
 }
 
 impl Kept {
@@ -124,6 +130,7 @@ impl Kept {
             api_version: take("apiVersion"),
             version: self.version,
             owed: BTreeSet::new(),
+            since: Some(Instant::now()),
         }
     }
 }
@@ -164,6 +171,7 @@ impl Gone {
             api_version: "v1".into(),
             version,
             owed: BTreeSet::new(),
+            since: Some(Instant::now()),
         }
     }
 
@@ -219,6 +227,7 @@ impl Facts {
                 facts.bound = bound();
                 if let Some(spec) = spec {
                     needs_of_pod(spec, &mut facts.needs);
+                    wishes_of_pod(spec, &mut facts.may_ask);
                 }
             }
             Kind::Device => {
@@ -265,6 +274,18 @@ fn needs_of_pod(spec: &Value, needs: &mut BTreeSet<(Kind, String)>) {
             }
         }
     }
+}
+
+/// Claims of volumes, and who the pod runs as.
+fn wishes_of_pod(spec: &Value, wishes: &mut BTreeSet<(Kind, String)>) {
+    for volume in list(spec, "volumes") {
+        let claim = volume.get("persistentVolumeClaim");
+        let claim = claim.and_then(|it| it.get("claimName")?.as_str());
+        wishes.extend(claim.map(|name| (Kind::PersistentVolumeClaim, name.to_owned())));
+    }
+    let account = spec.get("serviceAccountName").and_then(Value::as_str);
+    let account = account.filter(|name| !name.is_empty());
+    wishes.extend(account.map(|name| (Kind::ServiceAccountToken, name.to_owned())));
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

@@ -33,6 +33,7 @@ pub async fn label(
     node: &NodeName,
     changes: &[LabelChange],
 ) -> Result<String, String> {
+    cloud.nodes.own()?;
     let labelled = cloud.nodes.change(cloud, Some(node), |state, context| {
         let (_, effects) = node::altered(state, context, node, |object, _| {
             let labels = meta::child(meta::metadata(object), "labels");

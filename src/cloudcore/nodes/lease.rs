@@ -56,15 +56,7 @@ pub fn update(
     mut lease: Object,
 ) -> Result<Object, Status> {
     check(&lease, node)?;
-    let metadata = lease.get("metadata");
-    let version = metadata.and_then(|it| it.get("resourceVersion"));
-    let Some(version) = version.and_then(Value::as_str).filter(|it| !it.is_empty()) else {
-        return Err(Status::invalid(
-            about("leases", node),
-            "metadata.resourceVersion",
-            "Invalid value: 0: must be specified for an update",
-        ));
-    };
+    let version = check_version(&lease, node)?;
     let Some(old) = state.leases.get(node) else {
         return Err(Status::not_found(about("leases", node)));
     };
@@ -90,7 +82,23 @@ pub fn query(state: &State, node: &NodeName, alive: Option<Timestamp>) -> Result
     Ok(object)
 }
 
-fn check(lease: &Object, node: &NodeName) -> Result<(), Status> {
+/// The version that an update was made from.
+pub fn check_version<'a>(lease: &'a Object, node: &NodeName) -> Result<&'a str, Status> {
+    let version = lease
+        .get("metadata")
+        .and_then(|it| it.get("resourceVersion"));
+    let version = version.and_then(Value::as_str).filter(|it| !it.is_empty());
+    version.ok_or_else(|| {
+        Status::invalid(
+            about("leases", node),
+            "metadata.resourceVersion",
+            "Invalid value: 0: must be specified for an update",
+        )
+    })
+}
+
+/// Whether it is a lease, and the node's own.
+pub fn check(lease: &Object, node: &NodeName) -> Result<(), Status> {
     let metadata = lease.get("metadata").and_then(Value::as_object);
     let name = metadata.and_then(|it| it.get("name"));
     let own = name.and_then(Value::as_str) == Some(node.as_str());
@@ -130,7 +138,7 @@ fn keep(
     Ok(())
 }
 
-fn about<'a>(word: &'a str, node: &'a NodeName) -> About<'a> {
+pub fn about<'a>(word: &'a str, node: &'a NodeName) -> About<'a> {
     About {
         group: "coordination.k8s.io",
         plural: word,

@@ -29,6 +29,7 @@ pub struct Order {
 
 /// Makes or changes an object; says in a sentence what became of it.
 pub async fn apply(cloud: &Cloud, text: &[u8], order: Order) -> Result<String, String> {
+    cloud.nodes.own()?;
     let mut object: Object =
         serde_json::from_slice(text).map_err(|error| format!("not a JSON object: {error}"))?;
     let path = path_of(&object, order.namespace.as_deref())?;
@@ -84,6 +85,7 @@ pub fn get(
 
 /// Deletes an object. A pod is first asked to end, if its node is there to do so.
 pub async fn delete(cloud: &Cloud, path: &ObjectPath, order: Order) -> Result<String, String> {
+    cloud.nodes.own()?;
     let deleted = cloud.nodes.change(cloud, None, |state, context| {
         let Some(kept) = state.get(path).cloned() else {
             let about = super::answers::about(path.kind.as_str(), &path.name);
@@ -116,6 +118,7 @@ pub async fn delete(cloud: &Cloud, path: &ObjectPath, order: Order) -> Result<St
 
 /// Deletes a node, ends its session, and tells it nothing more. It may register again.
 pub async fn delete_node(cloud: &Cloud, node: &NodeName) -> Result<String, String> {
+    cloud.nodes.own()?;
     let path = ObjectPath::of_cluster(Kind::Node, node.as_str());
     let deleted = cloud.nodes.change(cloud, Some(node), |state, _| {
         if state.get(&path).is_none() && !state.leases.contains_key(node) {

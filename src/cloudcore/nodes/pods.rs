@@ -178,8 +178,8 @@ fn pod(path: &ObjectPath) -> Result<ObjectPath, Status> {
 }
 
 /// By which kubelets mark pods that no API has ordered.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
 
 const MAX_POD: usize = 3 << 19;
-const MAX_REPORTS: usize = 500;
-const MAX_UID: usize = 64;
+pub const MAX_REPORTS: usize = 500;
+pub const MAX_UID: usize = 64;

@@ -3,22 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::kept::{Gone, Kept, Restored};
+use super::index::{self, Index};
+use super::kept::{Gone, Kept, Restored, Selector};
 use super::lease::Lease;
 use crate::cloudcore::outbox::Item;
-use crate::protocol::resource::{Kind, ObjectPath};
+use crate::protocol::resource::{Kind, Namespace, ObjectPath};
 use crate::store::{ObjectChange, StoredObject};
 use crate::system::names::NodeName;
 
 #[derive(Default)]
 pub struct State {
     objects: BTreeMap<Arc<ObjectPath>, Arc<Kept>>,
+    index: Index,
     /// By uid.
     gone: BTreeMap<Arc<str>, Gone>,
-    /// Pods and Devices of each node.
-    bound: HashMap<NodeName, BTreeSet<Arc<ObjectPath>>>,
+    /// What each node has to forget, by uid.
+    owed: HashMap<NodeName, BTreeSet<Arc<str>>>,
     pub leases: HashMap<NodeName, Lease>,
+    /// Objects are kept elsewhere: nothing is to be written.
+    of_others: bool,
     /// Versions that may be given out.
     pub versions: Range<u64>,
 }
@@ -32,12 +37,29 @@ pub struct Effects {
 }
 
 impl State {
+    /// For objects that others keep.
+    pub fn of_others() -> State {
+        State {
+            of_others: true,
+            ..State::default()
+        }
+    }
+
     pub fn restore(stored: &[StoredObject]) -> State {
         let mut state = State::default();
         for stored in stored {
             match Restored::read(stored) {
                 Some(Restored::Object(kept)) => state.insert(Arc::new(kept)),
-                Some(Restored::Gone(uid, gone)) => _ = state.gone.insert(uid, gone),
+                Some(Restored::Gone(uid, gone)) => {
+                    for node in &gone.owed {
+                        state
+                            .owed
+                            .entry(node.clone())
+                            .or_default()
+                            .insert(uid.clone());
+                    }
+                    state.gone.insert(uid, gone);
+                }
                 None => log::warn!(
                     "{} of the store can't be read and is left alone",
                     stored.key
@@ -70,6 +92,54 @@ impl State {
         (self.objects.len(), self.gone.len())
     }
 
+    /// Whether something of the node's needs this object.
+    pub fn needs(&self, node: &NodeName, path: &ObjectPath) -> bool {
+        self.index.needs(node, path)
+    }
+
+    /// Whether something of any node does.
+    pub fn is_needed(&self, path: &ObjectPath) -> bool {
+        self.index.needing(path).next().is_some()
+    }
+
+    /// Objects of a type that something needs, whether they are there or not.
+    pub fn needed_of(&self, kind: Kind) -> Vec<ObjectPath> {
+        self.index.needed_of(kind).cloned().collect()
+    }
+
+    /// Whether one of the node's Pods lets it ask for this.
+    pub fn may_ask(&self, node: &NodeName, path: &ObjectPath) -> bool {
+        let wish = (path.kind, path.name.clone());
+        let bound = self.index.bound(node);
+        let mut bound = bound.filter(|it| it.namespace == path.namespace);
+        bound.any(|it| {
+            let holder = self.objects.get(it);
+            holder.is_some_and(|holder| holder.facts.may_ask.contains(&wish))
+        })
+    }
+
+    /// Whether the node has something in this namespace.
+    pub fn has_in(&self, node: &NodeName, namespace: &Namespace) -> bool {
+        let mut bound = self.index.bound(node);
+        bound.any(|path| path.namespace == *namespace)
+    }
+
+    /// Nodes that have something to forget.
+    pub fn owing(&self) -> impl Iterator<Item = &NodeName> {
+        self.owed.keys()
+    }
+
+    /// The node need not be told any more of what is gone for longer than this.
+    pub fn forget_old(&mut self, node: &NodeName, now: Instant, age: Duration) {
+        let uids = self.owed.get(node).cloned().unwrap_or_default();
+        for uid in uids {
+            let since = self.gone.get(&uid).and_then(|gone| gone.since);
+            if since.is_none_or(|since| now.saturating_duration_since(since) >= age) {
+                self.forgotten(node, &uid);
+            }
+        }
+    }
+
     /// Whether this is the node's own: itself, what is bound to it, what it was given, and what one
     /// of these needs. Nothing of the cloud's own namespace ever is.
     pub fn sees(&self, node: &NodeName, kept: &Kept) -> bool {
@@ -86,25 +156,42 @@ impl State {
             let selector = kept.given.selector.as_ref()?;
             Some(selector.fits(&self.node(node)?.facts.labels))
         };
-        kept.given.nodes.contains(node) || selected().unwrap_or_default() || self.needs(node, path)
-    }
-
-    fn needs(&self, node: &NodeName, path: &ObjectPath) -> bool {
-        let Some(bound) = self.bound.get(node) else {
-            return false;
-        };
-        let needed = (path.kind, path.name.clone());
-        let mut holders = bound
-            .iter()
-            .filter(|it| it.namespace == path.namespace)
-            .filter_map(|it| self.objects.get(it));
-        holders.any(|holder| holder.facts.needs.contains(&needed))
+        kept.given.nodes.contains(node)
+            || selected().unwrap_or_default()
+            || self.index.needs(node, path)
     }
 
     /// Everything that is the node's own, in the order in which an edge can use it.
     fn seen_by(&self, node: &NodeName) -> Vec<Arc<ObjectPath>> {
-        let seen = self.objects.values().filter(|kept| self.sees(node, kept));
-        let mut paths: Vec<_> = seen.map(|kept| kept.path.clone()).collect();
+        let mut found: BTreeSet<&Arc<ObjectPath>> = BTreeSet::new();
+        let own = self.node(node);
+        found.extend(own.map(|kept| &kept.path));
+        for path in self.index.bound(node) {
+            found.insert(path);
+            let holder = self.objects.get(path).into_iter();
+            let needed = holder.flat_map(|holder| index::needed(holder));
+            found.extend(needed.filter_map(|path| Some(self.objects.get_key_value(&path)?.0)));
+        }
+        found.extend(self.index.given(node));
+        if self.index.has_selectors() {
+            let labels = own.into_iter().flat_map(|kept| &kept.facts.labels);
+            for (key, value) in labels {
+                let selector = Selector {
+                    key: key.clone(),
+                    value: value.clone(),
+                };
+                found.extend(self.index.selected(&selector));
+            }
+        }
+        let seen = |path: &&&Arc<ObjectPath>| {
+            let kept = self.objects.get(**path);
+            kept.is_some_and(|kept| self.sees(node, kept))
+        };
+        let mut paths: Vec<_> = found
+            .iter()
+            .filter(seen)
+            .map(|path| (*path).clone())
+            .collect();
         paths.sort_by_key(|path| rank(path.kind));
         paths
     }
@@ -119,13 +206,7 @@ impl State {
             let all = self.all(Some(Kind::Node));
             nodes.extend(all.filter_map(|it| it.path.name.parse::<NodeName>().ok()));
         }
-        if matches!(
-            kept.path.kind,
-            Kind::ConfigMap | Kind::Secret | Kind::DeviceModel
-        ) {
-            let needing = self.bound.keys().filter(|it| self.needs(it, &kept.path));
-            nodes.extend(needing.cloned());
-        }
+        nodes.extend(self.index.needing(&kept.path).cloned());
         nodes.retain(|node| self.sees(node, kept));
         nodes
     }
@@ -133,11 +214,10 @@ impl State {
     /// What a node that has just connected is to be sent: all that is its own, and what it is to
     /// forget; that first where something else has taken the name.
     pub fn everything_for(&self, node: &NodeName) -> Vec<(Item, bool)> {
-        let owed = self.gone.iter();
-        let owed = owed.filter(|(_, gone)| gone.owed.contains(node));
-        let owed = owed.filter_map(|(uid, gone)| {
+        let owed = self.owed.get(node).into_iter().flatten();
+        let owed = owed.filter_map(|uid| {
             Some(Item {
-                path: gone.path.clone()?,
+                path: self.gone.get(uid)?.path.clone()?,
                 gone: Some(uid.clone()),
             })
         });
@@ -155,7 +235,9 @@ impl State {
         let before = self.views(&kept, Some(&kept));
         self.insert(kept.clone());
         let mut effects = Effects::default();
-        effects.changes.push(kept.change());
+        if !self.of_others {
+            effects.changes.push(kept.change());
+        }
         self.compare(before, &kept.path, &mut effects);
         effects
     }
@@ -168,7 +250,9 @@ impl State {
         };
         let before = self.views(&kept, None);
         self.take(&kept);
-        effects.changes.push(kept.removal());
+        if !self.of_others {
+            effects.changes.push(kept.removal());
+        }
         self.compare(before, path, &mut effects);
         effects
     }
@@ -180,6 +264,12 @@ impl State {
             return None;
         }
         let change = gone.change(uid);
+        if let Some(owed) = self.owed.get_mut(node) {
+            owed.remove(uid);
+            if owed.is_empty() {
+                self.owed.remove(node);
+            }
+        }
         if gone.owed.is_empty() {
             self.gone.remove(uid);
         }
@@ -188,15 +278,18 @@ impl State {
 
     /// The node is to forget an object that this cloud does not know, or not any more.
     pub fn owe(&mut self, node: &NodeName, uid: &str, gone: Gone) -> Effects {
-        let gone = self.gone.entry(uid.into()).or_insert(gone);
+        let uid: Arc<str> = uid.into();
+        let owed = self.owed.entry(node.clone()).or_default();
+        owed.insert(uid.clone());
+        let gone = self.gone.entry(uid.clone()).or_insert(gone);
         gone.owed.insert(node.clone());
         let item = gone.path.clone().map(|path| Item {
             path,
-            gone: Some(uid.into()),
+            gone: Some(uid.clone()),
         });
         let push = |item| (node.clone(), item, false);
         Effects {
-            changes: vec![gone.change(uid)],
+            changes: vec![gone.change(&uid)],
             pushes: item.map(push).into_iter().collect(),
         }
     }
@@ -204,9 +297,7 @@ impl State {
     /// Nobody waits for this node any more.
     pub fn forget_node(&mut self, node: &NodeName) -> Vec<ObjectChange> {
         self.leases.remove(node);
-        let owed = self.gone.iter();
-        let owed = owed.filter(|(_, gone)| gone.owed.contains(node));
-        let uids: Vec<Arc<str>> = owed.map(|(uid, _)| uid.clone()).collect();
+        let uids = self.owed.get(node).cloned().unwrap_or_default();
         let mut changes = Vec::new();
         for uid in uids {
             changes.extend(self.forgotten(node, &uid));
@@ -284,7 +375,11 @@ impl State {
             let gone = self.gone.entry(kept.uid.clone());
             let gone = gone.or_insert_with(|| kept.gone());
             gone.owed.insert(node.clone());
-            effects.changes.push(gone.change(&kept.uid));
+            let owed = self.owed.entry(node.clone()).or_default();
+            owed.insert(kept.uid.clone());
+            if !self.of_others {
+                effects.changes.push(gone.change(&kept.uid));
+            }
             let item = Item {
                 path: kept.path.clone(),
                 gone: Some(kept.uid.clone()),
@@ -305,23 +400,13 @@ impl State {
         if let Some(old) = self.objects.get(&kept.path).cloned() {
             self.take(&old);
         }
-        if let Some(node) = &kept.facts.bound {
-            let bound = self.bound.entry(node.clone()).or_default();
-            bound.insert(kept.path.clone());
-        }
+        self.index.insert(&kept);
         self.objects.insert(kept.path.clone(), kept);
     }
 
     fn take(&mut self, kept: &Kept) {
+        self.index.remove(kept);
         self.objects.remove(&kept.path);
-        if let Some(node) = &kept.facts.bound
-            && let Some(bound) = self.bound.get_mut(node)
-        {
-            bound.remove(&kept.path);
-            if bound.is_empty() {
-                self.bound.remove(node);
-            }
-        }
     }
 }
 

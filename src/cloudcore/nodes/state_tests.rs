@@ -179,3 +179,36 @@ fn a_node_that_is_deleted_is_owed_nothing() {
     assert_eq!(state.forget_node(&name("b")).len(), 1);
     assert_eq!(state.counts(), (0, 0));
 }
+
+#[test]
+fn what_a_node_is_told_costs_what_it_has_and_not_what_there_is() {
+    let of_many = |nodes: usize| {
+        let mut state = State::default();
+        for number in 0..nodes {
+            let named = format!("n{number}");
+            state.put(node(&named, "camera"));
+            let spec = json!({"nodeName": named, "volumes": [{"configMap": {"name": named}}]});
+            state.put(config(&named, &format!("c{number}"), given(&[], None)));
+            state.put(kept(
+                Kind::Pod,
+                &named,
+                &format!("p{number}"),
+                spec,
+                Given::default(),
+            ));
+        }
+        let begun = std::time::Instant::now();
+        let mut told = 0;
+        for number in (0..nodes).step_by(nodes / 100) {
+            told += state.everything_for(&name(&format!("n{number}"))).len();
+        }
+        assert_eq!(told, 300, "itself, a pod and a ConfigMap for each");
+        begun.elapsed()
+    };
+    // A walk over all of them takes a hundred times as long.
+    let (few, many) = (of_many(100), of_many(10_000));
+    assert!(
+        many < few * 25 + std::time::Duration::from_millis(5),
+        "{few:?}, {many:?}"
+    );
+}

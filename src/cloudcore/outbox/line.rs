@@ -88,11 +88,13 @@ impl Line {
         });
     }
 
-    /// What the edge has acknowledged, if that was in flight.
-    pub fn acknowledged(&mut self, id: &str) -> Option<Item> {
+    /// What the edge has acknowledged, if that was in flight, and its version.
+    pub fn acknowledged(&mut self, id: &str) -> Option<(Item, u64)> {
         let of = |flight: &Flight| flight.message.header.id == id;
         let index = self.flying.iter().position(of)?;
-        Some(self.flying.swap_remove(index).item)
+        let flight = self.flying.swap_remove(index);
+        let version = flight.message.header.resource_version.parse();
+        Some((flight.item, version.unwrap_or_default()))
     }
 
     /// One that the edge does not acknowledge must not hold up the others: it goes behind them.
@@ -186,7 +188,7 @@ mod tests {
         let sent = send_all(&mut line, now);
         assert_eq!(sent.len(), WINDOW);
         assert_eq!(sent[0].0, "c0");
-        assert_eq!(line.acknowledged(&sent[3].1), Some(item("c3")));
+        assert_eq!(line.acknowledged(&sent[3].1), Some((item("c3"), 0)));
         assert_eq!(line.acknowledged(&sent[3].1), None);
         assert_eq!(line.acknowledged("other"), None);
         let more = send_all(&mut line, now);
@@ -218,7 +220,7 @@ mod tests {
         line.offer(item("a"), true);
         let sent = send_all(&mut line, now);
         assert_eq!(sent.len(), 1);
-        assert_eq!(line.acknowledged(&sent[0].1), Some(gone));
+        assert_eq!(line.acknowledged(&sent[0].1), Some((gone, 0)));
         let sent = send_all(&mut line, now);
         line.acknowledged(&sent[0].1).unwrap();
         assert!(matches!(line.turn(now), Turn::Nothing));

@@ -6,6 +6,7 @@ use super::bundle::Bundle;
 use super::rendered::{Rendered, Source};
 use super::values::{Component, Implementation, Values};
 use super::{ChartError, NAMESPACE, workload};
+use crate::kubernetes::rights::{self, Right};
 use crate::system::yaml::emit;
 
 /// All objects of the release in the order in which they are made, without the Secret of the stream.
@@ -54,7 +55,14 @@ impl Maker<'_> {
             ),
         };
         // Its labels are what it is found by.
-        self.take(&format!("cloudcore/cluster-role-common-{own}.yaml"), |_| {})?;
+        self.take(
+            &format!("cloudcore/cluster-role-common-{own}.yaml"),
+            |object| {
+                if values.implementation == Implementation::Rust {
+                    object["rules"] = rules(values).into();
+                }
+            },
+        )?;
         for file in rest {
             self.take(file, |object| workload::label(object, core))?;
         }
@@ -120,6 +128,29 @@ impl Maker<'_> {
         });
         Ok(())
     }
+}
+
+/// What our own cloudcore may do in the cluster: no more than it does with these values.
+fn rules(values: &Values) -> Vec<Value> {
+    let is_on = |right: &Right| match right.only_with {
+        None => true,
+        Some("impersonateNodes") => values.hub.impersonate_nodes,
+        Some("objectSync") => values.hub.object_sync,
+        Some(_) => false,
+    };
+    let mut rules = Vec::new();
+    for right in rights::CLOUDCORE.iter().filter(|right| is_on(right)) {
+        let rule = |resources: &[&str]| json!({"apiGroups": [right.group], "resources": resources, "verbs": right.verbs});
+        if right.verbs == ["impersonate"] {
+            // Of groups only that of the nodes; users can't be told apart by what they begin with.
+            let mut groups = rule(&["groups"]);
+            groups["resourceNames"] = json!(["system:nodes"]);
+            rules.extend([rule(&["users"]), groups]);
+        } else {
+            rules.push(rule(right.resources));
+        }
+    }
+    rules
 }
 
 /// cloudcore.yaml as the ConfigMap has it.

@@ -66,6 +66,9 @@ pub struct Hub {
     pub quic: Listener,
     pub quic_streams: u64,
     pub https: Listener,
+    /// Of ours alone.
+    pub impersonate_nodes: bool,
+    pub object_sync: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -199,6 +202,8 @@ impl Hub {
             quic: listener("quic")?,
             quic_streams: keys.number("quic.maxIncomingStreams", 1..=1_000_000)?,
             https: listener("https")?,
+            impersonate_nodes: keys.flag("impersonateNodes")?,
+            object_sync: keys.flag("objectSync")?,
         })
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::CloudError;
 use crate::kubernetes::kubeconfig::{self, Choice};
+use crate::kubernetes::list;
 use crate::kubernetes::object::Object;
 use crate::kubernetes::plain::{Plain, wait};
 use crate::kubernetes::{Answer, Api, CallError, Method, Request, Resource};
@@ -79,26 +80,10 @@ impl Cluster {
         }
     }
 
-    /// All pages of a list; `more` narrows it.
+    /// All pages of a list.
     pub fn list(&self, request: &Request) -> Result<Vec<Object>, CallError> {
-        let mut all = Vec::new();
-        let mut page = request.clone();
-        loop {
-            let answer = self.object(&page)?;
-            let items = answer.get("items").and_then(Value::as_array);
-            let objects = items.into_iter().flatten().filter_map(Value::as_object);
-            all.extend(objects.cloned());
-            let metadata = answer.get("metadata");
-            let next = metadata
-                .and_then(|it| it.get("continue"))
-                .and_then(Value::as_str);
-            match next {
-                Some(next) if !next.is_empty() && all.len() < MAX_OBJECTS => {
-                    page = request.clone().with("continue", next);
-                }
-                _ => return Ok(all),
-            }
-        }
+        let listed = smol::block_on(list::all(&*self.api, request, MAX_OBJECTS))?;
+        Ok(listed.items)
     }
 
     /// The type of an object: one that is known here, or one that the cluster tells of.
@@ -189,5 +174,5 @@ pub fn shown(object: &Value) -> String {
     )
 }
 
-/// A list never has as many; a cluster that goes on for ever is not followed.
+/// A list never has as many.
 const MAX_OBJECTS: usize = 10_000;

@@ -1,0 +1,8 @@
+//! Tests against a cluster in memory.
+
+mod budget;
+mod pushes;
+mod replay;
+mod replicas;
+mod requests;
+mod stage;
