@@ -35,11 +35,17 @@ impl Cluster {
         context: &str,
     ) -> Result<Cluster, CloudError> {
         let said = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let choice = Choice {
-            kube_config: said(kube_config).map(PathBuf::from),
-            context: said(context),
+        let environment = |name: &str| std::env::var(name).ok();
+        let access = match kube_config.trim() {
+            IN_CLUSTER => kubeconfig::pod(host, &environment)?,
+            file => {
+                let choice = Choice {
+                    kube_config: said(file).map(PathBuf::from),
+                    context: said(context),
+                };
+                kubeconfig::find(&choice, host, &environment)?
+            }
         };
-        let access = kubeconfig::find(&choice, host, &|name| std::env::var(name).ok())?;
         let api = Arc::new(Plain::new(access, &host.clock));
         Ok(Cluster::new(name, host, api))
     }
@@ -174,5 +180,7 @@ pub fn shown(object: &Value) -> String {
     )
 }
 
+/// As the other commands have it.
+const IN_CLUSTER: &str = "in-cluster";
 /// A list never has as many.
 const MAX_OBJECTS: usize = 10_000;
