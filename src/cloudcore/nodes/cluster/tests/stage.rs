@@ -78,7 +78,7 @@ impl Stage {
             open_files: 1 << 16,
             confinement: Vec::new(),
         };
-        let parts = (authority, nodes);
+        let parts = (authority, nodes, None);
         Stage {
             cloud: Cloud::new(runner, &clock, parts, settings, standing, stop),
             cluster,
