@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod cloud;
+pub mod cluster;
 pub mod device;
 pub mod figures;
 pub mod script;
