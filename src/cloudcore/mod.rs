@@ -2,6 +2,11 @@
 
 mod api;
 mod cloud;
+#[cfg(feature = "kubernetes")]
+mod cluster;
+#[cfg(not(feature = "kubernetes"))]
+#[path = "clusterless.rs"]
+mod cluster;
 mod command;
 mod ctl;
 mod daemon;
@@ -173,6 +178,10 @@ struct Flags {
     /// keep all rights, for finding faults
     #[argh(switch)]
     no_sandbox: bool,
+    /// where the state is: the kubeconfig of a cluster, in-cluster, or none for files here;
+    /// default: what the file says, or the cluster of the pod, if this is one
+    #[argh(option, arg_name = "file")]
+    kube_config: Option<String>,
     /// error, warn, info, debug or trace; default: what -v or KUBEEDGE_LOG say
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,
@@ -204,6 +213,7 @@ impl Flags {
             allow_volatile_ca: self.allow_volatile_ca,
             ports_file: self.ports_file.clone(),
             no_sandbox: self.no_sandbox,
+            kube_config: self.kube_config.clone(),
         })
     }
 }
