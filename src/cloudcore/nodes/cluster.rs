@@ -187,8 +187,17 @@ impl Cluster {
     }
 
     async fn call(&self, cloud: &Cloud, request: Request) -> Result<Answer, CallError> {
+        self.call_within(cloud, request, gate::PATIENCE).await
+    }
+
+    async fn call_within(
+        &self,
+        cloud: &Cloud,
+        request: Request,
+        patience: Duration,
+    ) -> Result<Answer, CallError> {
         cloud.metrics.cluster_call(request.method.as_str());
-        let called = self.gate.call(&*self.api, request).await;
+        let called = self.gate.call(&*self.api, request, patience).await;
         called.inspect_err(|error| {
             if error.is_retryable() {
                 cloud.metrics.cluster_failures.add();

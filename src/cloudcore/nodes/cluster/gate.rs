@@ -54,17 +54,22 @@ impl Gate {
     }
 
     /// Sends a request when its turn comes; whatever happens, an answer is there in time.
-    pub async fn call(&self, api: &dyn Api, request: Request) -> Result<Answer, CallError> {
-        let request = request.within(PATIENCE);
+    pub async fn call(
+        &self,
+        api: &dyn Api,
+        request: Request,
+        patience: Duration,
+    ) -> Result<Answer, CallError> {
+        let request = request.within(patience);
         let called = async {
             let _turn = self.calls.acquire().await;
             api.call(&request).await
         };
         or(called, async {
-            Timer::after(PATIENCE).await;
+            Timer::after(patience).await;
             Err(CallError::Unknown {
                 server: "the API server".to_owned(),
-                cause: format!("nothing came within {} s", PATIENCE.as_secs()),
+                cause: format!("nothing came within {} s", patience.as_secs()),
             })
         })
         .await
@@ -108,6 +113,9 @@ const CALLS: usize = 256;
 
 /// For one call, from the line to the last byte. Edges of KubeEdge wait 60 s, a lease ends after 40 s.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For a page of a list.
+pub const LIST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Nodes that are remembered for their rate.
 const MAX_NODES: usize = 200_000;

@@ -17,7 +17,7 @@ use super::Cluster;
 use crate::cloudcore::cloud::Cloud;
 use crate::cloudcore::outbox::Ending;
 use crate::kubernetes::resource::LEASES;
-use crate::kubernetes::{Answer, CallError, Patch, Request, object};
+use crate::kubernetes::{Answer, CallError, Patch, Request, Status, object};
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
@@ -242,8 +242,10 @@ async fn make(cloud: &Cloud, cluster: &Cluster, node: &NodeName) -> Result<Answe
         .node(node)
         .map(|kept| kept.uid.to_string());
     let Some(uid) = uid else {
-        let mut status = crate::kubernetes::Status::default();
-        status.code = 404;
+        let status = Status {
+            code: 404,
+            ..Status::default()
+        };
         return Err(CallError::Refused(Box::new(status)));
     };
     let mark = cluster.sessions.mark(node);

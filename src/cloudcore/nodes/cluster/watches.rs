@@ -11,6 +11,7 @@ use smol::future::or;
 
 use super::super::meta::Object;
 use super::cache::{News, path_of};
+use super::gate::LIST_PATIENCE;
 use super::labels::EDGE;
 use super::{Cluster, beside};
 use crate::cloudcore::cloud::Cloud;
@@ -136,16 +137,26 @@ pub async fn list(
     watched: &Watched,
 ) -> Result<String, CallError> {
     let mut told = HashSet::new();
-    let mut next = String::new();
+    let (mut next, mut size) = (String::new(), PAGE);
     loop {
         let mut request = Request::list(&watched.resource, None);
+        request.query.retain(|(key, _)| *key != "limit");
+        request = request.with("limit", size.to_string());
         if let Some((key, value)) = watched.select {
             request = request.with(key, value);
         }
         if !next.is_empty() {
-            request = request.with("continue", std::mem::take(&mut next));
+            request = request.with("continue", next.clone());
         }
-        let page = read(&cluster.call(cloud, request).await?.body)?;
+        let answer = match cluster.call_within(cloud, request, LIST_PATIENCE).await {
+            // Secrets and ConfigMaps may have a megabyte each.
+            Err(CallError::TooLong { .. }) if size > 1 => {
+                size = (size / 5).max(1);
+                continue;
+            }
+            other => other?,
+        };
+        let page = read(&answer.body)?;
         let mut news = Vec::new();
         for item in page.items.unwrap_or_default() {
             let object = parsed(&item)?;
@@ -248,6 +259,8 @@ pub fn act(cloud: &Arc<Cloud>, cluster: &Cluster, news: News) {
     }
 }
 
+/// Objects in one page, to begin with.
+const PAGE: usize = 500;
 const SHORT: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 /// For what a cluster does not have, or does not show.

@@ -52,7 +52,7 @@ fn one_of_our_edges_costs_a_write_in_ten_seconds_and_nothing_else() {
         }
         let (leases, others) = counted(&fake);
         assert!(
-            leases <= 20 * 360 && leases >= 20 * 300,
+            (20 * 300..=20 * 360).contains(&leases),
             "{leases} writes of Leases"
         );
         assert_eq!(others, 0);

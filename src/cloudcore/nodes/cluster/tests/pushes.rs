@@ -113,6 +113,34 @@ fn what_was_missed_is_told_after_a_watch_that_is_too_old() {
 }
 
 #[test]
+fn pages_that_are_too_long_are_asked_for_in_parts() {
+    play(|runner| async move {
+        let fake = FakeCluster::new();
+        node(&fake, "edge-1");
+        config(&fake, "app", "1");
+        for number in 0..30 {
+            config(&fake, &format!("c{number}"), "1");
+        }
+        pod(
+            &fake,
+            "p",
+            "edge-1",
+            json!({"volumes": [{"configMap": {"name": "app"}}]}),
+        );
+        let too_long = Act::Refuse(crate::kubernetes::CallError::TooLong { limit: 1 });
+        fake.order(None, "/api/v1/configmaps", 3, too_long);
+        let stage = Stage::running(&runner, &fake, "one").await;
+        let mut peer = stage.connect("edge-1", false);
+        peer.told(0, "update default/configmap/app").await;
+        let lists = calls(&fake)
+            .into_iter()
+            .filter(|it| it.contains("/configmaps?"));
+        let lists: Vec<String> = lists.collect();
+        assert!(lists.len() > 8 && lists[3].contains("limit=4"), "{lists:?}");
+    });
+}
+
+#[test]
 fn watches_end_and_go_on_where_they_were() {
     play(|runner| async move {
         let fake = FakeCluster::new();

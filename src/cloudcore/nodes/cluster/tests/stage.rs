@@ -20,7 +20,7 @@ use crate::cloudcore::settings::{Overrides, Settings};
 use crate::config::cloud::CloudConfig;
 use crate::kubernetes::resource::{CONFIG_MAPS, NAMESPACES, NODES, PODS, SECRETS};
 use crate::kubernetes::testing::FakeCluster;
-use crate::kubernetes::{Method, Resource};
+use crate::kubernetes::{Api, Method, Resource};
 use crate::protocol::message::Message;
 use crate::protocol::terms::Terms;
 use crate::protocol::transport::Transport;
@@ -62,6 +62,10 @@ pub struct Stage {
 impl Stage {
     /// A cloudcore that nothing goes on in yet.
     pub fn resting(runner: &Runner, fake: &FakeCluster, options: Options) -> Stage {
+        Stage::with_api(runner, fake.api(), options)
+    }
+
+    pub fn with_api(runner: &Runner, api: Arc<dyn Api>, options: Options) -> Stage {
         let folder = Scratch::new();
         let (clock, hand) = Clock::manual(NOW);
         let store = Arc::new(testing::open(&Files::real(), folder.path()).unwrap());
@@ -70,7 +74,7 @@ impl Stage {
         let files = Files::real();
         let authority = Authority::open(store, &files, &root, &clock, opening);
         let authority = smol::block_on(authority).unwrap();
-        let cluster = Cluster::new(fake.api(), options);
+        let cluster = Cluster::new(api, options);
         let nodes = Nodes::of(cluster.clone(), "192.0.2.2".to_owned());
         let (stop, stopper) = Stop::new();
         let settings = Settings::new(CloudConfig::default(), &Overrides::default());
