@@ -136,7 +136,7 @@ pub fn refuse_helm_root(folder: &str) -> Result<(), ChartError> {
 fn further(host: &Host, names: &str) -> Result<String, ChartError> {
     let mut text = String::new();
     for name in names.split(',').map(str::trim).filter(|it| !it.is_empty()) {
-        let bytes = host.files.read(&host.root.at(Path::new(name)), MAX_TEXT)?;
+        let bytes = host.files.read(Path::new(name), MAX_TEXT)?;
         for part in documents(&String::from_utf8_lossy(&bytes)) {
             let has_content = |line: &str| !line.trim().is_empty() && !line.starts_with('#');
             if part.lines().any(has_content) {

@@ -70,7 +70,7 @@ impl Given {
 }
 
 fn file(host: &Host, name: &str) -> Result<Value, ChartError> {
-    let bytes = host.files.read(&host.root.at(Path::new(name)), MAX_TEXT)?;
+    let bytes = host.files.read(Path::new(name), MAX_TEXT)?;
     let value = Document::parse(&String::from_utf8_lossy(&bytes), name)?.value;
     match value {
         Value::Object(_) => Ok(value),

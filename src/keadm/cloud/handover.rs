@@ -72,12 +72,14 @@ fn handed_over(live: &Object) -> Option<Vec<Value>> {
     Some(rest)
 }
 
-/// Written by Helm, or by a keadm that uses its library.
+/// Written by Helm, or by a keadm that uses its library; both sign as their executable is called. Who has put the
+/// marks of the release there is one of them.
 fn is_theirs(entry: &Value) -> bool {
     let manager = entry["manager"].as_str().unwrap_or_default();
+    let marks = &entry["fieldsV1"]["f:metadata"]["f:annotations"]["f:meta.helm.sh/release-name"];
     entry["operation"] == "Update"
         && entry.get("subresource").is_none()
-        && (manager == MANAGER || manager.to_lowercase().starts_with("helm"))
+        && (manager == MANAGER || manager.to_lowercase().starts_with("helm") || !marks.is_null())
 }
 
 fn unite(fields: &mut Map<String, Value>, more: &Map<String, Value>) {
@@ -104,6 +106,8 @@ mod tests {
             {"manager": "keadm", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:a": {"f:b": {}}}},
             {"manager": "helm", "operation": "Update", "fieldsV1": {"f:a": {"f:c": {}}, "f:d": {}}},
             {"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "fieldsV1": {"f:s": {}}},
+            {"manager": "keadm-v1.22", "operation": "Update",
+             "fieldsV1": {"f:metadata": {"f:annotations": {"f:meta.helm.sh/release-name": {}}}}},
             {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:e": {}}},
         ]}});
         let entries = handed_over(live.as_object().unwrap()).unwrap();
@@ -115,7 +119,11 @@ mod tests {
         );
         assert_eq!(
             ours["fieldsV1"],
-            json!({"f:a": {"f:b": {}, "f:c": {}}, "f:d": {}})
+            json!({
+                "f:a": {"f:b": {}, "f:c": {}},
+                "f:d": {},
+                "f:metadata": {"f:annotations": {"f:meta.helm.sh/release-name": {}}},
+            })
         );
         assert_eq!(ours["fieldsType"], "FieldsV1");
         // Once is enough.

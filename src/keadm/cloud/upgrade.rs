@@ -103,6 +103,8 @@ fn start(host: &Host, flags: &Flags) -> Result<Option<Deployed>, CloudError> {
         addresses: flags.advertise_address.clone(),
         sets: flags.set.clone(),
     };
+    // What is mistyped is said without asking anybody.
+    given.read(host, json!({}))?;
     let cluster = Cluster::find(SPEC.name, host, &flags.kube_config, &flags.context)?;
     let upgrade = look(&cluster, &given, flags.reset_values)?;
     if flags.dry_run {
