@@ -130,6 +130,11 @@ const CLOUD_STEPS: &[Step] = &[
         "kubeedge gettoken",
         "prints a token; a device joins with it during 24 hours",
     ),
+    (
+        "init",
+        "kubeedge init --advertise-address ADDRESS",
+        "in place of the first: installs the cloud side on a Kubernetes cluster",
+    ),
 ];
 
 const EDGE_STEPS: &[Step] = &[

@@ -75,11 +75,11 @@ fn handed_over(live: &Object) -> Option<Vec<Value>> {
 /// Written by Helm, or by a keadm that uses its library; both sign as their executable is called. Who has put the
 /// marks of the release there is one of them.
 fn is_theirs(entry: &Value) -> bool {
-    let manager = entry["manager"].as_str().unwrap_or_default();
+    let manager = entry["manager"].as_str().unwrap_or_default().to_lowercase();
     let marks = &entry["fieldsV1"]["f:metadata"]["f:annotations"]["f:meta.helm.sh/release-name"];
     entry["operation"] == "Update"
         && entry.get("subresource").is_none()
-        && (manager == MANAGER || manager.to_lowercase().starts_with("helm") || !marks.is_null())
+        && (manager.contains(MANAGER) || manager.contains("helm") || !marks.is_null())
 }
 
 fn unite(fields: &mut Map<String, Value>, more: &Map<String, Value>) {
@@ -103,10 +103,10 @@ mod tests {
     #[test]
     fn what_helm_wrote_is_ours_afterwards() {
         let live = json!({"metadata": {"managedFields": [
-            {"manager": "keadm", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:a": {"f:b": {}}}},
+            {"manager": "keadm-v1.22", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:a": {"f:b": {}}}},
             {"manager": "helm", "operation": "Update", "fieldsV1": {"f:a": {"f:c": {}}, "f:d": {}}},
             {"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "fieldsV1": {"f:s": {}}},
-            {"manager": "keadm-v1.22", "operation": "Update",
+            {"manager": "k", "operation": "Update",
              "fieldsV1": {"f:metadata": {"f:annotations": {"f:meta.helm.sh/release-name": {}}}}},
             {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:e": {}}},
         ]}});

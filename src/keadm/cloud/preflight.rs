@@ -46,7 +46,7 @@ pub fn needs<'a>(
         },
         Need {
             resource: CUSTOM_RESOURCE_DEFINITIONS,
-            verbs: CHANGE,
+            verbs: &["get", "create", "patch"],
         },
     ];
     for object in objects {
@@ -76,16 +76,15 @@ pub fn permissions(cluster: &Cluster, needs: &[Need]) -> Result<(), CloudError> 
     let mut missing = Vec::new();
     for need in needs {
         let resource = &need.resource;
+        let (group, plural) = (&resource.group, &resource.plural);
+        let mut verbs = Vec::new();
         for verb in need.verbs {
-            if !may(
-                cluster,
-                verb,
-                &resource.group,
-                &resource.plural,
-                resource.namespaced,
-            )? {
-                missing.push(format!("{verb} {resource}"));
+            if !may(cluster, verb, group, plural, resource.namespaced)? {
+                verbs.push(*verb);
             }
+        }
+        if !verbs.is_empty() {
+            missing.push(format!("{} {resource}", verbs.join("/")));
         }
     }
     match missing.is_empty() {
