@@ -78,7 +78,7 @@ pub struct Cluster {
 
 impl Elsewhere for Cluster {
     fn start(self: Arc<Cluster>, cloud: &Arc<Cloud>) {
-        beside(cloud, probe(cloud.clone(), self.clone()));
+        beside(cloud, probe(self.clone()));
         beside(cloud, watches::follow_all(cloud.clone(), self.clone()));
         beside(cloud, fetch::serve(cloud.clone(), self.clone()));
         beside(cloud, sessions::keep(cloud.clone(), self.clone()));
@@ -161,7 +161,7 @@ impl Cluster {
             api,
             impersonating: AtomicBool::new(options.impersonate),
             gate: Gate::new(),
-            sessions: Sessions::new(options.replica.clone()),
+            sessions: Sessions::new(&options.replica),
             cache: Mutex::default(),
             adopted: Mutex::default(),
             bell: bounded(1),
@@ -186,23 +186,12 @@ impl Cluster {
         self.impersonating.load(Ordering::Relaxed)
     }
 
-    async fn call(&self, cloud: &Cloud, request: Request) -> Result<Answer, CallError> {
-        self.call_within(cloud, request, gate::PATIENCE).await
+    async fn call(&self, request: Request) -> Result<Answer, CallError> {
+        self.call_within(request, gate::PATIENCE).await
     }
 
-    async fn call_within(
-        &self,
-        cloud: &Cloud,
-        request: Request,
-        patience: Duration,
-    ) -> Result<Answer, CallError> {
-        cloud.metrics.cluster_call(request.method.as_str());
-        let called = self.gate.call(&*self.api, request, patience).await;
-        called.inspect_err(|error| {
-            if error.is_retryable() {
-                cloud.metrics.cluster_failures.add();
-            }
-        })
+    async fn call_within(&self, request: Request, patience: Duration) -> Result<Answer, CallError> {
+        self.gate.call(&*self.api, request, patience).await
     }
 
     /// Changes what is known, in one step.
@@ -254,7 +243,7 @@ impl Cluster {
     }
 
     /// The CA of the cluster, as PEM; empty when it shows none.
-    async fn authority(&self, cloud: &Cloud) -> String {
+    async fn authority(&self) -> String {
         let mut known = self.authority.lock().await;
         if let Some(text) = &*known {
             return text.clone();
@@ -293,7 +282,7 @@ fn beside(cloud: &Arc<Cloud>, work: impl Future<Output = ()> + Send + 'static) {
 }
 
 /// Asks whether we may speak in the names of nodes, if we are to.
-async fn probe(cloud: Arc<Cloud>, cluster: Arc<Cluster>) {
+async fn probe(cluster: Arc<Cluster>) {
     if !cluster.options.impersonate {
         return log::info!("requests of nodes are made in cloudcore's own name");
     }

@@ -29,7 +29,7 @@ impl Lines {
             super::beside(cloud, async move {
                 while let Ok(request) = line.recv().await {
                     // The next one tells what is of use by then.
-                    let _ = cluster.call(&shared, request).await;
+                    let _ = cluster.call(request).await;
                 }
             });
         }

@@ -84,7 +84,7 @@ async fn write(
     };
     let Some(version) = record.version else {
         let gone = cluster
-            .call(cloud, Request::delete(&resource, namespace, name))
+            .call(Request::delete(&resource, namespace, name))
             .await;
         return match gone {
             Err(error) if !error.is_not_found() => Err(error),
@@ -94,17 +94,17 @@ async fn write(
     let change = json!({"status": {"objectResourceVersion": version.to_string()}});
     let change =
         || Request::patch(&resource, namespace, name, Patch::Merge, &change).part("status");
-    match cluster.call(cloud, change()).await {
+    match cluster.call(change()).await {
         Err(error) if error.is_not_found() => {
             let object = object(&resource, name, &record.path);
             match cluster
-                .call(cloud, Request::create(&resource, namespace, &object))
+                .call(Request::create(&resource, namespace, &object))
                 .await
             {
                 Err(error) if !error.is_taken() => return Err(error),
                 _ => {}
             }
-            cluster.call(cloud, change()).await.map(drop)
+            cluster.call(change()).await.map(drop)
         }
         other => other.map(drop),
     }
