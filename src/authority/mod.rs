@@ -13,6 +13,8 @@ mod standing;
 
 pub mod tokens;
 
+#[cfg(all(test, feature = "kubernetes"))]
+mod replicas;
 #[cfg(test)]
 pub mod testing;
 
@@ -28,7 +30,9 @@ pub use issue::{By, IssueRequest, Issued};
 pub use refusal::Refusal;
 pub use standing::Standing;
 
+use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
+use crate::pki::hash::Sha256Hash;
 use crate::pki::tls::{ServingCell, TrustCell};
 use crate::store::{Store, StoreError};
 use crate::system::clock::Clock;
@@ -139,6 +143,21 @@ impl FromStr for LegacyCertificates {
     }
 }
 
+/// What another replica has done to the CA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// There is none any more; the one that was goes on.
+    Gone,
+    /// Another one took its place, and what was issued by the one before counts no more.
+    Replaced {
+        was: Sha256Hash,
+        is: Sha256Hash,
+    },
+    /// A rotation went on.
+    Rotated,
+    Same,
+}
+
 impl Authority {
     /// Loads the CA, takes one over or makes one, in this order; and sees to the serving
     /// certificate.
@@ -188,10 +207,37 @@ impl Authority {
     async fn reload(&self) -> Result<(), AuthorityError> {
         let pair = self.store.load_ca().await?;
         let pair = pair.ok_or(StoreError::Busy)?;
-        let standing = Arc::new(Standing::load(&*self.store, &pair).await?);
+        self.adopt(Standing::load(&*self.store, &pair).await?).await
+    }
+
+    async fn adopt(&self, standing: Standing) -> Result<(), AuthorityError> {
+        let standing = Arc::new(standing);
         self.trust.set(&standing.trusted)?;
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
         self.serve().await.map(drop)
+    }
+
+    /// Follows what another replica has done to the CA in the store that both share.
+    pub async fn follow(&self) -> Result<Followed, AuthorityError> {
+        let _one_at_a_time = self.rotating.lock().await;
+        let before = self.standing();
+        let Some(pair) = self.store.load_ca().await? else {
+            return Ok(Followed::Gone);
+        };
+        if !pair.certificate().is_ca() {
+            return Err(PkiError::NotCa.into());
+        }
+        let after = Standing::load(&*self.store, &pair).await?;
+        if (after.phase, &after.trusted) == (before.phase, &before.trusted) {
+            return Ok(Followed::Same);
+        }
+        let (was, is) = (before.announced.hash(), after.announced.hash());
+        let known = before.trusted.contains(pair.certificate());
+        self.adopt(after).await?;
+        Ok(match known {
+            true => Followed::Rotated,
+            false => Followed::Replaced { was, is },
+        })
     }
 
     pub fn clock(&self) -> &Clock {

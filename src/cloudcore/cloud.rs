@@ -11,6 +11,7 @@ use smol::Executor;
 use smol::channel::{Receiver, Sender, bounded};
 use smol::net::TcpStream;
 
+use super::cluster::Cluster;
 use super::descriptors::Descriptors;
 use super::metrics::{Metrics, Port};
 use super::nodes::Nodes;
@@ -30,6 +31,8 @@ pub struct Cloud {
     pub authority: Authority,
     /// Nodes and what they have.
     pub nodes: Nodes,
+    /// What has the state, when it is not this machine.
+    pub cluster: Option<Arc<Cluster>>,
     pub settings: Settings,
     pub clock: Clock,
     pub started: Timestamp,
@@ -71,7 +74,7 @@ impl Cloud {
     pub fn new(
         executor: &Arc<Executor<'static>>,
         clock: &Clock,
-        (authority, nodes): (Authority, Nodes),
+        (authority, nodes, cluster): (Authority, Nodes, Option<Arc<Cluster>>),
         settings: Settings,
         Standing {
             open_files,
@@ -89,6 +92,7 @@ impl Cloud {
         Arc::new(Cloud {
             authority,
             nodes,
+            cluster,
             clock: clock.clone(),
             started: clock.now(),
             confinement,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_rustls::TlsAcceptor;
@@ -13,12 +13,13 @@ use smol::future::or;
 use smol::{Executor, Timer};
 
 use super::cloud::{Cloud, Standing, Stop, Stopper};
+use super::cluster::{Cluster, NoCluster};
 use super::listener::{BindError, Bound, Listener};
 use super::outbox::Ending;
-use super::prepare::{self, Prepared};
+use super::prepare::{self, Prepared, State};
 use super::settings::Settings;
 use super::{door, hub, prometheus, quic, single};
-use crate::authority::AuthorityError;
+use crate::authority::{Authority, AuthorityError};
 use crate::pki::PkiError;
 use crate::pki::tls::{self, ClientAuth};
 use crate::store::StoreError;
@@ -43,7 +44,7 @@ pub fn run(
     blocking::set_limit(BLOCKING_THREADS);
     let prepared = Prepared::new(host, &settings)?;
     let confinement = match (&orders, settings.sandbox) {
-        (Orders::Signals, true) => prepare::confine(host),
+        (Orders::Signals, true) => prepare::confine(host, &prepared.state),
         (Orders::Signals, false) => {
             warn!("the sandbox is switched off: cloudcore keeps all its rights");
             vec!["off".to_owned()]
@@ -118,6 +119,7 @@ pub struct Ports {
 pub enum DaemonError {
     Authority(AuthorityError),
     Bind(BindError),
+    Cluster(NoCluster),
     File(FileError),
     Pki(PkiError),
     /// The socket is there, and can't be served.
@@ -137,7 +139,9 @@ impl DaemonError {
             DaemonError::File(error) if error.is_denied() => exit::DENIED,
             DaemonError::Authority(error) if error.is_retryable() => exit::TRY_AGAIN,
             DaemonError::Store(error) if error.is_retryable() => exit::TRY_AGAIN,
-            DaemonError::Authority(_) | DaemonError::Store(_) => exit::CONFIG,
+            DaemonError::Authority(_) | DaemonError::Cluster(_) | DaemonError::Store(_) => {
+                exit::CONFIG
+            }
             DaemonError::File(_)
             | DaemonError::Pki(_)
             | DaemonError::Quic(_)
@@ -152,15 +156,28 @@ async fn serve(
     mut settings: Settings,
     prepared: Prepared,
     standing: Standing,
-    orders: Inbox,
+    mut orders: Inbox,
     started: impl FnOnce(&Ports),
 ) -> Result<(), DaemonError> {
-    let Prepared {
-        authority,
-        nodes,
-        ports,
-        ..
-    } = prepared;
+    let listen = |bound: Bound| bound.listen().map_err(DaemonError::Bind);
+    let ports = prepared.ports;
+    let monitor = prepared.monitor.map(listen).transpose()?;
+    let state = match prepared.state {
+        State::Here(here) => Some((*here, None)),
+        State::There(found) => {
+            let cluster = found.connect(host, quic::spawner(executor));
+            let cluster = cluster.map_err(DaemonError::Cluster)?;
+            let opened = wait(&cluster, host, &settings, monitor.as_ref(), &mut orders).await?;
+            opened.map(|authority| {
+                let nodes = cluster.nodes(&settings, settings.outward());
+                ((authority, nodes), Some(cluster))
+            })
+        }
+    };
+    let Some(((authority, nodes), cluster)) = state else {
+        info!("cloudcore stops");
+        return Ok(());
+    };
     let config = |clients| {
         let config = tls::server(&authority.serving(), clients, &host.clock);
         config.map_err(DaemonError::Pki)
@@ -174,11 +191,9 @@ async fn serve(
     });
     let datagrams = datagrams.transpose()?;
 
-    let listen = |bound: Bound| bound.listen().map_err(DaemonError::Bind);
     let https = prepared.https.map(listen).transpose()?;
     let single = prepared.single.map(listen).transpose()?;
     let hub = prepared.hub.map(listen).transpose()?;
-    let monitor = prepared.monitor.map(listen).transpose()?;
     let admin = prepared.admin;
     settings.https = https.as_ref().map(Listener::address);
     settings.single = single.as_ref().map(Listener::address);
@@ -189,13 +204,16 @@ async fn serve(
     let cloud = Cloud::new(
         executor,
         &host.clock,
-        (authority, nodes),
+        (authority, nodes, cluster),
         settings,
         standing,
         stop,
     );
     tell_room(&cloud, open_files);
     cloud.nodes.start(&cloud);
+    if let Some(cluster) = &cloud.cluster {
+        cluster.start(&cloud);
+    }
     if let Some(single) = single {
         cloud.spawn(single::serve(cloud.clone(), single, anyone.clone()));
     }
@@ -211,7 +229,9 @@ async fn serve(
     if let Some(monitor) = monitor {
         cloud.spawn(prometheus::serve(cloud.clone(), monitor));
     }
-    cloud.spawn(admin.serve(cloud.clone()));
+    if let Some(admin) = admin {
+        cloud.spawn(admin.serve(cloud.clone()));
+    }
     cloud.spawn(keep_fresh(cloud.clone()));
     cloud.spawn(show_life(cloud.clone()));
 
@@ -222,6 +242,33 @@ async fn serve(
     notify::stopping();
     drain(cloud, stopper).await;
     Ok(())
+}
+
+/// The authority, once the cluster gives it; none when we are asked to stop before. Whoever wants to
+/// know is told that we live, and what we wait for.
+async fn wait(
+    cluster: &Cluster,
+    host: &Host,
+    settings: &Settings,
+    monitor: Option<&Listener>,
+    orders: &mut Inbox,
+) -> Result<Option<Authority>, DaemonError> {
+    let why = Mutex::new("cloudcore starts".to_owned());
+    let opened = async {
+        let opened = cluster.open(host, settings, &why).await;
+        opened.map(Some).map_err(DaemonError::Authority)
+    };
+    let told = async {
+        match monitor {
+            Some(monitor) => prometheus::serve_waiting(monitor, &why).await,
+            None => std::future::pending().await,
+        }
+    };
+    let stopped = async {
+        while orders.next().await == Request::Reload {}
+        Ok(None)
+    };
+    or(opened, or(stopped, told)).await
 }
 
 /// What the limit on open files allows.
@@ -347,6 +394,7 @@ impl fmt::Display for DaemonError {
         match self {
             DaemonError::Authority(error) => error.fmt(f),
             DaemonError::Bind(error) => error.fmt(f),
+            DaemonError::Cluster(error) => error.fmt(f),
             DaemonError::File(error) => error.fmt(f),
             DaemonError::Pki(error) => error.fmt(f),
             DaemonError::Quic(error) => write!(
@@ -369,6 +417,7 @@ impl std::error::Error for DaemonError {
         Some(match self {
             DaemonError::Authority(error) => error,
             DaemonError::Bind(error) => error,
+            DaemonError::Cluster(error) => error,
             DaemonError::File(error) => error,
             DaemonError::Pki(error) => error,
             DaemonError::Quic(error) => error,

@@ -2,6 +2,11 @@
 
 mod api;
 mod cloud;
+#[cfg(feature = "kubernetes")]
+mod cluster;
+#[cfg(not(feature = "kubernetes"))]
+#[path = "clusterless.rs"]
+mod cluster;
 mod command;
 mod ctl;
 mod daemon;
@@ -11,9 +16,9 @@ mod door;
 pub mod http;
 mod hub;
 mod listener;
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
 mod metrics;
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
 mod nodes;
 mod operator;
 mod outbox;
@@ -23,7 +28,7 @@ mod prepare;
 mod prometheus;
 mod quic;
 mod rate;
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
 mod registry;
 #[cfg(test)]
 mod resting;
@@ -173,6 +178,10 @@ struct Flags {
     /// keep all rights, for finding faults
     #[argh(switch)]
     no_sandbox: bool,
+    /// where the state is: the kubeconfig of a cluster, in-cluster, or none for files here;
+    /// default: what the file says, or the cluster of the pod, if this is one
+    #[argh(option, arg_name = "file")]
+    kube_config: Option<String>,
     /// error, warn, info, debug or trace; default: what -v or KUBEEDGE_LOG say
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,
@@ -204,6 +213,7 @@ impl Flags {
             allow_volatile_ca: self.allow_volatile_ca,
             ports_file: self.ports_file.clone(),
             no_sandbox: self.no_sandbox,
+            kube_config: self.kube_config.clone(),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::cluster::Found;
 use super::ctl::AdminSocket;
 use super::daemon::{DaemonError, Ports};
 use super::listener::{Bound, bind_datagrams};
@@ -17,7 +18,6 @@ use crate::store::StoreError;
 use crate::store::file::{self, FileStore};
 use crate::system::blocking;
 use crate::system::host::Host;
-use crate::system::network;
 use crate::system::processes;
 use crate::system::sandbox::{self, Plan, User};
 use crate::tunnel::quic;
@@ -29,25 +29,28 @@ pub struct Prepared {
     pub hub: Option<Bound>,
     pub quic: Option<UdpSocket>,
     pub monitor: Option<Bound>,
-    pub admin: AdminSocket,
-    pub authority: Authority,
-    pub nodes: Nodes,
+    /// None where there is no place for it, which only a cloudcore on a cluster can do without.
+    pub admin: Option<AdminSocket>,
+    pub state: State,
     pub ports: Ports,
+}
+
+/// Where the state is.
+pub enum State {
+    Here(Box<(Authority, Nodes)>),
+    /// Nothing is sent there before the rights are gone.
+    There(Found),
 }
 
 impl Prepared {
     /// Starts no thread: what a thread may do would stay with it.
     pub fn new(host: &Host, settings: &Settings) -> Result<Prepared, DaemonError> {
-        let store = Arc::new(open_store(host, settings)?);
-        let options = settings.authority.clone();
-        let address = options.advertised.first().cloned();
-        let address = address.unwrap_or_else(|| network::outward_address().to_string());
-        let nodes = Nodes::open(store.clone(), address);
-        let nodes = blocking::on_this_thread(|| smol::future::block_on(nodes));
-        let nodes = nodes.map_err(DaemonError::Store)?;
-        let opened = Authority::open(store, &host.files, &host.root, &host.clock, options);
-        let opened = blocking::on_this_thread(|| smol::future::block_on(opened));
-        let authority = opened.map_err(DaemonError::Authority)?;
+        let there = Found::find(host, settings).map_err(DaemonError::Cluster)?;
+        let on_cluster = there.is_some();
+        let state = match there {
+            Some(found) => State::There(found),
+            None => State::Here(Box::new(open_here(host, settings)?)),
+        };
         let bind = |what, address| Bound::new(what, address).map_err(DaemonError::Bind);
         let https = settings.https.map(|address| bind("certificates", address));
         let https = https.transpose()?;
@@ -73,7 +76,14 @@ impl Prepared {
                 .inspect_err(|error| log::warn!("nobody can read metrics: {error}"))
                 .ok()
         });
-        let admin = AdminSocket::bind(&host.files, &host.root.at(CLOUD_SOCKET));
+        let admin = match AdminSocket::bind(&host.files, &host.root.at(CLOUD_SOCKET)) {
+            Ok(admin) => Some(admin),
+            Err(error) if on_cluster => {
+                log::warn!("nobody can ask this cloudcore on its socket: {error}");
+                None
+            }
+            Err(error) => return Err(DaemonError::File(error)),
+        };
         let port = |bound: &Option<Bound>| bound.as_ref().map(|it| it.address().port());
         let ports = Ports {
             v: VERSION,
@@ -93,9 +103,8 @@ impl Prepared {
             hub,
             quic,
             monitor,
-            admin: admin.map_err(DaemonError::File)?,
-            authority,
-            nodes,
+            admin,
+            state,
             ports,
         };
         if let Some(path) = &settings.ports_file {
@@ -105,6 +114,18 @@ impl Prepared {
         }
         Ok(prepared)
     }
+}
+
+fn open_here(host: &Host, settings: &Settings) -> Result<(Authority, Nodes), DaemonError> {
+    let store = Arc::new(open_store(host, settings)?);
+    let options = settings.authority.clone();
+    let nodes = Nodes::open(store.clone(), settings.outward());
+    let nodes = blocking::on_this_thread(|| smol::future::block_on(nodes));
+    let nodes = nodes.map_err(DaemonError::Store)?;
+    let opened = Authority::open(store, &host.files, &host.root, &host.clock, options);
+    let opened = blocking::on_this_thread(|| smol::future::block_on(opened));
+    let authority = opened.map_err(DaemonError::Authority)?;
+    Ok((authority, nodes))
 }
 
 /// A `gettoken` that runs at this moment holds the lock for some milliseconds; another cloudcore
@@ -121,12 +142,20 @@ fn open_store(host: &Host, settings: &Settings) -> Result<FileStore, DaemonError
 }
 
 /// Gives up what a prepared cloudcore does not need; returns what holds from now on.
-pub fn confine(host: &Host) -> Vec<String> {
-    let folders: Vec<PathBuf> = file::FOLDERS
-        .iter()
-        .map(|path| host.root.at(path))
-        .collect();
-    let user = own_user(host, &folders);
+pub fn confine(host: &Host, state: &State) -> Vec<String> {
+    let (credentials, folders) = match state {
+        State::There(found) => (found.reads(), Vec::new()),
+        State::Here(_) => {
+            let folders = file::FOLDERS.iter();
+            let folders = folders.map(|path| host.root.at(path)).collect();
+            (Vec::new(), folders)
+        }
+    };
+    // Another user may not read them.
+    let user = match credentials.is_empty() {
+        true => own_user(host, &folders),
+        false => None,
+    };
     let socket = host.root.at(CLOUD_SOCKET);
     let mut plan = Plan {
         user,
@@ -136,6 +165,7 @@ pub fn confine(host: &Host) -> Vec<String> {
     };
     plan.reads
         .extend(["/etc", "/run"].map(|path| host.root.at(path)));
+    plan.reads.extend(credentials);
     // Removed at the end.
     plan.writes.extend(socket.parent().map(Path::to_owned));
     let done = sandbox::confine(&plan);

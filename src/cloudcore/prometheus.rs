@@ -1,18 +1,21 @@
-//! What Prometheus reads: `GET /metrics`, on an address of this machine.
+//! What Prometheus and a kubelet read: `/metrics`, `/healthz`, `/readyz`, on an address of this machine.
 
 use std::fmt::{Display, Write};
-use std::future::ready;
-use std::sync::Arc;
+use std::future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use smol::Timer;
 use smol::future::or;
 
-use super::cloud::Cloud;
+use super::cloud::{Cloud, Stop};
 use super::descriptors::Descriptors;
 use super::http::{self, Rest};
 use super::listener::Listener;
 use super::metrics::{BOUNDS, Histogram, Labelled, Latencies, ROUTES};
 use super::places::Places;
+use crate::pki::certificate::Certificate;
 use crate::protocol::transport::Transport;
 use crate::system::clock::Timestamp;
 
@@ -34,25 +37,89 @@ pub async fn serve(cloud: Arc<Cloud>, listener: Listener) {
         let shared = cloud.clone();
         cloud.spawn(async move {
             http::serve(&mut stream, &shared.stop, |request| {
-                ready(match (request.uri().path(), request.method()) {
-                    _ if http::without_host(&request) => (
-                        http::text(StatusCode::BAD_REQUEST, http::ONE_HOST),
-                        Rest::Unread,
-                    ),
-                    ("/metrics", &Method::GET) => (
-                        http::typed(StatusCode::OK, FORMAT, render(&shared)),
-                        Rest::Read,
-                    ),
-                    ("/metrics", _) => (http::wrong_method("GET"), Rest::Unread),
-                    _ => (
-                        http::text(StatusCode::NOT_FOUND, "try /metrics"),
-                        Rest::Unread,
-                    ),
-                })
+                let shared = &shared;
+                async move {
+                    if http::without_host(&request) {
+                        let answer = http::text(StatusCode::BAD_REQUEST, http::ONE_HOST);
+                        return (answer, Rest::Unread);
+                    }
+                    match (request.uri().path(), request.method()) {
+                        ("/metrics", &Method::GET) => {
+                            let page = render(shared);
+                            (http::typed(StatusCode::OK, FORMAT, page), Rest::Read)
+                        }
+                        ("/healthz", &Method::GET) => {
+                            (http::text(StatusCode::OK, "ok"), Rest::Read)
+                        }
+                        ("/readyz", &Method::GET) => (readiness(ready(shared).await), Rest::Read),
+                        ("/metrics" | "/healthz" | "/readyz", _) => {
+                            (http::wrong_method("GET"), Rest::Unread)
+                        }
+                        _ => {
+                            let answer = http::text(StatusCode::NOT_FOUND, "try /metrics");
+                            (answer, Rest::Unread)
+                        }
+                    }
+                }
             })
             .await;
             drop(place);
         });
+    }
+}
+
+/// Whether certificates and tunnels are served as they should; the error is a sentence.
+async fn ready(cloud: &Cloud) -> Result<(), String> {
+    let now = cloud.clock.now();
+    let ended = |certificate: &Certificate| certificate.not_after() <= now;
+    if cloud.stop.is_asked() {
+        return Err("cloudcore stops".to_owned());
+    }
+    if ended(&cloud.authority.ca()) {
+        return Err("the CA has ended: give the cloud another".to_owned());
+    }
+    if ended(&cloud.authority.serving_certificate()) {
+        return Err(
+            "the serving certificate has ended: see the log for why none is made".to_owned(),
+        );
+    }
+    if !cloud.nodes.is_ready() {
+        return Err("what nodes are to be told is not known yet".to_owned());
+    }
+    match &cloud.cluster {
+        Some(cluster) => cluster.ready().await,
+        None => Ok(()),
+    }
+}
+
+fn readiness(outcome: Result<(), String>) -> http::Answer {
+    match outcome {
+        Ok(()) => http::text(StatusCode::OK, "ok"),
+        Err(sentence) => http::text(StatusCode::SERVICE_UNAVAILABLE, sentence),
+    }
+}
+
+/// Tells that cloudcore lives and is not ready, until this is dropped; one reader after another, each
+/// for a moment.
+pub async fn serve_waiting<T>(listener: &Listener, why: &Mutex<String>) -> T {
+    let (stop, _stopper) = Stop::new();
+    loop {
+        let (mut stream, _) = listener.accept().await;
+        let answered = http::serve(&mut stream, &stop, |request| {
+            let why = why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let answer = match request.uri().path() {
+                "/healthz" => http::text(StatusCode::OK, "ok"),
+                _ => readiness(Err(why)),
+            };
+            future::ready((answer, Rest::Unread))
+        });
+        let answered = async {
+            answered.await;
+        };
+        or(answered, async {
+            Timer::after(MOMENT).await;
+        })
+        .await;
     }
 }
 
@@ -165,6 +232,9 @@ pub fn render(cloud: &Cloud) -> String {
         "Events of edges for which there was no room on the way to the cluster.",
         &[("", metrics.events_dropped.get())],
     );
+    if let Some(cluster) = &cloud.cluster {
+        page.requests(&cluster.calls());
+    }
     page.gauge(
         "kubeedge_cluster_known",
         "Whether what nodes are to be told is known: 1, or 0.",
@@ -296,6 +366,16 @@ impl Page {
         }
     }
 
+    fn requests(&mut self, counts: &[(&str, &str, u64)]) {
+        let name = "kubeedge_api_requests_total";
+        self.head(name, "Requests to the cluster's API.", "counter");
+        for (verb, result, count) in counts {
+            self.line(format_args!(
+                "{name}{{verb=\"{verb}\",result=\"{result}\"}} {count}"
+            ));
+        }
+    }
+
     fn latencies(&mut self, all: &[Latencies; ROUTES.len()]) {
         let name = "kubeedge_request_seconds";
         self.head(
@@ -326,6 +406,8 @@ impl Page {
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const MAX_READERS: usize = 16;
+/// For one reader, while there is nothing to read.
+const MOMENT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

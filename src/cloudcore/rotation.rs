@@ -73,7 +73,7 @@ pub async fn report(cloud: &Cloud) -> CaReport {
 }
 
 /// Tells edges one after another, since each comes with a new connection soon.
-async fn tell(cloud: Arc<Cloud>) {
+pub(super) async fn tell(cloud: Arc<Cloud>) {
     let word = cas(&cloud).to_string();
     for outbox in cloud.registry.following() {
         let route = Route {

@@ -10,6 +10,7 @@ use crate::config::ConfigError;
 use crate::config::cloud::{CloudConfig, LegacyCertificates};
 use crate::store::file;
 use crate::system::files::{FileError, Files};
+use crate::system::network;
 
 /// All that is set.
 #[derive(Clone, Debug)]
@@ -32,6 +33,15 @@ pub struct Settings {
     pub partial_budget: usize,
     pub authority: authority::Options,
     pub store: file::Options,
+    /// Which cluster has the state: a kubeconfig, or one of the words of `cluster`; none: that of
+    /// the pod, if this is one.
+    pub kube_config: Option<String>,
+    /// Where its API server is, in the place of what the kubeconfig says.
+    pub master: Option<String>,
+    /// How long the shared token on a cluster lives at least.
+    pub token_refresh: Duration,
+    pub impersonate_nodes: bool,
+    pub object_sync: bool,
     /// The address or name to tell people that devices dial, if the file says one.
     pub dialled: Option<String>,
     /// Where to write the ports that are really used.
@@ -54,6 +64,7 @@ pub struct Overrides {
     pub allow_volatile_ca: bool,
     pub ports_file: Option<PathBuf>,
     pub no_sandbox: bool,
+    pub kube_config: Option<String>,
 }
 
 /// Why there are no settings.
@@ -82,6 +93,12 @@ impl Settings {
         let name = path.display().to_string();
         let (config, warnings) = CloudConfig::load(&text, &name).map_err(SettingsError::Config)?;
         Ok((Settings::new(config, overrides), warnings))
+    }
+
+    /// Under which Nodes are told to have us.
+    pub fn outward(&self) -> String {
+        let advertised = self.authority.advertised.first().cloned();
+        advertised.unwrap_or_else(|| network::outward_address().to_string())
     }
 
     pub fn new(config: CloudConfig, overrides: &Overrides) -> Settings {
@@ -140,6 +157,11 @@ impl Settings {
             store: file::Options {
                 allow_volatile: overrides.allow_volatile_ca,
             },
+            kube_config: overrides.kube_config.clone().or(config.kube_config),
+            master: config.master,
+            token_refresh: hub.token_refresh,
+            impersonate_nodes: hub.impersonate_nodes,
+            object_sync: hub.object_sync,
             ports_file: overrides.ports_file.clone(),
             sandbox: hub.sandbox && !overrides.no_sandbox,
         }

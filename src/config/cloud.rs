@@ -17,6 +17,10 @@ pub struct CloudConfig {
     pub hub: CloudHub,
     /// `commonConfig.monitorServer.bindAddress`: metrics; an empty text turns them off.
     pub monitor: Option<SocketAddr>,
+    /// `kubeAPIConfig.kubeConfig`: the cluster that has the state; none says nothing of one.
+    pub kube_config: Option<String>,
+    /// `kubeAPIConfig.master`: where the API server is, in the place of what that file says.
+    pub master: Option<String>,
 }
 
 /// `modules.cloudHub`
@@ -108,6 +112,14 @@ impl CloudConfig {
             &mut config.monitor,
             bind_address,
         )?;
+        for (key, into) in [
+            ("kubeAPIConfig.kubeConfig", &mut config.kube_config),
+            ("kubeAPIConfig.master", &mut config.master),
+        ] {
+            let mut text = String::new();
+            reader.text(key, &mut text)?;
+            *into = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        }
         config.hub.read(&reader)?;
         Ok((config, warnings))
     }
@@ -239,6 +251,8 @@ impl Default for CloudConfig {
         CloudConfig {
             hub: CloudHub::default(),
             monitor: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9091)),
+            kube_config: None,
+            master: None,
         }
     }
 }
@@ -308,6 +322,7 @@ const VERSION: &str = "cloudcore.config.kubeedge.io/v1alpha1";
 const SECTIONS: &[&str] = &[
     "commonConfig",
     "commonConfig.monitorServer",
+    "kubeAPIConfig",
     "modules",
     "modules.cloudHub",
     "modules.cloudHub.authorization",

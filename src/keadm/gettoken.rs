@@ -3,7 +3,7 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::out::{self, Format, Report};
-use super::token::{Cloud, Minted, TokenFault, lifetime};
+use super::token::{Cloud, Minted, lifetime};
 use super::{Command, Group};
 use crate::authority::tokens::Wish;
 use crate::system::args::{self, Spec};
@@ -28,7 +28,8 @@ struct Flags {
     /// text (the token alone) or json (token and expires)
     #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
     output: Format,
-    /// for clusters: not supported yet
+    /// the kubeconfig of the cluster that has the cloud, or in-cluster; default: this machine's cloud
+    /// or, when it has none, the cluster that kubectl would use
     #[argh(option, arg_name = "file")]
     kube_config: Option<String>,
 }
@@ -39,10 +40,14 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
-    let outcome = match flags.kube_config {
-        Some(_) => Err(TokenFault::Kubernetes),
-        None => lifetime(&flags.ttl).and_then(|ttl| Cloud::of(host).create(&Wish::plain(ttl))),
-    };
+    let outcome = lifetime(&flags.ttl).and_then(|ttl| {
+        let cloud = Cloud::named(host, flags.kube_config.as_deref())?;
+        let wish = Wish::plain(ttl);
+        match &flags.kube_config {
+            Some(_) => cloud.create(&wish),
+            None => cloud.create_anywhere(&wish),
+        }
+    });
     match outcome {
         Ok(minted) => hand_out(&minted, flags.output),
         Err(error) => out::fail(
@@ -73,10 +78,13 @@ static SPEC: Spec = Spec {
     name: "kubeedge gettoken",
     about: "Prints a fresh token with which devices can join this cloud. It is a secret: whoever \
             has it can join until it ends. Asks the cloudcore of this machine; when none runs, \
-            uses its files. Only the token goes to stdout, its end to stderr.",
+            uses its files; and when there are none, the cluster that kubectl would use. --kube-config \
+            names one. Only the \
+            token goes to stdout, its end to stderr.",
     examples: &[
         "kubeedge gettoken --ttl 1h > token",
         "kubeedge gettoken -o json",
+        "kubeedge gettoken --kube-config ~/.kube/config",
     ],
     spellings: &[],
     ignored: &[],

@@ -1,6 +1,11 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
 mod certs;
+#[cfg(feature = "kubernetes")]
+mod cluster;
+#[cfg(not(feature = "kubernetes"))]
+#[path = "clusterless.rs"]
+mod cluster;
 mod completion;
 #[cfg(feature = "edge")]
 mod ctl;

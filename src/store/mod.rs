@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod journal;
+#[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod revocations;
 
@@ -21,7 +22,6 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::kubernetes::CallError;
 use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
 use crate::pki::hash::Sha256Hash;
@@ -257,7 +257,7 @@ pub enum StoreError {
     /// Too much is waiting for the disk, or the disk does not answer.
     Busy,
     /// The cluster that keeps the state refuses, or can't be reached.
-    Cluster(Arc<CallError>),
+    Cluster(Arc<ClusterFault>),
     /// Others change the same object of the cluster all the time.
     Contended,
     /// A file, or an object of the cluster, does not hold what it should; nothing was changed.
@@ -286,12 +286,21 @@ impl StoreError {
     /// Whether the same request can succeed later without anybody's help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            StoreError::Cluster(error) => error.is_retryable(),
+            StoreError::Cluster(fault) => fault.retryable,
             StoreError::Busy | StoreError::Contended => true,
             StoreError::Locked { .. } | StoreError::Io(_) => true,
             _ => false,
         }
     }
+}
+
+/// What a cluster said, or why it said nothing.
+#[derive(Debug)]
+pub struct ClusterFault {
+    pub cause: Box<dyn std::error::Error + Send + Sync>,
+    pub retryable: bool,
+    /// Who we are, or what we may do there, is the reason.
+    pub denied: bool,
 }
 
 /// What is wrong with a file.
@@ -323,7 +332,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Busy => f.write_str("the disk does not keep up: try again later"),
-            StoreError::Cluster(error) => error.fmt(f),
+            StoreError::Cluster(fault) => fault.cause.fmt(f),
             StoreError::Contended => f.write_str(
                 "others change the same object of the cluster all the time: try again later",
             ),
@@ -408,7 +417,7 @@ impl fmt::Display for Corruption {
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StoreError::Cluster(error) => Some(error.as_ref()),
+            StoreError::Cluster(fault) => Some(&*fault.cause),
             StoreError::Io(error) => Some(error.as_ref()),
             StoreError::Corrupt {
                 what: Corruption::Unreadable(error),
@@ -416,12 +425,6 @@ impl std::error::Error for StoreError {
             } => Some(&**error),
             _ => None,
         }
-    }
-}
-
-impl From<CallError> for StoreError {
-    fn from(error: CallError) -> StoreError {
-        StoreError::Cluster(Arc::new(error))
     }
 }
 

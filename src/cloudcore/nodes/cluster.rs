@@ -85,7 +85,7 @@ impl Elsewhere for Cluster {
         beside(cloud, sweep(cloud.clone(), self.clone()));
         events::Lines::serve(cloud, &self);
         if self.options.object_sync {
-            beside(cloud, syncs::serve(cloud.clone(), self.clone()));
+            beside(cloud, syncs::serve(self.clone()));
         }
     }
 
@@ -249,10 +249,7 @@ impl Cluster {
             return text.clone();
         }
         let get = Request::get(&CONFIG_MAPS, Some(ROOT_CA.0), ROOT_CA.1);
-        let found = self
-            .call(cloud, get)
-            .await
-            .and_then(|answer| answer.object());
+        let found = self.call(get).await.and_then(|answer| answer.object());
         let text = |object: super::meta::Object| {
             Some(object.get("data")?.get("ca.crt")?.as_str()?.to_owned())
         };
@@ -292,10 +289,7 @@ async fn probe(cluster: Arc<Cluster>) {
             "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}});
         loop {
             let ask = Request::create(&SELF_SUBJECT_ACCESS_REVIEWS, None, &review);
-            let asked = cluster
-                .call(&cloud, ask)
-                .await
-                .and_then(|answer| answer.object());
+            let asked = cluster.call(ask).await.and_then(|answer| answer.object());
             let allowed =
                 |object: super::meta::Object| object.get("status")?.get("allowed")?.as_bool();
             match asked {

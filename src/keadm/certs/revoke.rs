@@ -9,13 +9,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::authority;
+use crate::keadm::cluster::{Cluster, NoCluster};
 use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group};
 use crate::protocol::control::{
     CLOUD_SOCKET, Client, ControlError, MAX_REVOKED, Request, RevokedNode,
 };
-use crate::store::StoreError;
 use crate::store::file::{FileStore, Options};
+use crate::store::{Store, StoreError};
 use crate::system::args::{self, Spec};
 use crate::system::exit;
 use crate::system::host::Host;
@@ -39,6 +40,9 @@ struct Flags {
     /// show what was revoked so far, and change nothing
     #[argh(switch)]
     list: bool,
+    /// the kubeconfig of the cluster that has the cloud, or in-cluster; default: this machine's cloud
+    #[argh(option, arg_name = "file")]
+    kube_config: Option<String>,
     /// text or json; default: text
     #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
     output: Format,
@@ -50,12 +54,13 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let format = given.flags.output;
+    let there = given.flags.kube_config.as_deref();
     let outcome = match wish(&given.flags.nodes, given.flags.list) {
-        Ok(None) => reach(host, None).map(|lines| {
+        Ok(None) => reach(host, there, None).map(|lines| {
             out::show(&Listed::new(lines), format);
         }),
-        Ok(Some(nodes)) => reach(host, Some(&nodes)).map(|lines| {
-            out::show(&Outcome::new(lines), format);
+        Ok(Some(nodes)) => reach(host, there, Some(&nodes)).map(|lines| {
+            out::show(&Outcome::new(lines, there.is_some()), format);
         }),
         Err(error) => Err(error),
     };
@@ -77,8 +82,18 @@ fn wish(nodes: &[String], list: bool) -> Result<Option<Vec<NodeName>>, RevokeErr
     }
 }
 
-/// Asks cloudcore; when none runs, works on its files.
-fn reach(host: &Host, nodes: Option<&[NodeName]>) -> Result<Vec<RevokedNode>, RevokeError> {
+/// Asks cloudcore; when none runs, works on its files. Or works on what is in a cluster, where all
+/// cloudcores follow.
+fn reach(
+    host: &Host,
+    kube_config: Option<&str>,
+    nodes: Option<&[NodeName]>,
+) -> Result<Vec<RevokedNode>, RevokeError> {
+    if let Some(file) = kube_config {
+        let cluster = Cluster::open(host, file).map_err(RevokeError::Cluster)?;
+        cluster.snapshot()?;
+        return by(cluster.store(), host, nodes);
+    }
     let end = Instant::now() + PATIENCE;
     loop {
         match ask(host, nodes) {
@@ -124,11 +139,19 @@ fn in_files(host: &Host, nodes: Option<&[NodeName]>) -> Result<Vec<RevokedNode>,
         return Err(RevokeError::NoCloud);
     }
     let store = FileStore::open(&host.files, &host.root, Options::default())?;
+    by(&store, host, nodes)
+}
+
+fn by(
+    store: &dyn Store,
+    host: &Host,
+    nodes: Option<&[NodeName]>,
+) -> Result<Vec<RevokedNode>, RevokeError> {
     let now = host.clock.now();
     smol::block_on(async {
         let lines = match nodes {
             None => {
-                let all = authority::revocations(&store).await?.into_iter();
+                let all = authority::revocations(store).await?.into_iter();
                 all.map(|it| RevokedNode {
                     enrolled_since: it.enrolled_since,
                     ..RevokedNode::new(&it.node, it.at)
@@ -136,7 +159,7 @@ fn in_files(host: &Host, nodes: Option<&[NodeName]>) -> Result<Vec<RevokedNode>,
                 .collect()
             }
             Some(nodes) => {
-                let all = authority::revoke(&store, nodes, now).await?.into_iter();
+                let all = authority::revoke(store, nodes, now).await?.into_iter();
                 all.map(|it| RevokedNode {
                     known: it.known,
                     already: it.already,
@@ -153,6 +176,9 @@ fn in_files(host: &Host, nodes: Option<&[NodeName]>) -> Result<Vec<RevokedNode>,
 #[derive(Serialize)]
 struct Outcome {
     revoked: Vec<Node>,
+    /// In a cluster, whose cloudcores end the sessions.
+    #[serde(skip)]
+    there: bool,
 }
 
 #[derive(Serialize)]
@@ -166,7 +192,7 @@ struct Node {
 }
 
 impl Outcome {
-    fn new(lines: Vec<RevokedNode>) -> Outcome {
+    fn new(lines: Vec<RevokedNode>, there: bool) -> Outcome {
         let node = |line: RevokedNode| Node {
             node: line.node,
             at: line.at.to_string(),
@@ -176,6 +202,7 @@ impl Outcome {
         };
         Outcome {
             revoked: lines.into_iter().map(node).collect(),
+            there,
         }
     }
 }
@@ -198,7 +225,11 @@ impl Report for Outcome {
             format!("{}: {what}{session}.\n", it.node)
         };
         let lines: String = self.revoked.iter().map(line).collect();
-        lines + "To come back, a node joins with a fresh token.\n"
+        let there = match self.there {
+            true => "The cloudcores of the cluster end their sessions.\n",
+            false => "",
+        };
+        lines + there + "To come back, a node joins with a fresh token.\n"
     }
 }
 
@@ -249,6 +280,8 @@ impl Report for Listed {
 /// Why nothing was revoked.
 #[derive(Debug)]
 pub enum RevokeError {
+    /// No cluster can be reached by what is written of it.
+    Cluster(NoCluster),
     Control(ControlError),
     Name(NameError),
     /// No cloud's files are here.
@@ -264,11 +297,13 @@ pub enum RevokeError {
 impl RevokeError {
     fn code(&self) -> u8 {
         match self {
+            RevokeError::Cluster(_) => exit::CONFIG,
             RevokeError::Control(ControlError::Denied(_)) => exit::DENIED,
             RevokeError::Control(_) | RevokeError::NoCloud => exit::UNAVAILABLE,
             RevokeError::Name(_) | RevokeError::Words => exit::USAGE,
             RevokeError::Silent => exit::TRY_AGAIN,
             RevokeError::Store(StoreError::Io(error)) if error.is_denied() => exit::DENIED,
+            RevokeError::Store(StoreError::Cluster(fault)) if fault.denied => exit::DENIED,
             RevokeError::Store(error) if error.is_retryable() => exit::TRY_AGAIN,
             RevokeError::Refused(_) | RevokeError::Store(_) => exit::FAILURE,
         }
@@ -278,10 +313,12 @@ impl RevokeError {
 impl fmt::Display for RevokeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            RevokeError::Cluster(error) => error.fmt(f),
             RevokeError::Control(error) => error.fmt(f),
             RevokeError::Name(error) => error.fmt(f),
             RevokeError::NoCloud => f.write_str(
-                "no cloudcore has run on this machine: run it where the cloud's files are",
+                "no cloudcore has run on this machine: run it where the cloud's files are, or name the \
+                 cluster with --kube-config",
             ),
             RevokeError::Refused(why) => write!(f, "cloudcore revoked nothing: {why}"),
             RevokeError::Silent => {
@@ -298,6 +335,7 @@ impl fmt::Display for RevokeError {
 impl std::error::Error for RevokeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            RevokeError::Cluster(error) => Some(error),
             RevokeError::Control(error) => Some(error),
             RevokeError::Name(error) => Some(error),
             RevokeError::Store(error) => Some(error),
@@ -323,7 +361,8 @@ static SPEC: Spec = Spec {
     about: "Refuses every key that was issued to these nodes so far, at once: their sessions end, \
             and neither the hub nor the renewal takes their certificates any more. A node comes \
             back when it joins with a fresh token. For a device that is lost, stolen or sold. \
-            Works through the cloudcore that runs here, else on its files. --list shows what was \
+            Works through the cloudcore that runs here, else on its files; or with --kube-config on \
+            what the cloudcores of a cluster share. --list shows what was \
             revoked. Exit code: 0 all are revoked; 64 no names; 69 there is no cloud here; 75 try \
             again; 77 not allowed.",
     examples: &[

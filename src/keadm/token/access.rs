@@ -1,4 +1,5 @@
-//! The tokens of this machine's cloud: by the running cloudcore or, when none runs, by its files.
+//! The tokens of this machine's cloud, by the running cloudcore or, when none runs, by its files; or
+//! those of a cluster, when one is named.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use super::TokenFault;
 use crate::authority::tokens::{self, TokenFacts, Wish};
 use crate::authority::{AuthorityError, Standing};
 use crate::config::cloud::CloudConfig;
+use crate::keadm::cluster::Cluster;
 use crate::keadm::out::Report;
 use crate::protocol::control::{
     self, CLOUD_SOCKET, Client, ControlError, Dial, Reply, Request, TokenLine,
@@ -17,12 +19,15 @@ use crate::protocol::token::JoinToken;
 use crate::store::file::{FileStore, Options};
 use crate::store::{KeyPair, Store, StoreError, TokenId};
 use crate::system::clock::Timestamp;
+use crate::system::exit;
 use crate::system::host::Host;
 use crate::system::network;
 
 /// Whoever keeps the tokens here.
 pub struct Cloud<'a> {
     host: &'a Host,
+    /// Where the state is, when it is not this machine's.
+    cluster: Option<Cluster>,
 }
 
 /// A token that was good when it was made.
@@ -39,39 +44,67 @@ pub struct Minted {
 
 impl<'a> Cloud<'a> {
     pub fn of(host: &'a Host) -> Cloud<'a> {
-        Cloud { host }
+        Cloud {
+            host,
+            cluster: None,
+        }
+    }
+
+    /// The cloud of this machine, or the one in the cluster that a kubeconfig names.
+    pub fn named(host: &'a Host, kube_config: Option<&str>) -> Result<Cloud<'a>, TokenFault> {
+        let cluster = kube_config.map(|file| Cluster::open(host, file));
+        Ok(Cloud {
+            host,
+            cluster: cluster.transpose()?,
+        })
     }
 
     /// Makes a token. Never makes a CA: there has to be one.
     pub fn create(&self, wish: &Wish) -> Result<Minted, TokenFault> {
-        self.either(|| self.ask_for(wish), || self.create_from_files(wish))
+        match &self.cluster {
+            Some(cluster) => self.create_there(cluster, wish),
+            None => self.either(|| self.ask_for(wish), || self.create_from_files(wish)),
+        }
+    }
+
+    /// The same; and where no cloud is on this machine, by the cluster that kubectl would find.
+    pub fn create_anywhere(&self, wish: &Wish) -> Result<Minted, TokenFault> {
+        match self.create(wish) {
+            Err(TokenFault::NoCa) => match Cluster::by_default(self.host)? {
+                Some(cluster) => self.create_there(&cluster, wish),
+                None => Err(TokenFault::NoCa),
+            },
+            outcome => outcome,
+        }
     }
 
     /// The tokens that are good now.
     pub fn list(&self) -> Result<Vec<TokenFacts>, TokenFault> {
-        self.either(
-            || self.ask_for_list(),
-            || {
-                let (store, _) = self.files()?;
-                let now = self.host.clock.now();
-                let current = smol::block_on(tokens::current(&store, now))?;
-                Ok(current.iter().map(TokenFacts::of).collect())
-            },
-        )
+        let of = |store: &dyn Store| {
+            let now = self.host.clock.now();
+            let current = smol::block_on(tokens::current(store, now))?;
+            Ok(current.iter().map(TokenFacts::of).collect())
+        };
+        match &self.cluster {
+            Some(cluster) => of(cluster.store()),
+            None => self.either(|| self.ask_for_list(), || of(&self.files()?.0)),
+        }
     }
 
     /// Makes an end of a token at once.
     pub fn delete(&self, id: &TokenId) -> Result<(), TokenFault> {
-        let known = self.either(
-            || {
-                let request = Request {
-                    id: Some(id.to_string()),
-                    ..Request::new("token-delete")
-                };
-                Ok(self.ask(&request)?.id.is_some())
-            },
-            || Ok(smol::block_on(self.files()?.0.remove_token(id))?),
-        )?;
+        let ask = || {
+            let request = Request {
+                id: Some(id.to_string()),
+                ..Request::new("token-delete")
+            };
+            Ok(self.ask(&request)?.id.is_some())
+        };
+        let by_files = || Ok(smol::block_on(self.files()?.0.remove_token(id))?);
+        let known = match &self.cluster {
+            Some(cluster) => smol::block_on(cluster.store().remove_token(id))?,
+            None => self.either(ask, by_files)?,
+        };
         known.then_some(()).ok_or(TokenFault::Absent(id.clone()))
     }
 
@@ -139,16 +172,41 @@ impl<'a> Cloud<'a> {
 
     fn create_from_files(&self, wish: &Wish) -> Result<Minted, TokenFault> {
         let (store, pair) = self.files()?;
-        let standing = smol::block_on(Standing::load(&store, &pair));
-        let standing = standing.map_err(|error| match error {
-            AuthorityError::Store(error) => TokenFault::Store(error),
-            error => TokenFault::Refused(error.to_string()),
-        })?;
+        let standing = standing(&store, &pair)?;
+        let (token, id) = self.made(&store, &standing, wish)?;
+        self.judge(&token, Some(id), self.dial())
+    }
+
+    fn create_there(&self, cluster: &Cluster, wish: &Wish) -> Result<Minted, TokenFault> {
+        let store = cluster.store();
+        let pair = smol::block_on(store.load_ca())?.ok_or(TokenFault::NoCaThere)?;
+        let standing = standing(store, &pair)?;
+        let denied = match self.made(store, &standing, wish) {
+            Ok((token, id)) => return self.judge(&token, Some(id), None),
+            Err(error) => error,
+        };
+        // Who may read and not write gets the token that is there, when no other was asked for.
+        let plain = *wish == Wish::plain(wish.ttl) && denied.code() == exit::DENIED;
+        let shared = match plain {
+            true => cluster.shared_token(&standing.tokens, self.host)?,
+            false => None,
+        };
+        match shared {
+            Some(token) => self.judge(&token, None, None),
+            None => Err(denied),
+        }
+    }
+
+    fn made(
+        &self,
+        store: &dyn Store,
+        standing: &Standing,
+        wish: &Wish,
+    ) -> Result<(String, String), TokenFault> {
         let now = self.host.clock.now();
-        let made = tokens::create(&store, &standing.tokens, &standing.announced, now, wish);
+        let made = tokens::create(store, &standing.tokens, &standing.announced, now, wish);
         let made = smol::block_on(made)?;
-        let id = made.record.id.to_string();
-        self.judge(&made.token, Some(id), self.dial())
+        Ok((made.token, made.record.id.to_string()))
     }
 
     fn files(&self) -> Result<(FileStore, KeyPair), TokenFault> {
@@ -194,6 +252,14 @@ impl<'a> Cloud<'a> {
             certificate_port: config.hub.single_port.unwrap_or(config.hub.https.port),
         })
     }
+}
+
+fn standing(store: &dyn Store, pair: &KeyPair) -> Result<Standing, TokenFault> {
+    let standing = smol::block_on(Standing::load(store, pair));
+    standing.map_err(|error| match error {
+        AuthorityError::Store(error) => TokenFault::Store(error),
+        error => TokenFault::Refused(error.to_string()),
+    })
 }
 
 impl Report for Minted {

@@ -43,6 +43,9 @@ struct Flags {
     /// print the command with which a device joins, instead of the token alone
     #[argh(switch)]
     print_join_command: bool,
+    /// the kubeconfig of the cluster that has the cloud, or in-cluster; default: this machine's cloud
+    #[argh(option, arg_name = "file")]
+    kube_config: Option<String>,
     /// text or json; default: text
     #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
     output: Format,
@@ -55,7 +58,7 @@ fn run(args: &[String], host: &Host) -> u8 {
     };
     let flags = given.flags;
     let created = wish(&flags).and_then(|wish| {
-        let minted = Cloud::of(host).create(&wish)?;
+        let minted = Cloud::named(host, flags.kube_config.as_deref())?.create(&wish)?;
         Ok(Created::new(minted, wish, flags.print_join_command))
     });
     match created {

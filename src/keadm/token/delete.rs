@@ -25,6 +25,9 @@ struct Flags {
     /// its id, as `token list` shows it
     #[argh(positional)]
     id: String,
+    /// the kubeconfig of the cluster that has the cloud, or in-cluster; default: this machine's cloud
+    #[argh(option, arg_name = "file")]
+    kube_config: Option<String>,
     /// text or json; default: text
     #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
     output: Format,
@@ -38,7 +41,7 @@ fn run(args: &[String], host: &Host) -> u8 {
     let output = given.flags.output;
     let id = given.flags.id.parse::<TokenId>().map_err(TokenFault::from);
     let deleted = id.and_then(|id| {
-        Cloud::of(host).delete(&id)?;
+        Cloud::named(host, given.flags.kube_config.as_deref())?.delete(&id)?;
         Ok(Deleted { deleted: id })
     });
     out::finish(

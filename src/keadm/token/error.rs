@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::authority::tokens::CreateError;
+use crate::keadm::cluster::NoCluster;
 use crate::protocol::control::ControlError;
 use crate::protocol::token::TokenError;
 use crate::store::{NoTokenId, StoreError, TokenId};
@@ -23,9 +24,12 @@ pub enum TokenFault {
         fault: String,
     },
     Id(NoTokenId),
-    Kubernetes,
+    /// No cluster can be reached by what is written of it.
+    Cluster(NoCluster),
     Malformed(TokenError),
     NoCa,
+    /// The cluster has none.
+    NoCaThere,
     /// cloudcore gave neither a token nor a reason.
     NoReason,
     /// What cloudcore said.
@@ -38,8 +42,8 @@ impl TokenFault {
     pub fn code(&self) -> u8 {
         match self {
             TokenFault::Control(ControlError::Denied(_)) => exit::DENIED,
-            TokenFault::Control(_) | TokenFault::NoCa => exit::UNAVAILABLE,
-            TokenFault::Kubernetes => exit::CONFIG,
+            TokenFault::Control(_) | TokenFault::NoCa | TokenFault::NoCaThere => exit::UNAVAILABLE,
+            TokenFault::Cluster(_) => exit::CONFIG,
             TokenFault::Store(error) | TokenFault::Create(CreateError::Store(error)) => {
                 of_store(error)
             }
@@ -59,7 +63,9 @@ impl TokenFault {
 fn of_store(error: &StoreError) -> u8 {
     match error {
         StoreError::Io(error) if error.is_denied() => exit::DENIED,
+        StoreError::Cluster(fault) if fault.denied => exit::DENIED,
         StoreError::Busy | StoreError::Locked { .. } => exit::TRY_AGAIN,
+        StoreError::Cluster(_) | StoreError::Contended if error.is_retryable() => exit::TRY_AGAIN,
         _ => exit::FAILURE,
     }
 }
@@ -85,10 +91,7 @@ impl fmt::Display for TokenFault {
             }
             TokenFault::Flag { flag, fault } => write!(f, "{flag}: {fault}"),
             TokenFault::Id(error) => error.fmt(f),
-            TokenFault::Kubernetes => f.write_str(
-                "--kube-config comes with the support for Kubernetes, which is not there yet: \
-                 leave it out to get a token from the cloudcore of this machine",
-            ),
+            TokenFault::Cluster(error) => error.fmt(f),
             TokenFault::Malformed(fault) => {
                 write!(
                     f,
@@ -96,7 +99,11 @@ impl fmt::Display for TokenFault {
                 )
             }
             TokenFault::NoCa => f.write_str(
-                "this machine has no CA to make tokens with: start cloudcore first, it makes one",
+                "this machine has no CA to make tokens with: start cloudcore first, it makes one; or \
+                 name a cluster with --kube-config",
+            ),
+            TokenFault::NoCaThere => f.write_str(
+                "the cluster has no CA to make tokens with: start cloudcore there, it makes one",
             ),
             TokenFault::NoReason => {
                 f.write_str("cloudcore made no token and does not say why: look into its log")
@@ -110,6 +117,7 @@ impl fmt::Display for TokenFault {
 impl std::error::Error for TokenFault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            TokenFault::Cluster(error) => Some(error),
             TokenFault::Control(error) => Some(error),
             TokenFault::Create(error) => Some(error),
             TokenFault::Id(error) => Some(error),
@@ -123,6 +131,12 @@ impl std::error::Error for TokenFault {
 impl From<ControlError> for TokenFault {
     fn from(error: ControlError) -> TokenFault {
         TokenFault::Control(error)
+    }
+}
+
+impl From<NoCluster> for TokenFault {
+    fn from(error: NoCluster) -> TokenFault {
+        TokenFault::Cluster(error)
     }
 }
 

@@ -22,6 +22,9 @@ pub static COMMAND: Command = Command {
 /// how to show them
 #[derive(FromArgs, ArgsInfo)]
 struct Flags {
+    /// the kubeconfig of the cluster that has the cloud, or in-cluster; default: this machine's cloud
+    #[argh(option, arg_name = "file")]
+    kube_config: Option<String>,
     /// text or json; default: text
     #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
     output: Format,
@@ -33,7 +36,10 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let output = given.flags.output;
-    let list = Cloud::of(host).list().map(|tokens| List { tokens });
+    let cloud = Cloud::named(host, given.flags.kube_config.as_deref());
+    let list = cloud
+        .and_then(|cloud| cloud.list())
+        .map(|tokens| List { tokens });
     out::finish(SPEC.name, given.verbosity, output, list, TokenFault::code)
 }
 

@@ -49,6 +49,14 @@ pub fn find(
     Ok(access)
 }
 
+/// The cluster that this pod runs in, whatever else there is.
+pub fn pod(host: &Host, environment: Environment<'_>) -> Result<Access, ConfigError> {
+    let found = in_cluster::find(host, environment)?;
+    found.ok_or_else(|| ConfigError::Nowhere {
+        looked: vec![Path::new(in_cluster::FOLDER).join("token")],
+    })
+}
+
 fn by_default(
     choice: &Choice,
     host: &Host,

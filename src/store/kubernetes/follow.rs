@@ -49,7 +49,7 @@ impl KubernetesStore {
         let mut failures = 0;
         loop {
             match self.follow_from_list(ear, &mut failures).await {
-                StoreError::Cluster(error) if error.is_too_old() => debug!("nodes: {error}"),
+                error if is_too_old(&error) => debug!("nodes: {error}"),
                 error if failures == 0 => warn!("what is known of nodes may be old: {error}"),
                 error => debug!("what is known of nodes may be old: {error}"),
             }
@@ -184,6 +184,15 @@ impl KubernetesStore {
 
 fn read(object: &RawValue) -> Option<Object> {
     serde_json::from_str(object.get()).ok()
+}
+
+/// Which is no trouble: a list tells what a watch can't any more.
+fn is_too_old(error: &StoreError) -> bool {
+    let StoreError::Cluster(fault) = error else {
+        return false;
+    };
+    let said = fault.cause.downcast_ref::<CallError>();
+    said.is_some_and(CallError::is_too_old)
 }
 
 fn backoff(failures: u32) -> Duration {

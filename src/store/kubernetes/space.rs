@@ -11,7 +11,7 @@ use log::info;
 use serde_json::{Value, json};
 use smol::Timer;
 
-use super::super::{Corruption, StoreError};
+use super::super::{ClusterFault, Corruption, StoreError};
 use super::{LABEL, NAMESPACE};
 use crate::kubernetes::object::{self, Object};
 use crate::kubernetes::request::{Patch, Request};
@@ -233,6 +233,17 @@ fn written(outcome: Result<Object, CallError>) -> Result<Option<Object>, StoreEr
         Err(CallError::Unknown { .. }) => Ok(None),
         Err(error) if error.is_taken() || error.is_conflict() || error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl From<CallError> for StoreError {
+    fn from(error: CallError) -> StoreError {
+        let unknown = error.status().is_some_and(|status| status.code == 401);
+        StoreError::Cluster(Arc::new(ClusterFault {
+            retryable: error.is_retryable(),
+            denied: unknown || error.is_forbidden() || matches!(error, CallError::Credentials(_)),
+            cause: Box::new(error),
+        }))
     }
 }
 

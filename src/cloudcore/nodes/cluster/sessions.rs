@@ -167,7 +167,7 @@ pub async fn renew(cloud: &Cloud, cluster: &Cluster, node: &NodeName, now: Insta
                 "metadata": {"resourceVersion": version},
                 "spec": {"renewTime": cloud.clock.now().rfc3339_micros()},
             });
-            match change_lease(cloud, cluster, node, &change).await {
+            match change_lease(cluster, node, &change).await {
                 Err(error) if error.is_conflict() || error.is_not_found() => {
                     look(cloud, cluster, node, &session).await
                 }
@@ -236,7 +236,7 @@ async fn look(
         },
         "spec": spec(cloud, node),
     });
-    change_lease(cloud, cluster, node, &change).await
+    change_lease(cluster, node, &change).await
 }
 
 /// Makes the Lease of a node that has registered.
@@ -277,7 +277,6 @@ fn spec(cloud: &Cloud, node: &NodeName) -> Value {
 }
 
 async fn change_lease(
-    cloud: &Cloud,
     cluster: &Cluster,
     node: &NodeName,
     change: &Value,

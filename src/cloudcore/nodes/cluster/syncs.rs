@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use smol::Timer;
 
 use super::Cluster;
-use crate::cloudcore::cloud::Cloud;
 use crate::kubernetes::resource::{CLUSTER_OBJECT_SYNCS, OBJECT_SYNCS};
 use crate::kubernetes::{CallError, Patch, Request, Resource};
 use crate::protocol::resource::{Kind, ObjectPath};
@@ -56,10 +55,10 @@ impl Syncs {
 }
 
 /// Writes what waits, one after the other.
-pub async fn serve(cloud: Arc<Cloud>, cluster: Arc<Cluster>) {
+pub async fn serve(cluster: Arc<Cluster>) {
     loop {
         while let Some((name, record)) = cluster.syncs.take() {
-            if let Err(error) = write(&cloud, &cluster, &name, &record).await
+            if let Err(error) = write(&cluster, &name, &record).await
                 && error.is_retryable()
             {
                 cluster.complain(&error);
@@ -71,12 +70,7 @@ pub async fn serve(cloud: Arc<Cloud>, cluster: Arc<Cluster>) {
     }
 }
 
-async fn write(
-    cloud: &Cloud,
-    cluster: &Cluster,
-    name: &str,
-    record: &Record,
-) -> Result<(), CallError> {
+async fn write(cluster: &Cluster, name: &str, record: &Record) -> Result<(), CallError> {
     let namespace = record.path.namespace.as_str();
     let resource = match namespace {
         Some(_) => OBJECT_SYNCS,

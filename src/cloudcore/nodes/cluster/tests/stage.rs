@@ -55,7 +55,7 @@ pub struct Stage {
     pub cloud: Arc<Cloud>,
     pub cluster: Arc<Cluster>,
     pub hand: ManualClock,
-    pub stopper: Stopper,
+    _stopper: Stopper,
     _folder: Scratch,
 }
 
@@ -82,12 +82,12 @@ impl Stage {
             open_files: 1 << 16,
             confinement: Vec::new(),
         };
-        let parts = (authority, nodes);
+        let parts = (authority, nodes, None);
         Stage {
             cloud: Cloud::new(runner, &clock, parts, settings, standing, stop),
             cluster,
             hand,
-            stopper,
+            _stopper: stopper,
             _folder: folder,
         }
     }
