@@ -279,11 +279,20 @@ fn our_own_image_is_deployed_with_few_rights() {
         .expect("YAML")
         .value;
     assert_eq!(config["modules"]["cloudHub"]["websocket"]["port"], 443);
-    assert_eq!(config["apiVersion"], "cloudcore.config.kubeedge.io/v1alpha1");
+    assert_eq!(
+        config["apiVersion"],
+        "cloudcore.config.kubeedge.io/v1alpha1"
+    );
     // Rights that nothing switched on needs are not given.
     let rules = objects["ClusterRole/cloudcore-common"]["rules"].to_string();
-    assert!(rules.contains("nodes/status") && !rules.contains("impersonate"), "{rules}");
-    let switched = manifest(&[words[0], "--set=cloudCore.modules.cloudHub.impersonateNodes=true"]);
+    assert!(
+        rules.contains("nodes/status") && !rules.contains("impersonate"),
+        "{rules}"
+    );
+    let switched = manifest(&[
+        words[0],
+        "--set=cloudCore.modules.cloudHub.impersonateNodes=true",
+    ]);
     assert!(switched.contains("- system:nodes"));
     assert_eq!(
         config["commonConfig"]["monitorServer"]["bindAddress"],

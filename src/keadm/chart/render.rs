@@ -183,6 +183,7 @@ fn config(bundle: &Bundle, values: &Values) -> Result<Value, ChartError> {
     }
     modules["iptablesManager"]["mode"] = values.iptables_mode.into();
     if values.implementation == Implementation::Rust {
+        config["apiVersion"] = "cloudcore.config.kubeedge.io/v1alpha1".into();
         config["commonConfig"] =
             json!({"monitorServer": {"bindAddress": values.monitor.to_string()}});
     }

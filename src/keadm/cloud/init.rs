@@ -174,7 +174,7 @@ pub fn look(cluster: &Cluster, plan: &Plan) -> Result<Found, CloudError> {
         preflight::adoption(cluster, plan.rendered.objects())?;
     }
     cluster.say(&format!(
-        "the cluster runs Kubernetes {version}; KubeEdge {KUBEEDGE} is installed"
+        "the cluster runs Kubernetes {version}; installing KubeEdge {KUBEEDGE}"
     ));
     Ok(Found { records, same })
 }

@@ -180,8 +180,8 @@ pub fn look(cluster: &Cluster, given: &Given, forget: bool) -> Result<Upgrade, C
     preflight::adoption(cluster, fresh)?;
     let changed_by_hand = changed_by_hand(cluster, base)?;
     cluster.say(&format!(
-        "the cluster runs Kubernetes {version}; KubeEdge {} becomes {KUBEEDGE}",
-        base.release.chart_version()
+        "the cluster runs Kubernetes {version}; KubeEdge v{} becomes {KUBEEDGE}",
+        base.release.chart_version().trim_start_matches('v')
     ));
     Ok(Upgrade {
         records,
