@@ -38,6 +38,10 @@ pub async fn open(
     };
     let orphans = store.nodes().await?.len();
     let stored = store.create_ca(&pair).await?;
+    let origin = match stored.certificate() == pair.certificate() {
+        true => origin,
+        false => "another replica was first".to_owned(),
+    };
     info!("the CA is {} ({origin})", stored.certificate().hash());
     if orphans > 0 {
         warn!("{orphans} devices are known that may have joined under another CA");

@@ -24,10 +24,6 @@ pub struct Metrics {
     pub events: Counter,
     /// Of them, those for which there was no room.
     pub events_dropped: Counter,
-    /// Calls of the cluster's API, by method.
-    pub cluster_calls: Labelled,
-    /// Of them, those that a cluster that is well would have answered.
-    pub cluster_failures: Counter,
     /// Requests of nodes that had too many at a time.
     pub cluster_busy: Counter,
     /// Objects sent without being asked for, and those sent again.
@@ -94,10 +90,6 @@ impl Metrics {
             &self.issued_by_renewal
         };
         counter.add();
-    }
-
-    pub fn cluster_call(&self, method: &'static str) {
-        self.cluster_calls.add(method);
     }
 
     pub fn key_replaced(&self) {

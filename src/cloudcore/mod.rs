@@ -16,9 +16,9 @@ mod door;
 pub mod http;
 mod hub;
 mod listener;
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
 mod metrics;
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
 mod nodes;
 mod operator;
 mod outbox;
@@ -28,7 +28,7 @@ mod prepare;
 mod prometheus;
 mod quic;
 mod rate;
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
 mod registry;
 #[cfg(test)]
 mod resting;

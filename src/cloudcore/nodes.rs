@@ -2,8 +2,6 @@
 
 mod answers;
 #[cfg(feature = "kubernetes")]
-// Nothing begins it yet.
-#[allow(dead_code)]
 pub mod cluster;
 mod elsewhere;
 mod index;

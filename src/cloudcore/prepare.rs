@@ -39,7 +39,7 @@ pub struct Prepared {
 pub enum State {
     Here(Box<(Authority, Nodes)>),
     /// Nothing is sent there before the rights are gone.
-    There(Found),
+    There(Box<Found>),
 }
 
 impl Prepared {
@@ -48,7 +48,7 @@ impl Prepared {
         let there = Found::find(host, settings).map_err(DaemonError::Cluster)?;
         let on_cluster = there.is_some();
         let state = match there {
-            Some(found) => State::There(found),
+            Some(found) => State::There(Box::new(found)),
             None => State::Here(Box::new(open_here(host, settings)?)),
         };
         let bind = |what, address| Bound::new(what, address).map_err(DaemonError::Bind);

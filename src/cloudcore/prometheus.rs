@@ -232,15 +232,9 @@ pub fn render(cloud: &Cloud) -> String {
         "Events of edges for which there was no room on the way to the cluster.",
         &[("", metrics.events_dropped.get())],
     );
-    page.calls(&metrics.cluster_calls);
     if let Some(cluster) = &cloud.cluster {
         page.requests(&cluster.calls());
     }
-    page.counter(
-        "kubeedge_cluster_failures_total",
-        "Calls of the cluster's API that a cluster that is well would have answered.",
-        &[("", metrics.cluster_failures.get())],
-    );
     page.gauge(
         "kubeedge_cluster_known",
         "Whether what nodes are to be told is known: 1, or 0.",
@@ -369,14 +363,6 @@ impl Page {
         self.head(name, help, "counter");
         for (reason, count) in counters.get() {
             self.line(format_args!("{name}{{reason=\"{reason}\"}} {count}"));
-        }
-    }
-
-    fn calls(&mut self, counters: &Labelled) {
-        let name = "kubeedge_cluster_calls_total";
-        self.head(name, "Calls of the cluster's API.", "counter");
-        for (method, count) in counters.get() {
-            self.line(format_args!("{name}{{method=\"{method}\"}} {count}"));
         }
     }
 

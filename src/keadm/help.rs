@@ -103,7 +103,7 @@ fn is_there(command: &str) -> bool {
 }
 
 fn row(name: &str, what: &str) -> String {
-    format!("  {name:<18}{}", args::wrap(what, 20))
+    format!("  {name:<19}{}", args::wrap(what, 21))
 }
 
 static SPEC: Spec = Spec {
@@ -129,6 +129,11 @@ const CLOUD_STEPS: &[Step] = &[
         "gettoken",
         "kubeedge gettoken",
         "prints a token; a device joins with it during 24 hours",
+    ),
+    (
+        "init",
+        "kubeedge init --advertise-address ADDRESS",
+        "in place of the first: installs the cloud side on a Kubernetes cluster",
     ),
 ];
 

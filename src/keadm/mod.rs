@@ -2,11 +2,17 @@
 
 mod certs;
 #[cfg(feature = "kubernetes")]
+mod chart;
+#[cfg(feature = "kubernetes")]
+mod cloud;
+#[cfg(feature = "kubernetes")]
 mod cluster;
 #[cfg(not(feature = "kubernetes"))]
 #[path = "clusterless.rs"]
 mod cluster;
 mod completion;
+#[cfg(feature = "kubernetes")]
+mod config;
 #[cfg(feature = "edge")]
 mod ctl;
 mod device;
@@ -20,6 +26,8 @@ mod join;
 pub mod links;
 #[cfg(feature = "edge")]
 mod lock;
+#[cfg(feature = "kubernetes")]
+mod manifest;
 pub mod out;
 #[cfg(all(feature = "edge", feature = "cloud"))]
 mod quickstart;
@@ -73,6 +81,16 @@ pub static COMMANDS: &[&Command] = &[
     &token::DELETE,
     #[cfg(feature = "cloud")]
     &certs::revoke::COMMAND,
+    #[cfg(feature = "kubernetes")]
+    &cloud::init::COMMAND,
+    #[cfg(feature = "kubernetes")]
+    &manifest::COMMAND,
+    #[cfg(feature = "kubernetes")]
+    &cloud::upgrade::COMMAND,
+    #[cfg(feature = "kubernetes")]
+    &cloud::reset::COMMAND,
+    #[cfg(feature = "kubernetes")]
+    &config::LIST,
     #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,

@@ -13,6 +13,7 @@ pub mod plugin;
 #[cfg(feature = "cloud")]
 pub mod pooled;
 pub mod reflect;
+pub mod release;
 pub mod request;
 pub mod resource;
 pub mod rights;

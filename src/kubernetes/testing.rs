@@ -226,6 +226,14 @@ impl FakeCluster {
         if held.down {
             return Err(unreachable());
         }
+        if request.path == "/version" {
+            let version = json!({"major": "1", "minor": "36", "gitVersion": "v1.36.2"});
+            return Ok(Answer {
+                status: 200,
+                body: version.to_string().into_bytes(),
+                warnings: Vec::new(),
+            });
+        }
         let answer = held.cluster.answer(request);
         wake(held);
         match act {

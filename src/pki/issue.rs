@@ -18,10 +18,32 @@ use crate::system::clock::Timestamp;
 /// A new CA with a new key, as KubeEdge makes it: `CN=KubeEdge`, serial 1024, 36,400 days from
 /// `now` (in whole seconds).
 pub fn new_ca(now: Timestamp) -> Result<(Certificate, PrivateKey), PkiError> {
+    ca(&kubeedge(None), CA_SERIAL, CA_LIFETIME, now)
+}
+
+/// A new CA with a new key, with this common name alone.
+pub fn new_ca_called(
+    name: &str,
+    lifetime: Duration,
+    now: Timestamp,
+) -> Result<(Certificate, PrivateKey), PkiError> {
+    let subject = Subject {
+        common_name: Some(name.to_owned()),
+        ..Subject::default()
+    };
+    ca(&subject, random_serial()?, lifetime, now)
+}
+
+fn ca(
+    subject: &Subject,
+    serial: u64,
+    lifetime: Duration,
+    now: Timestamp,
+) -> Result<(Certificate, PrivateKey), PkiError> {
     let key = PrivateKey::generate()?;
-    let mut params = validity(now, now.plus(CA_LIFETIME))?;
-    params.serial_number = Some(CA_SERIAL.into());
-    params.distinguished_name = kubeedge(None).to_rcgen();
+    let mut params = validity(now, now.plus(lifetime))?;
+    params.serial_number = Some(serial.into());
+    params.distinguished_name = subject.to_rcgen();
     params.custom_extensions = authority_extensions(&key_id(key.spki())?);
     let certificate = params.self_signed(&key).map_err(refused)?;
     Ok((Certificate::from_der(certificate.der())?, key))

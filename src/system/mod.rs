@@ -14,6 +14,8 @@ pub mod facts;
 #[path = "../../tests/common/figures.rs"]
 pub mod figures;
 pub mod files;
+#[cfg(feature = "kubernetes")]
+pub mod gzip;
 pub mod host;
 pub mod https;
 pub mod lifeline;

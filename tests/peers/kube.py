@@ -8,7 +8,8 @@ namespaces as objects: these are here, as the recorded answers of a kube-apiserv
 
 Orders come in on stdin, one JSON object a line, each answered by {"event": "done"} with what it asked for:
 fail (status, reason, methods, path, times, retry_after), heal, cut (on), forget, token (value; null: everybody is
-refused), deny (verbs as "create secrets"), stop, start, requests, objects.
+refused), deny (verbs as "create secrets"), work (unless: no container whose image has this text works; without it
+nothing that is deployed does), put (resource as [group, version, plural], object), stop, start, requests, objects.
 """
 
 import asyncio
@@ -96,6 +97,7 @@ class Cluster(kmock.KubernetesEmulator):
         self.log, self.news = [], asyncio.Condition()
         self.token, self.open = token, True
         self.faults, self.cut, self.denied, self.seen = [], False, [], []
+        self.works = None
 
     # --- what a request goes through
 
@@ -213,8 +215,22 @@ class Cluster(kmock.KubernetesEmulator):
         async with self.news:
             self.news.notify_all()
 
+    def run(self, obj):
+        """What controllers and machines make of a workload at once."""
+        if obj["kind"] == "Service":
+            obj.setdefault("spec", {}).setdefault("clusterIP", "10.96.0.7")
+        if obj["kind"] not in ("Deployment", "DaemonSet") or self.works is None:
+            return
+        images = [container["image"] for container in obj["spec"]["template"]["spec"]["containers"]]
+        works = not any(self.works in image for image in images) if self.works else True
+        wanted = obj["spec"].get("replicas", 1)
+        obj["status"] = {
+            "updatedReplicas": wanted, "availableReplicas": wanted if works else 0,
+            "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": int(works)}
+
     async def store(self, request, name, obj, before):
         key = self.key(request, name)
+        self.run(obj)
         await self.note("MODIFIED" if before else "ADDED", request.resource, request.namespace, obj, before)
         if key in self.objects:
             if not self.objects[key].deleted:
@@ -531,6 +547,12 @@ async def obey(order, cluster, port):
             cluster.token = order["value"]
         case "deny":
             cluster.denied = order["verbs"]
+        case "work":
+            cluster.works = order.get("unless", "")
+        case "put":
+            resource, obj = kmock.resource(*order["resource"]), order["object"]
+            namespace = obj["metadata"].get("namespace")
+            await cluster.create(kmock.Request(method="POST", resource=resource, namespace=namespace, data=obj))
         case "stop":
             await port.stop()
         case "start":

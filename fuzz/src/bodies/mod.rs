@@ -2,6 +2,7 @@
 //! every input that once was found; so it needs nothing that the executable's own tests do not have.
 
 mod certificates;
+mod cluster;
 mod configuration;
 mod http;
 mod kubernetes;
@@ -39,6 +40,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("portal", http::portal),
     ("proxy", http::proxy),
     ("records", words::records),
+    ("release", cluster::release),
     ("reply", words::reply),
     ("resource", words::resource),
     ("set", configuration::set),

@@ -1,14 +1,14 @@
 //! A way to a cluster that counts what goes over it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::cloudcore::metrics::Counter;
 use crate::kubernetes::{Answer, Api, CallError, Calling, Events, Method, Request};
 
 /// Calls by what was asked and what came of it.
 pub struct Counted {
     inner: Arc<dyn Api>,
-    counts: [[AtomicU64; RESULTS.len()]; VERBS.len()],
+    counts: [[Counter; RESULTS.len()]; VERBS.len()],
 }
 
 impl Counted {
@@ -24,7 +24,7 @@ impl Counted {
         let mut all = Vec::new();
         for (verb, results) in VERBS.iter().zip(&self.counts) {
             for (result, count) in RESULTS.iter().zip(results) {
-                let count = count.load(Ordering::Relaxed);
+                let count = count.get();
                 if count > 0 {
                     all.push((*verb, *result, count));
                 }
@@ -48,7 +48,7 @@ impl Counted {
             Err(CallError::Unknown { .. }) => 8,
             Err(_) => 9,
         };
-        self.counts[verb][result].fetch_add(1, Ordering::Relaxed);
+        self.counts[verb][result].add();
     }
 }
 

@@ -78,14 +78,14 @@ pub struct Cluster {
 
 impl Elsewhere for Cluster {
     fn start(self: Arc<Cluster>, cloud: &Arc<Cloud>) {
-        beside(cloud, probe(cloud.clone(), self.clone()));
+        beside(cloud, probe(self.clone()));
         beside(cloud, watches::follow_all(cloud.clone(), self.clone()));
         beside(cloud, fetch::serve(cloud.clone(), self.clone()));
         beside(cloud, sessions::keep(cloud.clone(), self.clone()));
         beside(cloud, sweep(cloud.clone(), self.clone()));
         events::Lines::serve(cloud, &self);
         if self.options.object_sync {
-            beside(cloud, syncs::serve(cloud.clone(), self.clone()));
+            beside(cloud, syncs::serve(self.clone()));
         }
     }
 
@@ -161,7 +161,7 @@ impl Cluster {
             api,
             impersonating: AtomicBool::new(options.impersonate),
             gate: Gate::new(),
-            sessions: Sessions::new(options.replica.clone()),
+            sessions: Sessions::new(&options.replica),
             cache: Mutex::default(),
             adopted: Mutex::default(),
             bell: bounded(1),
@@ -186,23 +186,12 @@ impl Cluster {
         self.impersonating.load(Ordering::Relaxed)
     }
 
-    async fn call(&self, cloud: &Cloud, request: Request) -> Result<Answer, CallError> {
-        self.call_within(cloud, request, gate::PATIENCE).await
+    async fn call(&self, request: Request) -> Result<Answer, CallError> {
+        self.call_within(request, gate::PATIENCE).await
     }
 
-    async fn call_within(
-        &self,
-        cloud: &Cloud,
-        request: Request,
-        patience: Duration,
-    ) -> Result<Answer, CallError> {
-        cloud.metrics.cluster_call(request.method.as_str());
-        let called = self.gate.call(&*self.api, request, patience).await;
-        called.inspect_err(|error| {
-            if error.is_retryable() {
-                cloud.metrics.cluster_failures.add();
-            }
-        })
+    async fn call_within(&self, request: Request, patience: Duration) -> Result<Answer, CallError> {
+        self.gate.call(&*self.api, request, patience).await
     }
 
     /// Changes what is known, in one step.
@@ -254,16 +243,13 @@ impl Cluster {
     }
 
     /// The CA of the cluster, as PEM; empty when it shows none.
-    async fn authority(&self, cloud: &Cloud) -> String {
+    async fn authority(&self) -> String {
         let mut known = self.authority.lock().await;
         if let Some(text) = &*known {
             return text.clone();
         }
         let get = Request::get(&CONFIG_MAPS, Some(ROOT_CA.0), ROOT_CA.1);
-        let found = self
-            .call(cloud, get)
-            .await
-            .and_then(|answer| answer.object());
+        let found = self.call(get).await.and_then(|answer| answer.object());
         let text = |object: super::meta::Object| {
             Some(object.get("data")?.get("ca.crt")?.as_str()?.to_owned())
         };
@@ -293,7 +279,7 @@ fn beside(cloud: &Arc<Cloud>, work: impl Future<Output = ()> + Send + 'static) {
 }
 
 /// Asks whether we may speak in the names of nodes, if we are to.
-async fn probe(cloud: Arc<Cloud>, cluster: Arc<Cluster>) {
+async fn probe(cluster: Arc<Cluster>) {
     if !cluster.options.impersonate {
         return log::info!("requests of nodes are made in cloudcore's own name");
     }
@@ -303,10 +289,7 @@ async fn probe(cloud: Arc<Cloud>, cluster: Arc<Cluster>) {
             "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}});
         loop {
             let ask = Request::create(&SELF_SUBJECT_ACCESS_REVIEWS, None, &review);
-            let asked = cluster
-                .call(&cloud, ask)
-                .await
-                .and_then(|answer| answer.object());
+            let asked = cluster.call(ask).await.and_then(|answer| answer.object());
             let allowed =
                 |object: super::meta::Object| object.get("status")?.get("allowed")?.as_bool();
             match asked {

@@ -9,24 +9,31 @@ pub fn document(value: &Value) -> String {
     block(value, 0) + "\n"
 }
 
+/// A whole file for people to read: as `document`, with texts of several lines as they are, behind a `|`.
+pub fn readable(value: &Value) -> String {
+    let mut out = String::new();
+    write_block(&mut out, value, 0, Lines::Literal);
+    out + "\n"
+}
+
 /// The lines of a value, each indented by so many blanks, without the last line end.
 pub fn block(value: &Value, indent: usize) -> String {
     let mut out = " ".repeat(indent);
-    write_block(&mut out, value, indent);
+    write_block(&mut out, value, indent, Lines::Escaped);
     out
 }
 
 /// The line or lines of one `key: value`, the first one not indented.
 pub fn entry(key: &str, value: &Value, indent: usize) -> String {
     let mut out = String::new();
-    write_entry(&mut out, key, value, indent);
+    write_entry(&mut out, key, value, indent, Lines::Escaped);
     out
 }
 
 /// The line or lines of one `- value`, the first one not indented.
 pub fn item(value: &Value, indent: usize) -> String {
     let mut out = String::new();
-    write_item(&mut out, value, indent);
+    write_item(&mut out, value, indent, Lines::Escaped);
     out
 }
 
@@ -67,15 +74,22 @@ pub fn is_inline(value: &Value) -> bool {
     }
 }
 
+/// How a text of several lines is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    Escaped,
+    Literal,
+}
+
 /// Expects the indentation of the first line to be written already.
-fn write_block(out: &mut String, value: &Value, indent: usize) {
+fn write_block(out: &mut String, value: &Value, indent: usize, lines: Lines) {
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (position, (key, value)) in map.iter().enumerate() {
                 if position > 0 {
                     new_line(out, indent);
                 }
-                write_entry(out, key, value, indent);
+                write_entry(out, key, value, indent, lines);
             }
         }
         Value::Array(items) if !items.is_empty() => {
@@ -83,8 +97,11 @@ fn write_block(out: &mut String, value: &Value, indent: usize) {
                 if position > 0 {
                     new_line(out, indent);
                 }
-                write_item(out, value, indent);
+                write_item(out, value, indent, lines);
             }
+        }
+        Value::String(plain) if lines == Lines::Literal && fits_literal(plain) => {
+            write_literal(out, plain, indent);
         }
         Value::String(plain) => out.push_str(&text(plain)),
         Value::Array(_) => out.push_str("[]"),
@@ -93,22 +110,41 @@ fn write_block(out: &mut String, value: &Value, indent: usize) {
     }
 }
 
-fn write_entry(out: &mut String, key: &str, value: &Value, indent: usize) {
+fn write_entry(out: &mut String, key: &str, value: &Value, indent: usize, lines: Lines) {
     out.push_str(&text(key));
     out.push(':');
     if is_inline(value) {
         out.push(' ');
-        write_block(out, value, indent);
+        write_block(out, value, indent, lines);
     } else {
         let indent = indent + if value.is_object() { STEP } else { 0 };
         new_line(out, indent);
-        write_block(out, value, indent);
+        write_block(out, value, indent, lines);
     }
 }
 
-fn write_item(out: &mut String, value: &Value, indent: usize) {
+fn write_item(out: &mut String, value: &Value, indent: usize, lines: Lines) {
     out.push_str("- ");
-    write_block(out, value, indent + STEP);
+    write_block(out, value, indent + STEP, lines);
+}
+
+/// Two lines or more, the last one ended, which need no escapes and can't be taken for anything else.
+fn fits_literal(text: &str) -> bool {
+    let lines = text.strip_suffix('\n').unwrap_or_default();
+    let starts_well = lines.starts_with(|c: char| !c.is_whitespace());
+    let plain = |line: &str| line.chars().all(is_printable) && !line.ends_with(' ');
+    starts_well && !lines.ends_with('\n') && lines.contains('\n') && lines.split('\n').all(plain)
+}
+
+fn write_literal(out: &mut String, text: &str, indent: usize) {
+    out.push('|');
+    for line in text.lines() {
+        out.push('\n');
+        if !line.is_empty() {
+            out.extend(std::iter::repeat_n(' ', indent + STEP));
+            out.push_str(line);
+        }
+    }
 }
 
 fn new_line(out: &mut String, indent: usize) {
@@ -245,10 +281,36 @@ star: \"*x\"
         );
     }
 
+    #[test]
+    fn lines_stay_lines() {
+        let value = json!({"a": {"b": "x: 1\n\n  y # z\n", "c": "one\n", "d": ["x\ny\n"]}});
+        let expected = "\
+a:
+  b: |
+    x: 1
+
+      y # z
+  c: \"one\\n\"
+  d:
+  - |
+      x
+      y
+";
+        assert_eq!(readable(&value), expected);
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_again(value in any_value()) {
             let text = document(&value);
+            let read = Document::parse(&text, "f").map(|document| document.value);
+            prop_assert_eq!(read, Ok(value), "{}", text);
+        }
+
+        #[test]
+        fn what_people_read_is_the_same(value in any_value(), lines in "[a-z# :é\"|-]{0,5}(\n[a-z# :-]{0,5}){0,4}\n?") {
+            let value = json!({"a": [lines.clone(), value], "b": {"c": lines}});
+            let text = readable(&value);
             let read = Document::parse(&text, "f").map(|document| document.value);
             prop_assert_eq!(read, Ok(value), "{}", text);
         }

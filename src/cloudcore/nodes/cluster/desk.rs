@@ -28,7 +28,7 @@ impl Desk<'_> {
     }
 
     pub async fn call_as_cloudcore(&self, request: Request) -> Result<Object, Status> {
-        let called = self.cluster.call(self.asked.cloud, request).await;
+        let called = self.cluster.call(request).await;
         let object = called.and_then(|answer| answer.object());
         match object {
             Ok(object) => Ok(without_fields(object)),

@@ -25,11 +25,11 @@ impl Lines {
     /// Writes what comes in each line, one after the other.
     pub fn serve(cloud: &Arc<Cloud>, cluster: &Arc<Cluster>) {
         for (_, line) in &cluster.events.0 {
-            let (line, shared, cluster) = (line.clone(), cloud.clone(), cluster.clone());
+            let (line, cluster) = (line.clone(), cluster.clone());
             super::beside(cloud, async move {
                 while let Ok(request) = line.recv().await {
                     // The next one tells what is of use by then.
-                    let _ = cluster.call(&shared, request).await;
+                    let _ = cluster.call(request).await;
                 }
             });
         }

@@ -38,7 +38,7 @@ pub async fn serve(cloud: Arc<Cloud>, cluster: Arc<Cluster>) {
 async fn fetch(cloud: &Arc<Cloud>, cluster: &Cluster, path: &ObjectPath) -> Result<(), CallError> {
     let resource = resource(path.kind);
     let get = Request::get(&resource, path.namespace.as_str(), &path.name);
-    let found = match cluster.call(cloud, get).await {
+    let found = match cluster.call(get).await {
         Ok(answer) => Some(answer.object()?),
         Err(error) if error.is_not_found() || error.is_forbidden() => None,
         Err(error) => return Err(error),
@@ -52,7 +52,7 @@ async fn fetch(cloud: &Arc<Cloud>, cluster: &Cluster, path: &ObjectPath) -> Resu
 
 async fn adopt(cloud: &Arc<Cloud>, cluster: &Cluster, node: &NodeName) -> Result<(), CallError> {
     let list = Request::list(&PODS, None).with("fieldSelector", format!("spec.nodeName={node}"));
-    let answer = cluster.call(cloud, list).await?.object()?;
+    let answer = cluster.call(list).await?.object()?;
     let items = answer.get("items").and_then(|it| it.as_array());
     let pods = items.into_iter().flatten();
     let pods = pods.filter_map(|pod| pod.as_object().cloned()).collect();

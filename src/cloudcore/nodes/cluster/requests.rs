@@ -26,7 +26,7 @@ pub async fn answer(asked: &Asked<'_>, cluster: &Cluster, resource: &Resource) -
             Some(asked.done(pods::states(&desk, namespace, None).await))
         }
         Resource::KubernetesCa => {
-            let text = desk.cluster.authority(asked.cloud).await;
+            let text = desk.cluster.authority().await;
             let mut message = asked.response(&text, None);
             "cloudhub".clone_into(&mut message.route.source);
             Some(message)

@@ -18,6 +18,7 @@ use crate::cloudcore::cloud::Cloud;
 use crate::cloudcore::outbox::Ending;
 use crate::kubernetes::resource::LEASES;
 use crate::kubernetes::{Answer, CallError, Patch, Request, Status, object};
+use crate::protocol::message::new_id;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
@@ -58,9 +59,13 @@ impl Mark {
 }
 
 impl Sessions {
-    pub fn new(name: String) -> Sessions {
+    /// Of two processes on one machine, too, none is taken for the other.
+    pub fn new(replica: &str) -> Sessions {
         Sessions {
-            name,
+            name: format!(
+                "{replica}_{}",
+                new_id().split('-').next().unwrap_or_default()
+            ),
             all: Mutex::default(),
         }
     }
@@ -162,7 +167,7 @@ pub async fn renew(cloud: &Cloud, cluster: &Cluster, node: &NodeName, now: Insta
                 "metadata": {"resourceVersion": version},
                 "spec": {"renewTime": cloud.clock.now().rfc3339_micros()},
             });
-            match change_lease(cloud, cluster, node, &change).await {
+            match change_lease(cluster, node, &change).await {
                 Err(error) if error.is_conflict() || error.is_not_found() => {
                     look(cloud, cluster, node, &session).await
                 }
@@ -205,7 +210,7 @@ async fn look(
     session: &Session,
 ) -> Result<Answer, CallError> {
     let get = Request::get(&LEASES, Some(NAMESPACE), node.as_str());
-    let found = cluster.call(cloud, cluster.as_node(get, node)).await;
+    let found = cluster.call(cluster.as_node(get, node)).await;
     let lease = match found {
         Err(error) if error.is_not_found() => return make(cloud, cluster, node).await,
         other => other?,
@@ -231,7 +236,7 @@ async fn look(
         },
         "spec": spec(cloud, node),
     });
-    change_lease(cloud, cluster, node, &change).await
+    change_lease(cluster, node, &change).await
 }
 
 /// Makes the Lease of a node that has registered.
@@ -261,7 +266,7 @@ async fn make(cloud: &Cloud, cluster: &Cluster, node: &NodeName) -> Result<Answe
         "spec": spec(cloud, node),
     });
     let create = Request::create(&LEASES, Some(NAMESPACE), &lease);
-    cluster.call(cloud, cluster.as_node(create, node)).await
+    cluster.call(cluster.as_node(create, node)).await
 }
 
 fn spec(cloud: &Cloud, node: &NodeName) -> Value {
@@ -272,14 +277,13 @@ fn spec(cloud: &Cloud, node: &NodeName) -> Value {
 }
 
 async fn change_lease(
-    cloud: &Cloud,
     cluster: &Cluster,
     node: &NodeName,
     change: &Value,
 ) -> Result<Answer, CallError> {
     let name = node.as_str();
     let patch = Request::patch(&LEASES, Some(NAMESPACE), name, Patch::Merge, change);
-    cluster.call(cloud, cluster.as_node(patch, node)).await
+    cluster.call(cluster.as_node(patch, node)).await
 }
 
 /// Annotations of a node's Lease: which cloudcore has the session, and when that began.

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use smol::Timer;
 
 use super::Cluster;
-use crate::cloudcore::cloud::Cloud;
 use crate::kubernetes::resource::{CLUSTER_OBJECT_SYNCS, OBJECT_SYNCS};
 use crate::kubernetes::{CallError, Patch, Request, Resource};
 use crate::protocol::resource::{Kind, ObjectPath};
@@ -56,10 +55,10 @@ impl Syncs {
 }
 
 /// Writes what waits, one after the other.
-pub async fn serve(cloud: Arc<Cloud>, cluster: Arc<Cluster>) {
+pub async fn serve(cluster: Arc<Cluster>) {
     loop {
         while let Some((name, record)) = cluster.syncs.take() {
-            if let Err(error) = write(&cloud, &cluster, &name, &record).await
+            if let Err(error) = write(&cluster, &name, &record).await
                 && error.is_retryable()
             {
                 cluster.complain(&error);
@@ -71,12 +70,7 @@ pub async fn serve(cloud: Arc<Cloud>, cluster: Arc<Cluster>) {
     }
 }
 
-async fn write(
-    cloud: &Cloud,
-    cluster: &Cluster,
-    name: &str,
-    record: &Record,
-) -> Result<(), CallError> {
+async fn write(cluster: &Cluster, name: &str, record: &Record) -> Result<(), CallError> {
     let namespace = record.path.namespace.as_str();
     let resource = match namespace {
         Some(_) => OBJECT_SYNCS,
@@ -84,7 +78,7 @@ async fn write(
     };
     let Some(version) = record.version else {
         let gone = cluster
-            .call(cloud, Request::delete(&resource, namespace, name))
+            .call(Request::delete(&resource, namespace, name))
             .await;
         return match gone {
             Err(error) if !error.is_not_found() => Err(error),
@@ -94,17 +88,17 @@ async fn write(
     let change = json!({"status": {"objectResourceVersion": version.to_string()}});
     let change =
         || Request::patch(&resource, namespace, name, Patch::Merge, &change).part("status");
-    match cluster.call(cloud, change()).await {
+    match cluster.call(change()).await {
         Err(error) if error.is_not_found() => {
             let object = object(&resource, name, &record.path);
             match cluster
-                .call(cloud, Request::create(&resource, namespace, &object))
+                .call(Request::create(&resource, namespace, &object))
                 .await
             {
                 Err(error) if !error.is_taken() => return Err(error),
                 _ => {}
             }
-            cluster.call(cloud, change()).await.map(drop)
+            cluster.call(change()).await.map(drop)
         }
         other => other.map(drop),
     }

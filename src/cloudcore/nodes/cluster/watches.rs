@@ -148,7 +148,7 @@ pub async fn list(
         if !next.is_empty() {
             request = request.with("continue", next.clone());
         }
-        let answer = match cluster.call_within(cloud, request, LIST_PATIENCE).await {
+        let answer = match cluster.call_within(request, LIST_PATIENCE).await {
             // Secrets and ConfigMaps may have a megabyte each.
             Err(CallError::TooLong { .. }) if size > 1 => {
                 size = (size / 5).max(1);

@@ -20,7 +20,8 @@ fn lease(fake: &FakeCluster) -> Value {
 fn owner(fake: &FakeCluster) -> String {
     let annotations = &lease(fake)["metadata"]["annotations"];
     let owner = annotations["kubeedge.io/session-owner"].as_str();
-    owner.unwrap_or_default().to_owned()
+    let owner = owner.and_then(|owner| owner.split_once('_'));
+    owner.map_or_else(String::new, |owner| owner.0.to_owned())
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn leases_are_written_as_they_come_and_say_whose_session_it_is() {
         let sent = json!({"metadata": {"name": "edge-1", "annotations": {"mine": "x"}},
             "spec": {"holderIdentity": "edge-1", "renewTime": "2026-11-22T08:00:00.000000Z"}});
         let made = content(&peer.ask("insert", path, &sent).await)["Object"].clone();
-        let annotations = json!({"kubeedge.io/session-owner": "one",
+        let annotations = json!({"kubeedge.io/session-owner": stage.cluster.sessions.mark(&"edge-1".parse().unwrap()).unwrap().owner,
             "kubeedge.io/session-began": NOW.millis().to_string()});
         assert_eq!(made["metadata"]["annotations"], annotations);
         assert_eq!(code(&content(&peer.ask("insert", path, &sent).await)), 409);

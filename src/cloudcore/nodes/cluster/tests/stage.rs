@@ -55,7 +55,7 @@ pub struct Stage {
     pub cloud: Arc<Cloud>,
     pub cluster: Arc<Cluster>,
     pub hand: ManualClock,
-    pub stopper: Stopper,
+    _stopper: Stopper,
     _folder: Scratch,
 }
 
@@ -87,7 +87,7 @@ impl Stage {
             cloud: Cloud::new(runner, &clock, parts, settings, standing, stop),
             cluster,
             hand,
-            stopper,
+            _stopper: stopper,
             _folder: folder,
         }
     }

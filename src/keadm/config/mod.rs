@@ -1,0 +1,5 @@
+//! `config`: what an installation is made of.
+
+mod images;
+
+pub use images::LIST;
