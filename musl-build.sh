@@ -109,12 +109,12 @@ list_parts() { # VERSION TARGET...: what the executables are made of
 image() { # TARGET...: of executables that are there
   local name file version
   version=$(version)
+  need_command python3 python3
   for name; do
     file=$top/dist/kubeedge-$version-$name
     [ -f "$file" ] || die "there is no $file: run ./musl-build.sh $name first"
     check "$name" "$file" || return 1
   done
-  need_command python3 python3
   SOURCE_DATE_EPOCH=$(built) "$top/cross/image.py" "$top/dist" "$version" "$@" || die "the image can't be written: see the message above"
   write_sums
   say "wrote $top/dist/kubeedge-$version-image.tar for $*"

@@ -124,6 +124,26 @@ fn lost_acks_duplicates_and_late_messages_change_nothing() {
     cloud.satisfied();
 }
 
+#[test]
+fn what_was_taken_from_a_device_comes_again() {
+    let mut cloud = Cloud::start(&[]);
+    let device = device(&cloud);
+    let edge = connected(&mut cloud, &device);
+    let resource = "default/secret/shared";
+    // It is the same all the time; only Pods that need it come and go.
+    let object = json!({"metadata": {"uid": "the-one"}, "data": {"k": "dg=="}});
+    for _ in 0..3 {
+        put(&mut cloud, resource, &object);
+        acked(&mut cloud, resource, "update");
+        assert!(stored(&device, resource).is_some());
+        cloud.order(&format!("remove {resource}"));
+        acked(&mut cloud, resource, "delete");
+        assert_eq!(stored(&device, resource), None);
+    }
+    edge.stop();
+    cloud.satisfied();
+}
+
 /// Kilobytes of memory that the process which holds the tunnel has.
 fn memory(edge: &Edge<'_>) -> u64 {
     let hub = edge.status().hub_pid.unwrap_or(edge.pid());

@@ -43,11 +43,16 @@ impl Status {
     pub fn read(code: u16, body: &[u8]) -> Status {
         let read = serde_json::from_slice::<Status>(body).ok();
         let said = read.filter(|status| !status.message.is_empty() || !status.reason.is_empty());
+        let said = said.map(|status| Status {
+            message: printable(&status.message, MAX_MESSAGE),
+            reason: printable(&status.reason, MAX_REASON),
+            ..status
+        });
         let text = || {
             let text = String::from_utf8_lossy(body);
             let line = text.lines().next().unwrap_or_default().trim();
             Status {
-                message: line.chars().take(MAX_TEXT).collect(),
+                message: printable(line, MAX_TEXT),
                 ..Status::default()
             }
         };
@@ -175,5 +180,16 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
+/// As one line that can be printed.
+fn printable(text: &str, max: usize) -> String {
+    let chars = text.chars().take(max);
+    chars
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// Characters of a Status' sentence and of its reason.
+const MAX_MESSAGE: usize = 2000;
+const MAX_REASON: usize = 64;
 /// Characters of an answer that is no Status.
 const MAX_TEXT: usize = 200;

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroize;
@@ -43,7 +46,9 @@ pub fn ask(
         .args(&program.arguments)
         .env(INFO, info(program, access).to_string())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+        .stdout(Stdio::piped())
+        // So that what it starts can be ended with it.
+        .process_group(0);
     for (key, value) in &program.environment {
         command.env(key, value.as_str());
     }
@@ -59,6 +64,9 @@ pub fn ask(
     );
     let ended = said.and_then(|said| wait(&mut child, until).map(|status| (said, status)));
     if ended.is_err() {
+        if let Ok(group) = i32::try_from(child.id()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
         let _ = child.kill();
         // It is dead; only its number is left to be taken back.
         let _ = child.wait();
@@ -250,7 +258,10 @@ impl fmt::Display for PluginError {
                 let cause = cause::of(source);
                 write!(f, "the credential plugin {name} can't be run: {cause}: ")?;
                 match hint.lines().map(str::trim).find(|line| !line.is_empty()) {
-                    Some(hint) => f.write_str(hint),
+                    Some(hint) => {
+                        let hint: String = hint.chars().take(MAX_HINT).collect();
+                        f.write_str(&hint)
+                    }
                     None => f.write_str("install it, or correct `exec` in the kubeconfig"),
                 }
             }
@@ -275,5 +286,7 @@ impl std::error::Error for PluginError {
 /// How a plugin learns what it is for.
 const INFO: &str = "KUBERNETES_EXEC_INFO";
 const MAX_SAID: usize = 128 * 1024;
+/// Characters of what a kubeconfig says about how to get it.
+const MAX_HINT: usize = 300;
 /// Between two looks whether it has ended, once it has nothing more to say.
 const POLL: Duration = Duration::from_millis(10);

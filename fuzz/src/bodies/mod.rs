@@ -5,6 +5,7 @@ mod certificates;
 mod cluster;
 mod configuration;
 mod http;
+mod kubernetes;
 mod memory;
 mod tokens;
 mod tunnel;
@@ -26,12 +27,16 @@ pub const ALL: &[(&str, Body)] = &[
     ("journal", words::journal),
     ("jwt", tokens::jwt),
     ("key", certificates::key),
+    ("kube_answer", kubernetes::kube_answer),
+    ("kube_events", kubernetes::kube_events),
+    ("kubeconfig", kubernetes::kubeconfig),
     ("local", words::local),
     ("message", words::message),
     ("names", words::names),
     ("patch", words::patch),
     ("pattern", words::pattern),
     ("pem", certificates::pem),
+    ("plugin_output", kubernetes::plugin_output),
     ("portal", http::portal),
     ("proxy", http::proxy),
     ("records", words::records),

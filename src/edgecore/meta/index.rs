@@ -54,8 +54,27 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Index {
     pub entries: BTreeMap<ObjectPath, Entry>,
-    /// Of the last objects that were deleted: what still comes of them comes too late.
-    gone: VecDeque<Box<str>>,
+    /// The last that were deleted.
+    gone: VecDeque<Gone>,
+}
+
+/// An object that was deleted here. That does not say that it exists no more: a Secret is taken from a
+/// node with the last Pod that needs it, and comes again, as it was, with the next.
+#[derive(Clone, Debug)]
+pub struct Gone {
+    pub uid: Box<str>,
+    /// The last one known.
+    pub version: Box<str>,
+    /// A Pod that is gone from its node is never there again.
+    pub for_good: bool,
+}
+
+impl Gone {
+    /// Whether this, of an object that is gone, comes too late.
+    pub fn outlives(&self, head: &Head) -> bool {
+        let older = || compare(&head.resource_version, &self.version) == Ordering::Less;
+        !head.uid.is_empty() && *self.uid == *head.uid && (self.for_good || older())
+    }
 }
 
 impl Index {
@@ -63,8 +82,9 @@ impl Index {
         self.entries.get(path)
     }
 
-    pub fn is_gone(&self, uid: &str) -> bool {
-        self.gone.iter().any(|gone| **gone == *uid)
+    /// Whether it comes too late.
+    pub fn is_gone(&self, head: &Head) -> bool {
+        self.gone.iter().any(|gone| gone.outlives(head))
     }
 
     /// What is true of a path from now on; what was before.
@@ -76,9 +96,9 @@ impl Index {
     }
 
     /// These were deleted.
-    pub fn bury(&mut self, uids: Vec<Box<str>>) {
+    pub fn bury(&mut self, gone: Vec<Gone>) {
         self.gone
-            .extend(uids.into_iter().filter(|uid| !uid.is_empty()));
+            .extend(gone.into_iter().filter(|it| !it.uid.is_empty()));
         let surplus = self.gone.len().saturating_sub(MAX_GONE);
         self.gone.drain(..surplus);
     }
@@ -208,10 +228,25 @@ mod tests {
     #[test]
     fn the_last_that_are_gone_are_remembered() {
         let mut index = Index::default();
+        let gone = |uid: &str, for_good| Gone {
+            uid: uid.into(),
+            version: "5".into(),
+            for_good,
+        };
         for number in 0..=MAX_GONE {
-            index.bury(vec![number.to_string().into(), "".into()]);
+            index.bury(vec![gone(&number.to_string(), true), gone("", true)]);
         }
-        assert!(!index.is_gone("0") && index.is_gone("1") && !index.is_gone(""));
+        let late = |index: &Index, uid, version| {
+            let Change::Put(object) = object(uid, version, "") else {
+                unreachable!();
+            };
+            index.is_gone(object.meta())
+        };
+        assert!(!late(&index, "0", "1") && late(&index, "1", "9") && !late(&index, "", "1"));
         assert_eq!(index.newest(), "0");
+        // What was taken from the node, and not deleted, may come again as it was.
+        index.bury(vec![gone("taken", false)]);
+        let taken = |version| late(&index, "taken", version);
+        assert!(taken("4") && !taken("5") && !taken("10") && !taken(""));
     }
 }

@@ -9,7 +9,7 @@ use smol::Timer;
 use smol::channel::Sender;
 use smol::future::or;
 
-use super::index::{Change, Entry, Index, Verdict, judge};
+use super::index::{Change, Entry, Gone, Index, Verdict, judge};
 use super::news::{Item, What};
 use super::{Meta, door, place};
 use crate::edgecore::edge::{Edge, pause};
@@ -17,7 +17,7 @@ use crate::edgecore::node;
 use crate::edgecore::pushes::Push;
 use crate::protocol::control::Counts;
 use crate::protocol::message::Message;
-use crate::protocol::object::Object;
+use crate::protocol::object::{Meta as Head, Object};
 use crate::protocol::resource::{Kind, ObjectPath};
 use crate::system::blocking::{self, Blocked};
 use crate::system::clock::Timestamp;
@@ -153,7 +153,7 @@ fn folders(top: &Path, path: &ObjectPath) -> [PathBuf; 3] {
 struct Planned {
     /// None: it is gone.
     entries: BTreeMap<ObjectPath, Option<Entry>>,
-    gone: Vec<Box<str>>,
+    gone: Vec<Gone>,
     acks: Vec<(ObjectPath, Ack)>,
     /// The disk refuses a change of theirs: nothing about them is done or acknowledged.
     spoilt: BTreeSet<ObjectPath>,
@@ -201,13 +201,17 @@ impl Planned {
             None => index.get(&path),
         };
         let verdict = match &change {
-            Change::Put(object) if self.is_gone(&index, &object.meta().uid) => Verdict::Nothing,
+            Change::Put(object) if self.is_gone(&index, object.meta()) => Verdict::Nothing,
             change => judge(known, change),
         };
         let (entry, object) = match (verdict, change) {
             (Verdict::Write(entry), Change::Put(object)) => (Some(entry), Some(object)),
             (Verdict::Remove, _) => {
-                self.gone.extend(known.map(|known| known.uid.clone()));
+                self.gone.extend(known.map(|known| Gone {
+                    uid: known.uid.clone(),
+                    version: known.version.clone(),
+                    for_good: path.kind == Kind::Pod,
+                }));
                 (None, None)
             }
             _ => return None,
@@ -216,8 +220,8 @@ impl Planned {
         Some(Todo { path, object })
     }
 
-    fn is_gone(&self, index: &Index, uid: &str) -> bool {
-        !uid.is_empty() && (self.gone.iter().any(|gone| **gone == *uid) || index.is_gone(uid))
+    fn is_gone(&self, index: &Index, head: &Head) -> bool {
+        self.gone.iter().any(|gone| gone.outlives(head)) || index.is_gone(head)
     }
 
     /// All of it is durable.

@@ -85,7 +85,7 @@ impl Files {
         }
         Err(ConfigError::Missing {
             what: list,
-            name: name.to_owned(),
+            name: short(name),
             files: self.names(),
             known: self.known(list),
         })
@@ -99,7 +99,7 @@ impl Files {
             .filter_map(|file| file.document.value.get(list));
         let entries = lists.filter_map(Value::as_array).flatten();
         let names = entries.filter_map(|entry| entry.get("name")?.as_str());
-        names.take(MAX_SHOWN).map(str::to_owned).collect()
+        names.take(MAX_SHOWN).map(short).collect()
     }
 }
 
@@ -244,4 +244,11 @@ impl<'a> Part<'a> {
     }
 }
 
+/// As much of a name as fits into a sentence.
+pub fn short(name: &str) -> String {
+    name.chars().take(MAX_NAME).collect()
+}
+
+/// Names of one sentence, and characters of one name.
 const MAX_SHOWN: usize = 8;
+const MAX_NAME: usize = 48;

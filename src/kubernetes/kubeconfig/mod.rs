@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub use self::document::Files as Kubeconfig;
 pub use self::error::{ConfigError, Place};
 
-use self::document::Part;
+use self::document::{Part, short};
 use super::access::{Access, Login, Material, Server};
 use crate::system::host::Host;
 use crate::system::names;
@@ -140,7 +140,7 @@ impl Kubeconfig {
         let cluster = self.named("clusters", cluster_name)?.part("cluster")?;
         let mut access = of_cluster(&cluster)?;
         access.namespace = context.text("namespace")?.map(str::to_owned);
-        access.source = format!("context {name:?} of {}", self.names());
+        access.source = format!("context {:?} of {}", short(&name), self.names());
         if let Some(user) = context.text("user")? {
             let user = self.named("users", user)?.part("user")?;
             user::read(&user, &cluster, &mut access)?;

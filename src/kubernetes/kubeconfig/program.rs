@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::ConfigError;
-use super::document::Part;
+use super::document::{Part, short};
 use crate::kubernetes::access::Program;
 use crate::system::secret::Secret;
 
@@ -12,6 +12,7 @@ pub fn read(exec: &Part<'_>, cluster: &Part<'_>) -> Result<Program, ConfigError>
     let api_version = VERSIONS.iter().find(|known| **known == version);
     let api_version = api_version.ok_or_else(|| {
         let wanted = VERSIONS.join(" or ");
+        let version = short(version);
         let sentence = format!("{version:?} is not spoken: the plugin must speak {wanted}");
         exec.wrong("apiVersion", sentence)
     })?;
@@ -35,6 +36,7 @@ pub fn read(exec: &Part<'_>, cluster: &Part<'_>) -> Result<Program, ConfigError>
     for variable in exec.parts("env")? {
         let name = variable.needed("name")?;
         if name.contains(['=', '\0']) {
+            let name = short(name);
             return Err(variable.wrong("name", format!("{name:?} is no name of a variable")));
         }
         let value = variable.text("value")?.unwrap_or_default();

@@ -39,6 +39,8 @@ struct Inner {
     holder: Arc<Holder>,
     way: Way,
     spawn: Spawn,
+    /// Held by the one that reads what is shown.
+    showing: smol::lock::Mutex<()>,
     idle: Mutex<Vec<Idle>>,
     places: Semaphore,
     /// Calls that have no place yet.
@@ -71,6 +73,7 @@ impl Pooled {
             holder: Arc::new(Holder::new(access, clock)),
             way,
             spawn,
+            showing: smol::lock::Mutex::new(()),
             idle: Mutex::default(),
             places: Semaphore::new(CONNECTIONS),
             waiting: AtomicUsize::new(0),
@@ -164,11 +167,19 @@ impl Inner {
         if let Some(shown) = self.holder.at_hand() {
             return Ok(shown);
         }
-        let holder = self.holder.clone();
-        on_a_thread(move || holder.show()).await
+        // Many who find nothing at hand need one thread, not one each.
+        let _alone = self.showing.lock().await;
+        match self.holder.at_hand() {
+            Some(shown) => Ok(shown),
+            None => {
+                let holder = self.holder.clone();
+                on_a_thread(move || holder.show()).await
+            }
+        }
     }
 
     async fn renew(&self, refused: &Arc<Shown>) -> Result<Option<Arc<Shown>>, CallError> {
+        let _alone = self.showing.lock().await;
         let (holder, refused) = (self.holder.clone(), refused.clone());
         on_a_thread(move || holder.renew(&refused)).await
     }
