@@ -294,6 +294,7 @@ fn our_own_image_is_deployed_with_few_rights() {
         "--set=cloudCore.modules.cloudHub.impersonateNodes=true",
     ]);
     assert!(switched.contains("- system:nodes"));
+    assert!(switched.contains("impersonateNodes: true\n        objectSync: false\n"));
     assert_eq!(
         config["commonConfig"]["monitorServer"]["bindAddress"],
         "0.0.0.0:9091"

@@ -184,6 +184,12 @@ fn config(bundle: &Bundle, values: &Values) -> Result<Value, ChartError> {
     modules["iptablesManager"]["mode"] = values.iptables_mode.into();
     if values.implementation == Implementation::Rust {
         config["apiVersion"] = "cloudcore.config.kubeedge.io/v1alpha1".into();
+        for (key, on) in [
+            ("impersonateNodes", hub.impersonate_nodes),
+            ("objectSync", hub.object_sync),
+        ] {
+            config["modules"]["cloudHub"][key] = on.into();
+        }
         config["commonConfig"] =
             json!({"monitorServer": {"bindAddress": values.monitor.to_string()}});
     }
