@@ -1,9 +1,9 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
 mod certs;
-#[cfg(feature = "kubernetes")]
+#[cfg(all(feature = "cloud", feature = "kubernetes"))]
 mod cluster;
-#[cfg(not(feature = "kubernetes"))]
+#[cfg(all(feature = "cloud", not(feature = "kubernetes")))]
 #[path = "clusterless.rs"]
 mod cluster;
 mod completion;
