@@ -70,8 +70,8 @@ pub struct Cluster {
     bell: (Sender<()>, Receiver<()>),
     events: events::Lines,
     syncs: Syncs,
-    /// When each node's status was written last.
-    reports: Mutex<HashMap<NodeName, Instant>>,
+    /// When each node's status was written last, and as which version.
+    reports: Mutex<HashMap<NodeName, (Instant, u64)>>,
     authority: smol::lock::Mutex<Option<String>>,
     complained: Mutex<Option<Instant>>,
 }
@@ -227,18 +227,19 @@ impl Cluster {
         self.cache().next_wanted(after)
     }
 
-    /// Whether the node's status was written not long ago.
-    fn is_quiet(&self, node: &NodeName, now: Instant) -> bool {
+    /// Whether the node's status was written not long ago, and this version is not from before that.
+    fn is_quiet(&self, node: &NodeName, version: Option<u64>, now: Instant) -> bool {
         let reports = self.reports();
-        let at = reports.get(node);
-        at.is_some_and(|at| now.saturating_duration_since(*at) < node::REPORT)
+        reports.get(node).is_some_and(|(at, written)| {
+            now.saturating_duration_since(*at) < node::REPORT && version >= Some(*written)
+        })
     }
 
-    fn reported(&self, node: &NodeName, now: Instant) {
-        self.reports().insert(node.clone(), now);
+    fn reported(&self, node: &NodeName, version: u64, now: Instant) {
+        self.reports().insert(node.clone(), (now, version));
     }
 
-    fn reports(&self) -> MutexGuard<'_, HashMap<NodeName, Instant>> {
+    fn reports(&self) -> MutexGuard<'_, HashMap<NodeName, (Instant, u64)>> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

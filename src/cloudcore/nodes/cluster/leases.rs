@@ -31,10 +31,11 @@ pub async fn write(desk: &Desk<'_>, update: bool) -> Result<Object, Status> {
         check_version(&sent, node)?;
     }
     if let Some(theirs) = Mark::of(&sent)
-        && desk.cluster.sessions.is_older(node, &theirs)
+        && let Some(generation) = desk.cluster.sessions.outdated(node, &theirs)
     {
         // The device speaks through another cloudcore by now.
-        desk.asked.cloud.registry.end(node, Ending::Replaced);
+        let registry = &desk.asked.cloud.registry;
+        registry.end_session(node, generation, Ending::Replaced);
     }
     let metadata = sent.get("metadata");
     let mut kept = Object::new();

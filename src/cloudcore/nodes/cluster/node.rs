@@ -124,7 +124,7 @@ pub async fn patch(desk: &Desk<'_>) -> Result<Object, Status> {
     }
     let name = desk.node();
     if let Some(node) = known(desk)
-        && desk.cluster.is_quiet(name, Instant::now())
+        && desk.cluster.is_quiet(name, version(&node), Instant::now())
     {
         let mut after = node.clone();
         let applied = patch.apply(&mut after);
@@ -135,7 +135,8 @@ pub async fn patch(desk: &Desk<'_>) -> Result<Object, Status> {
     }
     let request = Request::patch(&NODES, None, name.as_str(), Patch::Strategic, &change);
     let patched = desk.call(request.part("status")).await?;
-    desk.cluster.reported(name, Instant::now());
+    let written = version(&patched).unwrap_or(u64::MAX);
+    desk.cluster.reported(name, written, Instant::now());
     Ok(patched)
 }
 

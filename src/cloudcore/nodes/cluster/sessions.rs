@@ -37,6 +37,8 @@ struct Session {
     version: Option<String>,
     /// When we write next; none where the edge keeps its Lease itself.
     due: Option<Instant>,
+    /// Writes in a row that came to nothing.
+    failures: u32,
 }
 
 /// Whose session it is.
@@ -84,6 +86,7 @@ impl Sessions {
             began: began.millis(),
             version: None,
             due: kept.then_some(now),
+            failures: 0,
         };
         self.lock().insert(node.clone(), session);
     }
@@ -95,20 +98,22 @@ impl Sessions {
         })
     }
 
-    /// Whether the node has a later session with another cloudcore.
-    pub fn is_older(&self, node: &NodeName, theirs: &Mark) -> bool {
-        let own = self.lock().get(node).map(|session| session.began);
-        theirs.owner != self.name && own.is_some_and(|own| own < theirs.session)
+    /// The generation of our session, if the node has a later one with another cloudcore.
+    pub fn outdated(&self, node: &NodeName, theirs: &Mark) -> Option<u64> {
+        let all = self.lock();
+        let own = all.get(node)?;
+        (theirs.owner != self.name && own.began < theirs.session).then_some(own.generation)
     }
 
-    /// The nodes whose Lease is to be renewed, of which none is told again before `renewed`.
+    /// The nodes whose Lease is to be renewed now.
     pub fn due(&self, now: Instant) -> Vec<NodeName> {
         let mut all = self.lock();
         let due = all
             .iter_mut()
             .filter(|(_, it)| it.due.is_some_and(|due| due <= now));
         due.map(|(node, session)| {
-            session.due = Some(now + EVERY);
+            // Until it is written, or should be.
+            session.due = Some(now + EVERY * 3);
             node.clone()
         })
         .collect()
@@ -124,12 +129,22 @@ impl Sessions {
         self.lock().get(node).cloned()
     }
 
-    /// What came of a write, if it is still the same session.
+    /// Written in this version, if it is still the same session.
     fn written(&self, node: &NodeName, of: &Session, version: Option<String>, next: Instant) {
-        if let Some(session) = self.lock().get_mut(node)
-            && session.generation == of.generation
+        let session = Session {
+            version,
+            due: Some(next),
+            failures: 0,
+            ..of.clone()
+        };
+        self.put(node, session);
+    }
+
+    fn put(&self, node: &NodeName, session: Session) {
+        if let Some(held) = self.lock().get_mut(node)
+            && held.generation == session.generation
         {
-            (session.version, session.due) = (version, Some(next));
+            *held = session;
         }
     }
 
@@ -160,6 +175,10 @@ pub async fn renew(cloud: &Cloud, cluster: &Cluster, node: &NodeName, now: Insta
             .sessions
             .sweep(|it, generation| it != node || generation != session.generation);
         return;
+    }
+    if session.version.is_none() && cloud.nodes.lock().node(node).is_none() {
+        // One that has not registered has no Lease.
+        return cluster.sessions.written(node, &session, None, now + AGAIN);
     }
     let written = match &session.version {
         Some(version) => {
@@ -194,10 +213,13 @@ pub async fn renew(cloud: &Cloud, cluster: &Cluster, node: &NodeName, now: Insta
             if !error.is_not_found() && !error.is_conflict() && !error.is_taken() {
                 cluster.complain(&error);
             }
-            let pause = AGAIN.mul_f64(1.0 + fastrand::f64());
-            cluster
-                .sessions
-                .written(node, &session, session.version.clone(), now + pause);
+            let pause = (AGAIN * (1 << session.failures.min(3))).min(EVERY);
+            let failed = Session {
+                failures: session.failures + 1,
+                due: Some(now + pause.mul_f64(0.5 + fastrand::f64())),
+                ..session
+            };
+            cluster.sessions.put(node, failed);
         }
     }
 }
@@ -217,12 +239,12 @@ async fn look(
     };
     let object = lease.object()?;
     if let Some(theirs) = Mark::of(&object)
-        && cluster.sessions.is_older(node, &theirs)
+        && let Some(generation) = cluster.sessions.outdated(node, &theirs)
     {
         log::info!("node {node} is connected to {} by now", theirs.owner);
         cloud
             .registry
-            .end_session(node, session.generation, Ending::Replaced);
+            .end_session(node, generation, Ending::Replaced);
         return Ok(lease);
     }
     let mark = cluster.sessions.mark(node).unwrap_or(Mark {

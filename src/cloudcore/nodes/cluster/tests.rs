@@ -2,6 +2,7 @@
 
 mod budget;
 mod pushes;
+mod refusals;
 mod replay;
 mod replicas;
 mod requests;

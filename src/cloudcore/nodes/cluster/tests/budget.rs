@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::super::{Options, sessions};
 use super::stage::*;
+use crate::kubernetes::Method;
 use crate::kubernetes::testing::FakeCluster;
-use crate::kubernetes::{Method, Request};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -28,7 +28,7 @@ fn one_of_our_edges_costs_a_write_in_ten_seconds_and_nothing_else() {
         for number in 0..20 {
             let name = format!("edge-{number}");
             node(&fake, &name);
-            known(&fake, &stage, &name).await;
+            stage.learn(&fake, &name);
         }
         let mut peers: Vec<Peer> = (0..20)
             .map(|it| stage.connect(&format!("edge-{it}"), true))
@@ -61,23 +61,13 @@ fn one_of_our_edges_costs_a_write_in_ten_seconds_and_nothing_else() {
     });
 }
 
-/// The Node as a watch would tell it.
-async fn known(fake: &FakeCluster, stage: &Stage, name: &str) {
-    let get = Request::get(&crate::kubernetes::resource::NODES, None, name);
-    let object = fake.api().call(&get).await.unwrap().object().unwrap();
-    let nodes = &crate::kubernetes::resource::NODES;
-    stage.cluster.told(&stage.cloud, |cache, state| {
-        cache.put(state, nodes, crate::protocol::resource::Kind::Node, object)
-    });
-}
-
 #[test]
 fn an_edge_of_kubeedge_costs_its_leases_and_six_reports_an_hour() {
     play(|runner| async move {
         let fake = FakeCluster::new();
         node(&fake, "edge-1");
         let stage = Stage::resting(&runner, &fake, Options::default());
-        known(&fake, &stage, "edge-1").await;
+        stage.learn(&fake, "edge-1");
         let mut peer = stage.connect("edge-1", false);
         let path = "kube-node-lease/lease/edge-1";
         let sent = json!({"metadata": {"name": "edge-1"}, "spec": {"renewTime": "0"}});
@@ -99,7 +89,8 @@ fn an_edge_of_kubeedge_costs_its_leases_and_six_reports_an_hour() {
                 if let Some(at) = written {
                     let seems = Instant::now().checked_sub(passed - at).unwrap_or(begun);
                     let node = "edge-1".parse().unwrap();
-                    stage.cluster.reported(&node, seems);
+                    let version = stage.cloud.nodes.lock().node(&node).unwrap().version;
+                    stage.cluster.reported(&node, version, seems);
                 }
                 let before = counted(&fake).1;
                 let patch = json!({"status": {"conditions":
@@ -110,7 +101,7 @@ fn an_edge_of_kubeedge_costs_its_leases_and_six_reports_an_hour() {
                 assert_eq!(conditions[0]["lastHeartbeatTime"], second.to_string());
                 if counted(&fake).1 > before {
                     written = Some(passed);
-                    known(&fake, &stage, "edge-1").await;
+                    stage.learn(&fake, "edge-1");
                 }
             }
         }
@@ -132,5 +123,46 @@ fn an_edge_of_kubeedge_costs_its_leases_and_six_reports_an_hour() {
             .filter(|it| it.1.contains("/status"))
             .count();
         assert_eq!(now, 7);
+    });
+}
+
+#[test]
+fn a_report_is_not_taken_for_old_news_while_the_watch_lags() {
+    play(|runner| async move {
+        let fake = FakeCluster::new();
+        node(&fake, "edge-1");
+        // Nothing watches: what is known stays as it was.
+        let stage = Stage::resting(&runner, &fake, Options::default());
+        let mut peer = stage.connect("edge-1", false);
+        let report = |status: &str| {
+            let conditions = json!([{"type": "Ready", "status": status}]);
+            Value::from(json!({"status": {"conditions": conditions}}).to_string())
+        };
+        let path = "null/nodepatch/edge-1";
+        peer.ask("patch", path, &report("True")).await;
+        stage.learn(&fake, "edge-1");
+        for status in ["False", "True"] {
+            peer.ask("patch", path, &report(status)).await;
+            let node = fake.get(&crate::kubernetes::resource::NODES, None, "edge-1");
+            let node = node.unwrap();
+            assert_eq!(node["status"]["conditions"][0]["status"], status);
+        }
+    });
+}
+
+#[test]
+fn a_node_that_does_not_register_costs_nothing() {
+    play(|runner| async move {
+        let fake = FakeCluster::new();
+        let stage = Stage::resting(&runner, &fake, Options::default());
+        let _peer = stage.connect("edge-1", true);
+        let begun = Instant::now();
+        for second in 0..600 {
+            let now = begun + Duration::from_secs(second);
+            for node in stage.cluster.sessions.due(now) {
+                sessions::renew(&stage.cloud, &stage.cluster, &node, now).await;
+            }
+        }
+        assert_eq!(fake.calls().len(), 0);
     });
 }

@@ -94,6 +94,7 @@ fn who_writes_late_does_not_take_the_node_back() {
             ..Default::default()
         };
         let one = Stage::resting(&runner, &fake, options("one"));
+        one.learn(&fake, "edge-1");
         let two = Stage::running(&runner, &fake, "two").await;
         // It begins first and is slow; the other one has the device by now.
         let mut first = one.connect("edge-1", true);

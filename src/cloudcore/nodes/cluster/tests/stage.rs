@@ -22,6 +22,7 @@ use crate::kubernetes::resource::{CONFIG_MAPS, NAMESPACES, NODES, PODS, SECRETS}
 use crate::kubernetes::testing::FakeCluster;
 use crate::kubernetes::{Api, Method, Resource};
 use crate::protocol::message::Message;
+use crate::protocol::resource::Kind;
 use crate::protocol::terms::Terms;
 use crate::protocol::transport::Transport;
 use crate::store::testing;
@@ -113,6 +114,15 @@ impl Stage {
         super::super::watches::WATCHED
             .iter()
             .all(|it| cache.is_listed(it.kind))
+    }
+
+    /// A Node, as a watch would tell it.
+    pub fn learn(&self, fake: &FakeCluster, name: &str) {
+        let object = fake.get(&NODES, None, name).unwrap();
+        let object = object.as_object().unwrap().clone();
+        self.cluster.told(&self.cloud, |cache, state| {
+            cache.put(state, &NODES, Kind::Node, object)
+        });
     }
 
     /// A node connects; `kept`: as one of our edges, whose Lease we renew.
