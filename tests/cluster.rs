@@ -21,7 +21,7 @@ use common::{Folder, KUBEEDGE, LIMIT, figures, wait_until};
 use kubeedge::authority::tokens::TokenKey;
 use kubeedge::kubernetes::kubeconfig::{Choice, find};
 use kubeedge::kubernetes::plain::Plain;
-use kubeedge::kubernetes::request::Request;
+use kubeedge::kubernetes::request::{Patch, Request};
 use kubeedge::kubernetes::resource::{NAMESPACES, SECRETS};
 use kubeedge::pki::certificate::Certificate;
 use kubeedge::pki::key::PrivateKey;
@@ -63,6 +63,16 @@ fn start_together(count: usize, options: &[&str]) -> Vec<Cloudcore> {
 /// A machine without a cloud, from which the cluster is worked on.
 fn keadm(site: &Site, config: &str, words: &[&str]) -> Said {
     site.run(&[words, &["--kube-config", config]].concat())
+}
+
+/// Somebody else's way to the cluster.
+fn api(cluster: &Cluster) -> Plain {
+    let choice = Choice {
+        kube_config: Some(cluster.kubeconfig()),
+        context: None,
+    };
+    let access = find(&choice, &Host::real(Root::default()), &|_| None);
+    Plain::new(access.expect("a kubeconfig"), &Clock::system())
 }
 
 fn data(object: &Value, key: &str) -> Vec<u8> {
@@ -242,14 +252,17 @@ fn commands_work_on_what_the_replicas_share() {
             .is_none()
     );
 
-    // What is written in the place of a kubeconfig, and a Secret without its key (K44).
+    // What is no kubeconfig, and a Secret without its key (K44).
     let wrong = text(site.path("/nowhere"));
-    assert!(
-        keadm(&site, &wrong, &["gettoken"])
-            .ends(78)
-            .err
-            .contains("nowhere")
-    );
+    let wrong = keadm(&site, &wrong, &["gettoken"]).ends(78);
+    assert!(wrong.err.contains("nowhere"), "{wrong:?}");
+    let change = json!({"data": {"cakeydata": null}});
+    let space = Some("kubeedge");
+    let change = Request::patch(&SECRETS, space, "casecret", Patch::Merge, &change);
+    api(&cluster).ask(&change).expect("a change");
+    let half = keadm(&site, &config, &["gettoken"]).ends(1);
+    assert!(half.err.contains("its key is not"), "{half:?}");
+    assert_eq!(half.out, "");
 }
 
 #[test]
@@ -261,20 +274,13 @@ fn a_cloud_of_go_is_gone_on_with() {
         fs::read(folder.join(name)).expect(name)
     };
     let (certificate, key) = (vector("ca.der"), vector("cakey.der"));
-    let choice = Choice {
-        kube_config: Some(cluster.kubeconfig()),
-        context: None,
-    };
-    let access = find(&choice, &Host::real(Root::default()), &|_| None).expect("a kubeconfig");
-    let api = Plain::new(access, &Clock::system());
+    let api = api(&cluster);
     let namespace =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubeedge"}});
     api.ask(&Request::create(&NAMESPACES, None, &namespace))
         .expect("a namespace");
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "casecret"},
-        "data": {"cadata": STANDARD.encode(&certificate), "cakeydata": STANDARD.encode(&key)},
-    });
+    let mut secret: Value = serde_json::from_slice(&vector("casecret.json")).expect("JSON");
+    secret["metadata"] = json!({"name": "casecret"});
     api.ask(&Request::create(&SECRETS, Some("kubeedge"), &secret))
         .expect("a Secret");
 

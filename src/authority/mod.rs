@@ -13,8 +13,6 @@ mod standing;
 
 pub mod tokens;
 
-#[cfg(all(test, feature = "kubernetes"))]
-mod replicas;
 #[cfg(test)]
 pub mod testing;
 

@@ -1,6 +1,8 @@
 //! cloudcore on a cluster: the way there, the state that replicas share, and what is done for it.
 
 mod counted;
+#[cfg(test)]
+mod replicas;
 mod tasks;
 
 use std::fmt;

@@ -41,7 +41,7 @@ fn run(args: &[String], host: &Host) -> u8 {
     };
     let flags = given.flags;
     let outcome = lifetime(&flags.ttl).and_then(|ttl| {
-        let cloud = Cloud::named(host, flags.kube_config.as_deref())?;
+        let cloud = Cloud::of(host, flags.kube_config.as_deref())?;
         let wish = Wish::plain(ttl);
         match &flags.kube_config {
             Some(_) => cloud.create(&wish),

@@ -5,9 +5,9 @@ mod certs;
 mod chart;
 #[cfg(feature = "kubernetes")]
 mod cloud;
-#[cfg(feature = "kubernetes")]
+#[cfg(all(feature = "cloud", feature = "kubernetes"))]
 mod cluster;
-#[cfg(not(feature = "kubernetes"))]
+#[cfg(all(feature = "cloud", not(feature = "kubernetes")))]
 #[path = "clusterless.rs"]
 mod cluster;
 mod completion;

@@ -58,6 +58,14 @@ pub const CLOUDCORE: &[Right] = &[
     },
 ];
 
+/// Of the namespace `kubeedge` alone: the CA, tokens, revocations, and which key has which name. Besides
+/// these, namespaces may be made, where it is not there yet.
+pub const OWN: &[Right] = &[right(
+    "",
+    &["configmaps", "secrets"],
+    &["get", "list", "watch", "create", "patch", "delete"],
+)];
+
 const fn right(
     group: &'static str,
     resources: &'static [&'static str],

@@ -76,7 +76,7 @@ impl Tour {
 
     pub(super) async fn make_token(&mut self) -> Outcome {
         let host = self.cloud.host.clone();
-        let mint = move || Keeper::of(&host).create(&Wish::plain(TOKEN_LIFE));
+        let mint = move || Keeper::of(&host, None)?.create(&Wish::plain(TOKEN_LIFE));
         let minted = apart(Duration::from_secs(30), mint).await??;
         let (files, path) = (self.cloud.host.files.clone(), self.token_file());
         files.replace(&path, minted.text().as_bytes(), 0o600)?;

@@ -43,15 +43,8 @@ pub struct Minted {
 }
 
 impl<'a> Cloud<'a> {
-    pub fn of(host: &'a Host) -> Cloud<'a> {
-        Cloud {
-            host,
-            cluster: None,
-        }
-    }
-
     /// The cloud of this machine, or the one in the cluster that a kubeconfig names.
-    pub fn named(host: &'a Host, kube_config: Option<&str>) -> Result<Cloud<'a>, TokenFault> {
+    pub fn of(host: &'a Host, kube_config: Option<&str>) -> Result<Cloud<'a>, TokenFault> {
         let cluster = kube_config.map(|file| Cluster::open(host, file));
         Ok(Cloud {
             host,

@@ -58,7 +58,7 @@ fn run(args: &[String], host: &Host) -> u8 {
     };
     let flags = given.flags;
     let created = wish(&flags).and_then(|wish| {
-        let minted = Cloud::named(host, flags.kube_config.as_deref())?.create(&wish)?;
+        let minted = Cloud::of(host, flags.kube_config.as_deref())?.create(&wish)?;
         Ok(Created::new(minted, wish, flags.print_join_command))
     });
     match created {

@@ -41,7 +41,7 @@ fn run(args: &[String], host: &Host) -> u8 {
     let output = given.flags.output;
     let id = given.flags.id.parse::<TokenId>().map_err(TokenFault::from);
     let deleted = id.and_then(|id| {
-        Cloud::named(host, given.flags.kube_config.as_deref())?.delete(&id)?;
+        Cloud::of(host, given.flags.kube_config.as_deref())?.delete(&id)?;
         Ok(Deleted { deleted: id })
     });
     out::finish(

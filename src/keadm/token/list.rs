@@ -36,7 +36,7 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let output = given.flags.output;
-    let cloud = Cloud::named(host, given.flags.kube_config.as_deref());
+    let cloud = Cloud::of(host, given.flags.kube_config.as_deref());
     let list = cloud
         .and_then(|cloud| cloud.list())
         .map(|tokens| List { tokens });

@@ -20,7 +20,7 @@ use crate::system::scratch::Scratch;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn mint(host: &Host, ttl: Duration) -> Result<Minted, TokenFault> {
-    Cloud::of(host).create(&Wish::plain(ttl))
+    Cloud::of(host, None)?.create(&Wish::plain(ttl))
 }
 
 fn host(folder: &Scratch) -> Host {
@@ -169,7 +169,7 @@ fn tokens_are_made_listed_and_deleted_without_a_cloudcore() {
     let folder = Scratch::new();
     let host = host(&folder);
     with_ca(&host, host.clock.now());
-    let cloud = Cloud::of(&host);
+    let cloud = Cloud::of(&host, None).unwrap();
     let wish = Wish {
         nodes: "rack1-*".parse().ok(),
         uses: Some(3),
@@ -215,7 +215,7 @@ fn a_list_that_is_cut_off_is_none() {
         let folder = Scratch::new();
         let host = host(&folder);
         let cloud = cloudcore(&host, answer);
-        let listed = Cloud::of(&host).list();
+        let listed = Cloud::of(&host, None).unwrap().list();
         cloud.join().unwrap();
         assert_eq!(listed.ok().map(|tokens| tokens.len()), expected);
     }

@@ -17,7 +17,6 @@ use crate::kubernetes::resource::{CONFIG_MAPS, NAMESPACES, SECRETS};
 use crate::kubernetes::testing::{Act, FakeCluster, lost, refusal};
 use crate::pki::certificate::Certificate;
 use crate::pki::issue::{Issuer, new_ca};
-use crate::pki::key::PrivateKey;
 use crate::system::figures;
 
 fn store(fake: &FakeCluster) -> Arc<dyn Store> {
@@ -474,17 +473,38 @@ fn the_shared_token_is_made_when_it_has_to_be() {
     assert_eq!(again, Refreshed::Made);
 }
 
+fn recorded(file: &str) -> Vec<u8> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/token-ca");
+    std::fs::read(folder.join(file)).unwrap()
+}
+
 #[test]
-fn the_ca_that_go_has_left_is_taken() {
-    let at = |file: &str| {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/token-ca");
-        std::fs::read(path.join(file)).unwrap()
-    };
-    let certificate = Certificate::from_der(&at("ca.der")).unwrap();
-    let key = PrivateKey::from_der(&at("cakey.der")).unwrap();
+fn the_ca_that_go_has_left_is_taken_and_ours_looks_the_same() {
+    let mut theirs: Value = serde_json::from_slice(&recorded("casecret.json")).unwrap();
+    theirs["metadata"] = json!({"name": "casecret"});
     let fake = FakeCluster::new();
-    put_go_ca(&fake, &KeyPair::new(certificate.clone(), key).unwrap());
+    fake.put(&NAMESPACES, None, json!({"metadata": {"name": NAMESPACE}}));
+    fake.put(&SECRETS, Some(NAMESPACE), theirs.clone());
     let stored = block_on(store(&fake).create_ca(&new_pair())).unwrap();
-    assert_eq!(*stored.certificate(), certificate);
-    assert_eq!(stored.key().sec1_der(), at("cakey.der"));
+    assert_eq!(stored.certificate().der(), recorded("ca.der"));
+    assert_eq!(stored.key().sec1_der(), recorded("cakey.der"));
+
+    let fake = FakeCluster::new();
+    block_on(store(&fake).create_ca(&stored)).unwrap();
+    let ours = secret(&fake, "casecret");
+    for key in ["data", "type", "kind", "apiVersion"] {
+        assert_eq!(ours[key], theirs[key], "{key}");
+    }
+}
+
+#[test]
+fn the_token_that_go_has_left_is_read() {
+    let mut theirs: Value = serde_json::from_slice(&recorded("tokensecret.json")).unwrap();
+    theirs["metadata"] = json!({"name": "tokensecret"});
+    let fake = FakeCluster::new();
+    fake.put(&NAMESPACES, None, json!({"metadata": {"name": NAMESPACE}}));
+    fake.put(&SECRETS, Some(NAMESPACE), theirs);
+    let store = KubernetesStore::new(fake.api());
+    let token = block_on(store.shared_token()).unwrap().unwrap();
+    assert_eq!(token.as_bytes(), recorded("token.txt").trim_ascii());
 }

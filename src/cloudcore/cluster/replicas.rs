@@ -7,9 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use smol::block_on;
 
-use super::rotation::Wish;
-use super::testing::recorded_at;
-use super::{Authority, Followed, Options};
+use crate::authority::rotation::Wish;
+use crate::authority::testing::recorded_at;
+use crate::authority::{Authority, Followed, Options};
 use crate::kubernetes::resource::SECRETS;
 use crate::kubernetes::testing::FakeCluster;
 use crate::pki::issue::new_ca;
