@@ -255,8 +255,8 @@ impl Carrier for Inner {
     }
 }
 
-/// Connections for calls, at once and kept.
-const CONNECTIONS: usize = 8;
+/// Connections for calls, at once and kept. An answer takes some 5 ms, and 20,000 nodes are 2,000 writes a second.
+const CONNECTIONS: usize = 32;
 /// Calls that wait for one of them.
 const WAITERS: usize = 256;
 /// Watches at once.
