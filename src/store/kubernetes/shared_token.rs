@@ -58,3 +58,7 @@ impl KubernetesStore {
 
 const NAME: &str = "tokensecret";
 const KEY: &str = "tokendata";
+
+#[cfg(test)]
+#[path = "shared_token_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! The store on a cluster in memory: as every store, and what only one in a cluster meets.
 
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use base64::Engine;
@@ -44,7 +44,7 @@ fn ca_of(store: &Arc<dyn Store>) -> Option<Certificate> {
     pair.map(|pair| pair.certificate().clone())
 }
 
-fn secret(fake: &FakeCluster, name: &str) -> Value {
+pub fn secret(fake: &FakeCluster, name: &str) -> Value {
     fake.get(&SECRETS, Some(NAMESPACE), name).unwrap()
 }
 
@@ -427,53 +427,7 @@ fn a_record_that_is_known_of_old_is_read_again_before_it_is_changed() {
     assert_eq!(outcome, Recorded::Stored(Some(record("2"))));
 }
 
-#[test]
-fn the_shared_token_is_made_when_it_has_to_be() {
-    let fake = FakeCluster::new();
-    let stores: Vec<_> = (0..5).map(|_| KubernetesStore::new(fake.api())).collect();
-    let made = Mutex::new(0);
-    let mint = || {
-        let mut made = made.lock().unwrap();
-        *made += 1;
-        format!("good {made}")
-    };
-    let is_good = |token: &str| token.starts_with("good");
-    let outcomes: Vec<Refreshed> = thread::scope(|scope| {
-        let running: Vec<_> = stores
-            .iter()
-            .map(|store| scope.spawn(|| block_on(store.refresh_shared_token(&is_good, &mint))))
-            .collect();
-        running
-            .into_iter()
-            .map(|it| it.join().unwrap().unwrap())
-            .collect()
-    });
-    assert_eq!(
-        outcomes.iter().filter(|it| **it == Refreshed::Made).count(),
-        1
-    );
-    let held = secret(&fake, "tokensecret");
-    assert_eq!(
-        (&held["type"], held["metadata"].get("labels")),
-        (&json!("Opaque"), None)
-    );
-    let token = block_on(stores[0].shared_token()).unwrap().unwrap();
-    assert!(is_good(&token));
-    for data in [
-        json!({}),
-        json!({"tokendata": ""}),
-        json!({"other": "YQ=="}),
-    ] {
-        let object = json!({"metadata": {"name": "tokensecret"}, "data": data});
-        fake.put(&SECRETS, Some(NAMESPACE), object);
-        let error = block_on(stores[0].shared_token()).unwrap_err().to_string();
-        assert!(error.contains("has no token"), "{error}");
-    }
-    let again = block_on(stores[0].refresh_shared_token(&is_good, &mint)).unwrap();
-    assert_eq!(again, Refreshed::Made);
-}
-
-fn recorded(file: &str) -> Vec<u8> {
+pub fn recorded(file: &str) -> Vec<u8> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/token-ca");
     std::fs::read(folder.join(file)).unwrap()
 }
@@ -495,16 +449,4 @@ fn the_ca_that_go_has_left_is_taken_and_ours_looks_the_same() {
     for key in ["data", "type", "kind", "apiVersion"] {
         assert_eq!(ours[key], theirs[key], "{key}");
     }
-}
-
-#[test]
-fn the_token_that_go_has_left_is_read() {
-    let mut theirs: Value = serde_json::from_slice(&recorded("tokensecret.json")).unwrap();
-    theirs["metadata"] = json!({"name": "tokensecret"});
-    let fake = FakeCluster::new();
-    fake.put(&NAMESPACES, None, json!({"metadata": {"name": NAMESPACE}}));
-    fake.put(&SECRETS, Some(NAMESPACE), theirs);
-    let store = KubernetesStore::new(fake.api());
-    let token = block_on(store.shared_token()).unwrap().unwrap();
-    assert_eq!(token.as_bytes(), recorded("token.txt").trim_ascii());
 }
