@@ -4,7 +4,7 @@
 set -euo pipefail
 
 # bytes; every role in one file
-declare -A LIMIT=([armv7]=2900000)
+declare -A LIMIT=([armv7]=3350000)
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 built=

@@ -46,7 +46,7 @@ pub static BARE: Command = Command {
 /// how to reset
 #[derive(FromArgs, ArgsInfo)]
 struct Flags {
-    /// do not ask
+    /// do not ask; --yes says the same
     #[argh(switch)]
     force: bool,
     /// script to run before anything is done; reset ends when it fails
@@ -194,7 +194,7 @@ static EDGE_SPEC: Spec = Spec {
             configuration, state and log. Goes on after failures, says what went and what stayed, \
             and ends with 1 when something is left. The program stays, and no cloud is touched.",
     examples: &["kubeedge reset edge", "kubeedge reset edge --force"],
-    spellings: &[],
+    spellings: &[("yes", "force")],
     ignored: &[IGNORED],
 };
 
@@ -202,7 +202,7 @@ static BARE_SPEC: Spec = Spec {
     name: "kubeedge reset",
     about: "The same as `kubeedge reset edge`. On a machine that is no edge it does nothing.",
     examples: &["kubeedge reset --force"],
-    spellings: &[],
+    spellings: &[("yes", "force")],
     ignored: &[IGNORED],
 };
 

@@ -256,9 +256,9 @@ impl Carrier for Inner {
 }
 
 /// Connections for calls, at once and kept. An answer takes some 5 ms, and 20,000 nodes are 2,000 writes a second.
-const CONNECTIONS: usize = 32;
+pub const CONNECTIONS: usize = 32;
 /// Calls that wait for one of them.
-const WAITERS: usize = 256;
+pub const WAITERS: usize = 256;
 /// Watches at once.
 const WATCHES: usize = 64;
 /// How long a connection is kept that nobody uses. Servers and what is before them keep it longer.

@@ -9,7 +9,7 @@ use smol::Executor;
 
 use super::server::{HOUR, Reply, Server, json};
 use crate::kubernetes::access::{Login, Material};
-use crate::kubernetes::pooled::{Pooled, Spawn};
+use crate::kubernetes::pooled::{CONNECTIONS, Pooled, Spawn, WAITERS};
 use crate::kubernetes::resource::{CONFIG_MAPS, NODES};
 use crate::kubernetes::{Answer, Api, CallError, EventKind, Request};
 use crate::system::clock::Clock;
@@ -61,12 +61,12 @@ fn connections_are_kept_and_few() {
         }
         assert_eq!(server.connections.load(Ordering::SeqCst), 1);
         let request = get();
-        let many = (0..100).map(|_| (pooled.clone(), request.clone()));
+        let many = (0..150).map(|_| (pooled.clone(), request.clone()));
         for answer in at_once(&spawn, many).await {
             answer.unwrap();
         }
-        assert!(server.connections.load(Ordering::SeqCst) <= 8);
-        assert_eq!(server.asked().len(), 103);
+        assert!(server.connections.load(Ordering::SeqCst) <= CONNECTIONS);
+        assert_eq!(server.asked().len(), 153);
     });
 }
 
@@ -76,7 +76,7 @@ fn too_many_that_wait_are_told_so() {
     run(|spawn| async move {
         let pooled = pooled(&server, &spawn);
         let (sender, answers) = smol::channel::unbounded();
-        for _ in 0..8 + 256 + 10 {
+        for _ in 0..CONNECTIONS + WAITERS + 10 {
             let (pooled, sender) = (pooled.clone(), sender.clone());
             spawn(Box::pin(async move {
                 let _ = sender.try_send(pooled.call(&get().within(HOUR)).await);
