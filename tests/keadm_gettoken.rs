@@ -25,6 +25,8 @@ impl Machine {
         command
             .args(words)
             .env("KUBEEDGE_ROOT", &self.0)
+            .env("HOME", &self.0)
+            .env_remove("KUBECONFIG")
             .stdin(Stdio::null());
         command
     }
@@ -162,9 +164,9 @@ fn what_can_not_be_is_refused_in_one_sentence() {
         (&["gettoken", "--ttl", "1000000h"], 64, "ten years"),
         (&["gettoken", "--output", "yaml"], 64, "json"),
         (
-            &["gettoken", "--kube-config=/root/.kube/config"],
+            &["gettoken", "--kube-config=/nonexistent/config"],
             78,
-            "Kubernetes",
+            "cannot read /nonexistent/config",
         ),
     ] {
         let output = machine.run(words);
