@@ -9,7 +9,7 @@ use common::cluster::{Cluster, kubectl};
 use common::site::{Cloudcore, Site};
 use common::{LIMIT, put};
 use kubeedge::protocol::control::EdgeState;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const KINDS: &str = "
 apiVersion: v1
@@ -134,6 +134,16 @@ fn a_device_moves_from_one_cloudcore_to_another_and_hears_of_all_that_changes() 
     });
     let now = site.connected().session.expect("a session");
     assert_eq!((now.peer, now.since), (session.peer, session.since));
+
+    // Every watch is cut behind each event.
+    cluster.order(&json!({"do": "cut", "on": true}));
+    for next in ["5", "6", "7"] {
+        apply(&cluster, next);
+        until("what is told between two cuts", || {
+            value(&site).filter(|it| it == next)
+        });
+    }
+    cluster.order(&json!({"do": "cut", "on": false}));
 
     // What is deleted is gone on the device, too.
     let words = [

@@ -34,6 +34,7 @@ hostile-cloud Against cloudcore
 hostile-edge Against edgecore
 fuzz Fuzzing
 network Networks
+cluster Kubernetes
 hardening Hardening
 old-systems Old and bare systems
 long Long runs'

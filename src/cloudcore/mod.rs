@@ -175,6 +175,9 @@ struct Flags {
     /// make a CA even where it is gone after the next boot
     #[argh(switch)]
     allow_volatile_ca: bool,
+    /// on a cluster, record there what nodes acknowledge, for cloudcores of KubeEdge beside this one
+    #[argh(switch)]
+    object_sync: bool,
     /// keep all rights, for finding faults
     #[argh(switch)]
     no_sandbox: bool,
@@ -212,6 +215,7 @@ impl Flags {
             renew_after_expiry: grace,
             allow_volatile_ca: self.allow_volatile_ca,
             ports_file: self.ports_file.clone(),
+            object_sync: self.object_sync,
             no_sandbox: self.no_sandbox,
             kube_config: self.kube_config.clone(),
         })

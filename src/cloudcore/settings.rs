@@ -63,6 +63,7 @@ pub struct Overrides {
     pub renew_after_expiry: Option<Duration>,
     pub allow_volatile_ca: bool,
     pub ports_file: Option<PathBuf>,
+    pub object_sync: bool,
     pub no_sandbox: bool,
     pub kube_config: Option<String>,
 }
@@ -161,7 +162,7 @@ impl Settings {
             master: config.master,
             token_refresh: hub.token_refresh,
             impersonate_nodes: hub.impersonate_nodes,
-            object_sync: hub.object_sync,
+            object_sync: hub.object_sync || overrides.object_sync,
             ports_file: overrides.ports_file.clone(),
             sandbox: hub.sandbox && !overrides.no_sandbox,
         }
