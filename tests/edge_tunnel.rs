@@ -166,8 +166,8 @@ fn what_arrives_is_answered_or_skipped() {
         cloud.order(&format!("push {push}"));
     }
     for id in ["p1", "p2"] {
-        let answer = cloud.event("message");
-        assert_eq!(answer["parent"], id, "{answer}");
+        // The edge may acknowledge its own Node meanwhile.
+        let answer = cloud.event_where("message", |it| it["parent"] == id);
         assert_eq!(answer["operation"], "response");
         assert_eq!(answer["content"], "\"ack\"");
     }
