@@ -5,10 +5,9 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
@@ -19,6 +18,7 @@ use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::cloud::Stop;
+use crate::system::body::Whole;
 
 /// An answer that is complete when it is made.
 pub type Answer = Response<Whole>;
@@ -215,29 +215,6 @@ pub fn wrong_method(allowed: &'static str) -> Answer {
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(allowed));
     answer
-}
-
-/// A body that is there in one piece.
-pub struct Whole(Option<Bytes>);
-
-impl Body for Whole {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
-    }
 }
 
 /// HTTP/1.1 has a Host header, exactly one; its value does not matter here.

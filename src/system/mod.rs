@@ -2,6 +2,8 @@
 
 pub mod args;
 pub mod blocking;
+#[cfg(feature = "cloud")]
+pub mod body;
 pub mod build;
 pub mod bypass;
 pub mod cause;

@@ -1,14 +1,12 @@
 //! One connection to a cluster: opened, and what goes over it in hyper's terms.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use futures_rustls::TlsConnector;
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{HOST, HeaderValue, RETRY_AFTER, WARNING};
 use hyper::{Method as Verb, Request as Message, Response};
@@ -20,35 +18,13 @@ use crate::kubernetes::exchange::{self, Fault, Raw, headers};
 use crate::kubernetes::login::{Shown, Tls};
 use crate::kubernetes::{Method, Request};
 use crate::pki::tls::{self, Presented};
+use crate::system::body::Whole;
 use crate::system::cause;
 use crate::system::https::Wiped;
 use crate::system::names::Endpoint;
 use crate::system::way::Way;
 
 pub type Sender = SendRequest<Whole>;
-
-/// A body that is complete from the beginning.
-pub struct Whole(Option<Bytes>);
-
-impl Body for Whole {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
-    }
-}
 
 /// Connects; what goes on in the connection does so beside.
 pub async fn open(
