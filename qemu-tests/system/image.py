@@ -19,8 +19,9 @@ for module in $(/bin/busybox cat /modules); do
 done
 [ ! -x /set-clock ] || /set-clock
 until [ -b /dev/vda ]; do /bin/busybox usleep 20000; done
-/bin/busybox mount -t ext4 -o noatime,OPTIONS /dev/vda /root || exec /bin/busybox sh
+/bin/busybox mount -t ext4 -o noatime /dev/vda /root || exec /bin/busybox sh
 [ -L /root/bin/ls ] || /bin/busybox chroot /root /bin/busybox --install -s 2>/dev/null
+[ ! -e /kept.tgz ] || /bin/busybox tar -xzf /kept.tgz -C /root
 /bin/busybox mount --move /dev /root/dev
 /bin/busybox umount /proc
 echo "MARK userland"
@@ -28,14 +29,16 @@ exec /bin/busybox switch_root /root /sbin/init
 """
 
 
-def initramfs(kernel, busybox, out, clock=None, read_only=False):
-    """Writes the initramfs. `clock`: an executable that sets the clock before anything else runs."""
-    script = INIT.replace("OPTIONS", "ro" if read_only else "rw")
-    files = {"bin/busybox": (busybox / "bin/busybox").read_bytes(), "init": script.encode()}
+def initramfs(kernel, busybox, out, clock=None, kept=None):
+    """Writes the initramfs. `clock`: an executable that sets the clock before anything else runs; `kept`: a tar.gz of
+    what a firmware upgrade has kept, unpacked over the root."""
+    files = {"bin/busybox": (busybox / "bin/busybox").read_bytes(), "init": INIT.encode()}
     order = []
     for name in MODULES:
         add_module(modules_of(kernel), name, files, order)
     files["modules"] = "\n".join(order).encode() + b"\n"
+    if kept:
+        files["kept.tgz"] = kept
     if clock:
         files["set-clock"] = clock
     with gzip.open(out, "wb", compresslevel=1) as written:

@@ -77,10 +77,10 @@ class Machine:
 
     def command(self, driver):
         virt = "virtio-{}-device"
-        command = [*self.arch.qemu, "-m", str(self.memory), "-smp", "1", "-nographic", "-no-reboot", "-nodefaults",
+        command = ["setpriv", "--pdeathsig", "KILL", *self.arch.qemu, "-m", str(self.memory), "-smp", "1", "-nographic", "-no-reboot", "-nodefaults",
                    "-serial", "stdio", "-monitor", "none",
                    "-kernel", str(self.kernel), "-initrd", str(self.initramfs),
-                   "-append", f"console=ttyAMA0 panic=-1 quiet {self.append}".strip(),
+                   "-append", f"console=ttyAMA0 panic=-1 quiet cma=0 {self.append}".strip(),
                    # What the guest has flushed or the disk has taken outlives the machine, nothing else does.
                    "-drive", f"file={self.disk},format=raw,if=none,id=d0,cache=writethrough",
                    "-device", virt.format("blk") + ",drive=d0",

@@ -180,7 +180,8 @@ def make_systemd(root):
 
 def make_procd(root):
     image.copy_tree(HERE / "procd/root", root)
-    (root / "sbin/init").symlink_to("procd")
+    for folder in ("etc/config", "etc/rc.d", "lib/upgrade/keep.d"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
 
 
 BUILDERS = {"busybox": make_busybox, "rcs": make_rcs, "openrc": make_openrc, "systemd": make_systemd,
