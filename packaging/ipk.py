@@ -43,7 +43,6 @@ def control(package, version, architecture, entries):
     fields = {
         "Package": package.name,
         "Version": version,
-        "Depends": "libc",
         # One takes the place of the other, at `opkg install` of either.
         "Conflicts": package.other,
         "Replaces": package.other,

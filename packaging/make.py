@@ -10,9 +10,10 @@ import alpine
 import contents
 import deb
 import ipk
+import openwrt_apk
 import tarball
 
-FORMATS = {"ipk": ipk.make, "deb": deb.make, "alpine": alpine.make, "tar.gz": tarball.make}
+FORMATS = {"ipk": ipk.make, "deb": deb.make, "alpine": alpine.make, "openwrt-apk": openwrt_apk.make, "tar.gz": tarball.make}
 
 
 def main(arguments):
