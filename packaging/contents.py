@@ -55,13 +55,13 @@ def load(dist, version, flavour, target):
     """The executable, if it is one for its target."""
     middle = {"full": "", "edge": "edge-"}[flavour]
     path = f"{dist}/kubeedge-{version}-{middle}{target}"
+    expected = shlex.split(of_target(target)["elf"])
     try:
         with open(path, "rb") as file:
             executable = file.read()
     except FileNotFoundError:
         features = {"full": "", "edge": " with only the feature `edge`"}[flavour]
         raise Fault(f"there is no {path}: run ./musl-build.sh {target}{features} first") from None
-    expected = shlex.split(of_target(target)["elf"])
     check = subprocess.run([sys.executable, f"{TOP}/cross/elf.py", path, *expected], capture_output=True, text=True)
     if check.returncode:
         raise Fault(f"not an executable for {target}: {check.stderr.strip() or check.stdout.strip()}")
