@@ -43,9 +43,8 @@ def control(package, version, architecture, entries):
     fields = {
         "Package": package.name,
         "Version": version,
-        # One takes the place of the other, at `opkg install` of either.
+        # Only one can be there. No "Replaces": opkg then forgets which files the new one has.
         "Conflicts": package.other,
-        "Replaces": package.other,
         "Provides": package.other,
         "Source": "kubeedge",
         "License": contents.cargo()["license"],
