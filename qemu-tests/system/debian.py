@@ -15,7 +15,8 @@ FETCH_SECONDS = 900
 SETS = {
     "busybox": (["busybox-static"], False),
     "openrc": (["openrc"], True),
-    "systemd": (["systemd", "systemd-sysv"], True),
+    # dpkg installs the .deb, and wants ldconfig, and a tar that is GNU's.
+    "systemd": (["systemd", "systemd-sysv", "dpkg", "libc-bin", "tar"], True),
 }
 # Nothing of these is needed to boot, and together they are most of a root.
 NEEDLESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/bug", "usr/share/lintian",
@@ -24,18 +25,18 @@ NEEDLESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/bug
 
 def kernel(debian, meta):
     """The folder into which the kernel that the package `meta` stands for is unpacked."""
-    return unpacked(debian, "kernel", lambda apt: fetch_kernel(apt, meta))
+    return unpacked(debian, "kernel", [meta], lambda apt: fetch_kernel(apt, meta))
 
 
 def packages(debian, name):
     """The folder into which a set of packages is unpacked, without its maintainer scripts."""
     names, with_dependencies = SETS[name]
-    return unpacked(debian, name, lambda apt: fetch(apt, names, with_dependencies))
+    return unpacked(debian, name, names, lambda apt: fetch(apt, names, with_dependencies))
 
 
-def unpacked(debian, name, fetcher):
+def unpacked(debian, name, names, fetcher):
     folder = CACHE / debian / name
-    stamp = CACHE / debian / f"{name}.complete"
+    stamp = CACHE / debian / f"{'+'.join(names)}.complete"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(CACHE / debian / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

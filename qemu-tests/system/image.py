@@ -8,7 +8,7 @@ from pathlib import Path
 
 # What the initramfs loads, in this order, each with what it depends on; a module that is built in is left out.
 MODULES = ("virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "crc32c_generic", "ext4")
-DISK_MB = {"busybox": 40, "rcs": 40, "procd": 40, "openrc": 64, "systemd": 112}
+DISK_MB = {"busybox": 40, "rcs": 40, "procd": 40, "openrc": 64, "systemd": 144}
 
 INIT = """#!/bin/busybox sh
 # Mounts the disk and gives way to the init of the system there.

@@ -198,7 +198,7 @@ def quoted(text):
 
 # The shell inside: takes lines `NUMBER COMMAND`, answers `NUMBER STATUS OUTPUT`, texts in base64.
 DRIVER = """#!/bin/busybox sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 until [ -c /dev/vport0p1 ]; do usleep 50000; done
 exec 3<>/dev/vport0p1
 while read -r number coded <&3; do

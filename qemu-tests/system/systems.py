@@ -174,6 +174,9 @@ def make_systemd(root):
         (units / name).unlink(missing_ok=True)
         (units / name).symlink_to("/dev/null")
     (units / "default.target").symlink_to("/lib/systemd/system/multi-user.target")
+    image.write(root, "var/lib/dpkg/status", "")
+    (root / "var/lib/dpkg/info").mkdir(exist_ok=True)
+    (root / "var/lib/dpkg/updates").mkdir(exist_ok=True)
     image.write(root, "etc/machine-id", "6b7562656564676500000000000000aa\n")
     image.write(root, "etc/fstab", "/dev/vda / ext4 rw,noatime 0 1\n")
 

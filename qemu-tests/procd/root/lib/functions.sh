@@ -70,3 +70,22 @@ uci_bare() { # a word or text, without its quotes
   esac
   printf '%s' "$uci_text"
 }
+
+# ---- what the scripts of packages call
+
+default_postinst() { # SCRIPT ARGUMENT...: enables and starts the services of the package
+  default_each "$1" enable start
+}
+
+default_prerm() { # SCRIPT ARGUMENT...
+  default_each "$1" disable stop
+}
+
+default_each() { # SCRIPT ACTION...
+  default_script=$1
+  shift
+  grep '^/etc/init.d/' "${default_script%.*}.list" | while read -r default_service; do
+    for default_action; do "$default_service" "$default_action" </dev/null; done
+  done
+  return 0
+}
