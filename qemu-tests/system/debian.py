@@ -14,9 +14,10 @@ FETCH_SECONDS = 900
 # How each set of packages comes about: what is asked for, and whether apt adds what it depends on.
 SETS = {
     "busybox": (["busybox-static"], False),
-    "openrc": (["openrc"], True),
+    # Their shell is dash: that of busybox-static takes its own programs before those of these packages.
+    "openrc": (["openrc", "dash"], True),
     # dpkg installs the .deb, and wants ldconfig, and a tar that is GNU's.
-    "systemd": (["systemd", "systemd-sysv", "dpkg", "libc-bin", "tar"], True),
+    "systemd": (["systemd", "systemd-sysv", "dash", "dpkg", "libc-bin", "tar"], True),
 }
 # Nothing of these is needed to boot, and together they are most of a root.
 NEEDLESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/bug", "usr/share/lintian",

@@ -96,12 +96,22 @@ def pad(data):
 
 def disk(root, out, megabytes):
     """Makes an ext4 image of the files below `root`, owned by root whoever runs this."""
-    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "root", "-d", str(root), str(out),
+    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-L", "root", "-d", str(root), str(out),
                f"{megabytes}M"]
     if os.getuid() != 0:
         command = ["unshare", "--map-root-user", *command]
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    subprocess.run(command, check=True, capture_output=True, timeout=300, env=dict(os.environ, PATH=path))
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=with_sbin())
+
+
+def modified(out, name):
+    """When a file of the image was modified, as debugfs writes it: the inode's own words, with the bits past 2038."""
+    done = subprocess.run(["debugfs", "-R", f"stat {name}", str(out)], capture_output=True, text=True, timeout=60,
+                          env=with_sbin(TZ="UTC"))
+    return next((line.strip() for line in done.stdout.splitlines() if "mtime:" in line), done.stderr)
+
+
+def with_sbin(**more):
+    return dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin", **more)
 
 
 def copy_tree(source, target):

@@ -154,7 +154,7 @@ class Machine:
     def until(self, command, seconds=COMMAND_SECONDS):
         """Runs a command in the guest until it succeeds."""
         loop = f"n=0; until {{ {command}\n}} >/dev/null 2>&1; do n=$((n + 1)); usleep 100000; done"
-        self.must(f"timeout {seconds} sh -c {quoted(loop)}", seconds + 60)
+        self.must(f"timeout {seconds} /bin/sh -c {quoted(loop)}", seconds + 60)
 
     def put(self, name, content, mode="644"):
         """Writes a file of the guest."""
@@ -202,7 +202,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 until [ -c /dev/vport0p1 ]; do usleep 50000; done
 exec 3<>/dev/vport0p1
 while read -r number coded <&3; do
-  text=$(sh -c "$(echo "$coded" | base64 -d)" 2>&1 </dev/null 3>&-)
+  text=$(/bin/sh -c "$(echo "$coded" | base64 -d)" 2>&1 </dev/null 3>&-)
   echo "$number $? $(echo "$text" | base64 | tr -d '\\n')" >&3
 done
 """

@@ -128,7 +128,7 @@ def make_root(name, arch, root, hostname):
     (root / "bin").mkdir(exist_ok=True)
     shutil.copy2(debian.packages(arch.debian, "busybox") / "bin/busybox", root / "bin/busybox")
     if not (root / "bin/sh").exists():
-        (root / "bin/sh").symlink_to("busybox")
+        (root / "bin/sh").symlink_to("dash" if (root / "bin/dash").exists() else "busybox")
     BUILDERS[name](root)
 
 
