@@ -8,7 +8,6 @@ Ends with `N passed, N failed, N skipped`.
 
 import hashlib
 import os
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -274,7 +273,7 @@ def main():
     # A subtest that fails counts by itself, so that a test may fail more than once.
     failed = len(result.failures) + len(result.errors)
     skipped = len(result.skipped)
-    passed = result.testsRun - skipped - len({str(test).split(" (")[0] for test, _ in result.failures + result.errors})
+    passed = max(0, result.testsRun - skipped - len({str(test).split(" (")[0] for test, _ in result.failures + result.errors}))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(failed > 0)
 
