@@ -102,7 +102,7 @@ impl Daemon {
         Daemon::new(
             root,
             "edgecore",
-            include_str!("../../../init-scripts/edgecore.service"),
+            include_str!("../../../init-scripts/systemd/edgecore.service"),
         )
     }
 
@@ -110,7 +110,7 @@ impl Daemon {
         Daemon::new(
             root,
             "cloudcore",
-            include_str!("../../../init-scripts/cloudcore.service"),
+            include_str!("../../../init-scripts/systemd/cloudcore.service"),
         )
     }
 
