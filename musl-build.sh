@@ -98,6 +98,7 @@ compile() { # NAME TARGET...: dist/NAME-TARGET
     die "cargo could not build: see its messages above"
 
   mkdir -p "$top/dist"
+  rm -rf "$top/dist/packages" # they hold the executables from before
   for name; do
     file=$target_dir/$(value "$name" rust)/release/kubeedge
     check "$name" "$file" || return 1

@@ -207,7 +207,7 @@ class Refusals(unittest.TestCase):
     def test_no_executable(self):
         os.remove(f"{self.place.dist}/kubeedge-1.0.0-armv7")
         self.refused("kubeedge-1.0.0-armv7: run ./musl-build.sh armv7 first", "--flavour", "full", "armv7")
-        self.refused("with only the feature `edge` first", "--flavour", "edge", "riscv64")
+        self.refused("run ./musl-build.sh --edge riscv64 first", "--flavour", "edge", "riscv64")
 
     def test_no_executables_at_all(self):
         self.refused("there is no kubeedge-7.0.0-TARGET in", "--version", "7.0.0")
