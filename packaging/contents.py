@@ -60,8 +60,8 @@ def load(dist, version, flavour, target):
         with open(path, "rb") as file:
             executable = file.read()
     except FileNotFoundError:
-        features = {"full": "", "edge": " with only the feature `edge`"}[flavour]
-        raise Fault(f"there is no {path}: run ./musl-build.sh {target}{features} first") from None
+        option = {"full": "", "edge": "--edge "}[flavour]
+        raise Fault(f"there is no {path}: run ./musl-build.sh {option}{target} first") from None
     check = subprocess.run([sys.executable, f"{TOP}/cross/elf.py", path, *expected], capture_output=True, text=True)
     if check.returncode:
         raise Fault(f"not an executable for {target}: {check.stderr.strip() or check.stdout.strip()}")

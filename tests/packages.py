@@ -8,7 +8,6 @@ Ends with `N passed, N failed, N skipped`.
 
 import hashlib
 import os
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -208,7 +207,7 @@ class Refusals(unittest.TestCase):
     def test_no_executable(self):
         os.remove(f"{self.place.dist}/kubeedge-1.0.0-armv7")
         self.refused("kubeedge-1.0.0-armv7: run ./musl-build.sh armv7 first", "--flavour", "full", "armv7")
-        self.refused("with only the feature `edge` first", "--flavour", "edge", "riscv64")
+        self.refused("run ./musl-build.sh --edge riscv64 first", "--flavour", "edge", "riscv64")
 
     def test_no_executables_at_all(self):
         self.refused("there is no kubeedge-7.0.0-TARGET in", "--version", "7.0.0")
@@ -274,7 +273,7 @@ def main():
     # A subtest that fails counts by itself, so that a test may fail more than once.
     failed = len(result.failures) + len(result.errors)
     skipped = len(result.skipped)
-    passed = result.testsRun - skipped - len({str(test).split(" (")[0] for test, _ in result.failures + result.errors})
+    passed = max(0, result.testsRun - skipped - len({str(test).split(" (")[0] for test, _ in result.failures + result.errors}))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(failed > 0)
 
