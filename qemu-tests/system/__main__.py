@@ -82,11 +82,11 @@ def run(arch_name, name, folder, version, cloud_executable, wish):
     device = None
     try:
         package = packages.find(TOP, version, arch, system)
-        kernel, busybox = debian.kernel(arch.debian, arch.kernel), debian.packages(arch.debian, "busybox")
+        kernel, busybox = debian.kernel(arch.debian, arch.kernel), debian.busybox(arch.debian, name == "2040")
         cloud.start()
         device = Device(arch, system, here, kernel, busybox, cloud, f"qemu-{arch_name}-{name}",
                         **({"rtc": "1970-01-01"} if name == "1970" else {}),
-                        **({"clock": years.setter(years.YEAR_2040), "memory": 96} if name == "2040" else {}))
+                        **({"clock": years.YEAR_2040, "memory": 96} if name == "2040" else {}))
         life = Life(device, result, package, wish.cuts, f"{wish.seed} {arch_name} {name}", wish.idle)
         {"1970": years.wake_in_1970, "2040": years.live_in_2040}.get(name, whole)(life)
     except report.Stop:

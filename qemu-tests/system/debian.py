@@ -8,12 +8,15 @@ from pathlib import Path
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubeedge-qemu"
 MIRROR = os.environ["KUBEEDGE_DEBIAN"]
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# Debian 13 has 64 bits for the time on armhf; what is called late is for after 2038.
 SUITE = "bookworm"
+LATE_SUITE = "trixie"
 FETCH_SECONDS = 900
 
 # How each set of packages comes about: what is asked for, and whether apt adds what it depends on.
 SETS = {
     "busybox": (["busybox-static"], False),
+    "busybox-late": (["busybox-static"], False),
     # Their shell is dash: that of busybox-static takes its own programs before those of these packages.
     "openrc": (["openrc", "dash"], True),
     # dpkg installs the .deb, and wants ldconfig, and a tar that is GNU's.
@@ -35,14 +38,20 @@ def packages(debian, name):
     return unpacked(debian, name, names, lambda apt: fetch(apt, names, with_dependencies))
 
 
+def busybox(debian, late=False):
+    """The executable of BusyBox."""
+    folder = packages(debian, "busybox-late" if late else "busybox")
+    return next(path for path in (folder / "bin/busybox", folder / "usr/bin/busybox") if path.exists())
+
+
 def unpacked(debian, name, names, fetcher):
     folder = CACHE / debian / name
-    stamp = CACHE / debian / f"{'+'.join(names)}.complete"
+    stamp = CACHE / debian / f"{name}:{'+'.join(names)}.complete"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(CACHE / debian / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists():
-            for deb in fetcher(apt_of(debian)):
+            for deb in fetcher(apt_of(debian, LATE_SUITE if name.endswith("-late") else SUITE)):
                 folder.mkdir(exist_ok=True)
                 run(["dpkg-deb", "-x", str(deb), str(folder)])
                 deb.unlink()
@@ -52,12 +61,12 @@ def unpacked(debian, name, names, fetcher):
     return folder
 
 
-def apt_of(debian):
+def apt_of(debian, suite):
     """An environment in which apt knows this architecture only, and nothing of this machine."""
-    here = CACHE / f"apt-{debian}"
+    here = CACHE / f"apt-{debian}-{suite}"
     for folder in ("lists/partial", "archives/partial"):
         (here / folder).mkdir(parents=True, exist_ok=True)
-    (here / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {SUITE} main\n")
+    (here / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n")
     (here / "apt.conf").write_text(f"""
 APT::Architecture "{debian}";
 APT::Architectures {{ "{debian}"; }};

@@ -42,7 +42,7 @@ class Device:
         """A disk with the system, and the package in /root/package for the guest to install."""
         root = self.folder / "root"
         root.mkdir()
-        systems.make_root(self.system, self.arch, root, self.node)
+        systems.make_root(self.system, self.arch, root, self.node, self.busybox)
         packages.lay(package, root)
         image.disk(root, self.disk, image.DISK_MB[self.system])
         shutil.rmtree(root)

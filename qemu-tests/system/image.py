@@ -17,7 +17,7 @@ INIT = """#!/bin/busybox sh
 for module in $(/bin/busybox cat /modules); do
   /bin/busybox insmod /lib/$module
 done
-[ ! -x /set-clock ] || /set-clock
+[ ! -e /clock ] || /bin/busybox date -s "@$(/bin/busybox cat /clock)"
 until [ -b /dev/vda ]; do /bin/busybox usleep 20000; done
 /bin/busybox mount -t ext4 -o noatime /dev/vda /root || exec /bin/busybox sh
 [ -L /root/bin/ls ] || /bin/busybox chroot /root /bin/busybox --install -s 2>/dev/null
@@ -30,9 +30,9 @@ exec /bin/busybox switch_root /root /sbin/init
 
 
 def initramfs(kernel, busybox, out, clock=None, kept=None):
-    """Writes the initramfs. `clock`: an executable that sets the clock before anything else runs; `kept`: a tar.gz of
-    what a firmware upgrade has kept, unpacked over the root."""
-    files = {"bin/busybox": (busybox / "bin/busybox").read_bytes(), "init": INIT.encode()}
+    """Writes the initramfs. `clock`: what the clock shows, in seconds, before anything else runs; `kept`: a tar.gz
+    of what a firmware upgrade has kept, unpacked over the root."""
+    files = {"bin/busybox": busybox.read_bytes(), "init": INIT.encode()}
     order = []
     for name in MODULES:
         add_module(modules_of(kernel), name, files, order)
@@ -40,7 +40,7 @@ def initramfs(kernel, busybox, out, clock=None, kept=None):
     if kept:
         files["kept.tgz"] = kept
     if clock:
-        files["set-clock"] = clock
+        files["clock"] = str(clock).encode()
     with gzip.open(out, "wb", compresslevel=1) as written:
         written.write(cpio(("bin", "dev", "lib", "proc", "root"), files))
 

@@ -107,7 +107,7 @@ SYSTEMD_MASKED = ("getty@tty1.service", "serial-getty@ttyAMA0.service", "console
                   "sys-kernel-tracing.mount", "dev-mqueue.mount", "systemd-timesyncd.service", "ldconfig.service")
 
 
-def make_root(name, arch, root, hostname):
+def make_root(name, arch, root, hostname, busybox):
     """Writes the root of a system below the empty folder `root`."""
     for folder in ("bin", "dev", "etc/init.d", "lib", "proc", "root", "run", "sbin", "sys", "tmp", "usr/bin",
                    "usr/lib", "usr/local/bin", "usr/sbin", "var/lib", "var/log"):
@@ -126,7 +126,7 @@ def make_root(name, arch, root, hostname):
     if name in debian.SETS:
         image.copy_tree(debian.packages(arch.debian, name), root)
     (root / "bin").mkdir(exist_ok=True)
-    shutil.copy2(debian.packages(arch.debian, "busybox") / "bin/busybox", root / "bin/busybox")
+    shutil.copy2(busybox, root / "bin/busybox")
     if not (root / "bin/sh").exists():
         (root / "bin/sh").symlink_to("dash" if (root / "bin/dash").exists() else "busybox")
     BUILDERS[name](root)
