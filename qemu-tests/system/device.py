@@ -16,7 +16,7 @@ done
 """
 MEMORY = r"""
 for pid in %s; do
-  echo $(awk '/^VmRSS:/ { print $2 }' /proc/$pid/status) $(awk '/^Pss:/ { sum += $2 } END { print sum }' /proc/$pid/smaps)
+  awk '/^Rss:/ { rss += $2 } /^Pss:/ { pss += $2 } END { print rss, pss }' /proc/$pid/smaps
 done
 """
 READY = {"systemd": "systemctl is-system-running --wait | grep -qE 'running|degraded'"}
@@ -34,7 +34,7 @@ class Device:
         self.disk = folder / "disk"
         vmlinuz = next((kernel / "boot").glob("vmlinuz-*"))
         self.machine = machine.Machine(arch, vmlinuz, self.initramfs, self.disk, folder,
-                                       memory or systems.MEMORY[system], rtc)
+                                       memory or systems.memory(arch, system), rtc)
 
     # ---- disks
 
