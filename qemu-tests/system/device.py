@@ -80,7 +80,7 @@ class Device:
     def join_command(self):
         return (f"kubeedge join --cloudcore-ipport {HOST}:{self.cloud.ports['hub']} "
                 f"--certport {self.cloud.ports['https']} --edgenode-name {self.node} --token-file /run/token "
-                f"--timeout 240s")
+                f"--timeout 280s")
 
     def put_token(self):
         self.machine.put("/run/token", self.cloud.token() + "\n", "600")

@@ -63,7 +63,7 @@ class Life:
     def do_join(self):
         device = self.device
         before, written, started = device.generation(), device.written(), time.monotonic()
-        device.must(device.join_command(), 300)
+        device.must(device.join_command())
         self.figures["join_s"] = round(time.monotonic() - started, 1)
         session = device.await_session(before)
         self.figures["join_bytes"] = device.written() - written

@@ -117,7 +117,7 @@ def do_cut_joins(life):
         device.boot()
         alone += comes_alone(device, between)
         device.put_token()
-        device.must(device.join_command(), 300)
+        device.must(device.join_command())
         session = device.await_session(None)
         assert device.must("kubeedge status"), session
         assert session["generation"] != before, (session, before)
