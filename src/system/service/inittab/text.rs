@@ -87,7 +87,7 @@ fn of(line: &str, name: &str) -> Option<bool> {
     let mut words = process.split_ascii_whitespace();
     let program = words.next()?.rsplit('/').next()?;
     let is_it = program == name || (program == "kubeedge" && words.next() == Some(name));
-    (action == "respawn" && is_it).then(|| bare.len() == line.len())
+    (action == "respawn" && is_it).then_some(bare.len() == line.len())
 }
 
 fn mark(name: &str) -> String {
