@@ -25,7 +25,7 @@ pub static APPLETS: &[Applet] = &[
     #[cfg(feature = "edge")]
     Applet {
         name: "edgecore",
-        run: crate::edgecore::run,
+        run: |args, host| crate::edgecore::run(args, host, keadm::AT_FIRST_BOOT),
     },
     #[cfg(feature = "cloud")]
     Applet {

@@ -40,9 +40,12 @@ stage_peers() {
 stage_build() {
   step musl-build-refuses tests/musl_build.py
   step image tests/image.py
+  step packages tests/packages.py
   step musl-build ./musl-build.sh
+  step musl-build-edge ./musl-build.sh --edge armv7
   step image-build ./musl-build.sh --image
   step image-built tests/image.py --built
+  step packages-built tests/packages.py --built
   step sizes benches/sizes.sh --built
 }
 

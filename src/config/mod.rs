@@ -5,6 +5,7 @@ pub mod duration;
 pub mod edge;
 pub mod edit;
 mod editor;
+pub mod first_boot;
 mod read;
 pub mod set;
 mod types;

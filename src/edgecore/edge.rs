@@ -161,7 +161,7 @@ impl Edge {
         executor: Rc<LocalExecutor<'static>>,
     ) -> Self {
         let tokens = TokenSource {
-            files: host.files.clone(),
+            host: host.clone(),
             bootstrap: settings.bootstrap.clone(),
             config: settings.config.clone(),
         };

@@ -9,6 +9,7 @@ mod daemon;
 mod deliver;
 mod edge;
 mod enroll;
+mod first_boot;
 mod follow;
 mod hub;
 mod identity;
@@ -40,18 +41,22 @@ use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::config::edge::EdgeConfig;
+use crate::config::first_boot::Prepare;
+use crate::config::{self, edge::EdgeConfig};
 use crate::system::args::{self, KLOG, Spec};
 use crate::system::files::{FileError, Lock};
 use crate::system::host::Host;
 use crate::system::uplink::{Interface, Uplink};
 use crate::system::{console, exit, facts, log, network, processes, sandbox};
+use first_boot::FirstBoot;
 use parent::{NoParent, Parent};
 use settings::Source;
 use supervisor::HUB;
 
 /// Runs edgecore until it is told to stop; returns the exit code.
-pub fn run(arguments: &[String], host: &Host) -> u8 {
+///
+/// `prepare` does what a join does to files, for a device that is asked to at its first boot.
+pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
     let is_hub = arguments.first().is_some_and(|word| word == HUB);
     let arguments = &arguments[usize::from(is_hub)..];
     let given = match args::enter::<Flags>(&SPEC, arguments) {
@@ -69,7 +74,12 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
     }
     let verbosity = u32::from(given.verbosity.unwrap_or(0));
     match log::level(verbosity, flags.log_level.as_deref()) {
-        Ok(level) => log::init(level),
+        Ok(level) => log::init(match flags.log_level {
+            None if verbosity == 0 => {
+                log::or_named(level, config::first_boot::log_level(host).as_deref())
+            }
+            _ => level,
+        }),
         Err(error) => return args::fail(SPEC.name, &error, given.verbosity, exit::USAGE),
     }
     let parent = match is_hub.then(Parent::meet).transpose() {
@@ -100,7 +110,7 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
     };
     let code = match parent {
         Some(parent) => daemon::run(host, &source, Some(parent), !flags.no_sandbox),
-        None => service(host, &source, arguments, &flags),
+        None => service(host, &source, arguments, &flags, prepare),
     };
     log::flush();
     code
@@ -108,11 +118,18 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
 
 /// What the init system sees: the supervisor, or the hub alone where that is wanted or where no
 /// second process can be had.
-fn service(host: &Host, source: &Source, arguments: &[String], flags: &Flags) -> u8 {
+fn service(
+    host: &Host,
+    source: &Source,
+    arguments: &[String],
+    flags: &Flags,
+    prepare: Prepare,
+) -> u8 {
     let _lock = match lock(host) {
         Ok(lock) => lock,
         Err(code) => return code,
     };
+    let first = FirstBoot::begin(host, source.config.clone(), prepare);
     let alone = || daemon::run(host, source, None, !flags.no_sandbox);
     if flags.no_supervisor {
         return alone();
@@ -120,7 +137,7 @@ fn service(host: &Host, source: &Source, arguments: &[String], flags: &Flags) ->
     if !flags.no_sandbox {
         sandbox::limit_to_supervision();
     }
-    match supervisor::run(host, &source.config, arguments) {
+    match supervisor::run(host, &source.config, first, arguments) {
         Ok(code) => code,
         Err(error) => {
             ::log::warn!("cannot start a second process ({error}): going on without a supervisor");

@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::parent::{self, Order};
+use crate::config::first_boot::{self, FirstBootError};
 use crate::config::veil::Veil;
 use crate::config::{self, ConfigError};
 use crate::protocol::token::{JoinToken, TokenError};
-use crate::system::files::{FileError, Files};
+use crate::system::files::FileError;
+use crate::system::host::Host;
 use crate::system::secret::Secret;
 
 /// The bootstrap file wins over the key in edgecore.yaml, as it does for Go's edgecore.
 #[derive(Clone)]
 pub struct TokenSource {
-    pub files: Files,
+    pub host: Host,
     pub bootstrap: PathBuf,
     pub config: PathBuf,
 }
@@ -25,6 +27,8 @@ pub struct TokenSource {
 pub enum SourceError {
     File(FileError),
     Config(ConfigError),
+    /// What a first boot was asked can't be erased.
+    FirstBoot(FirstBootError),
     /// The supervisor, which had to do it, did not; a sentence.
     Supervisor(String),
     Token {
@@ -49,7 +53,10 @@ impl TokenSource {
     }
 
     fn look(&self) -> Result<Option<JoinToken>, SourceError> {
-        if let Some(bytes) = self.files.read_secret(&self.bootstrap, MAX_TOKEN_FILE)?
+        if let Some(bytes) = self
+            .host
+            .files
+            .read_secret(&self.bootstrap, MAX_TOKEN_FILE)?
             && !bytes.trim_ascii().is_empty()
         {
             return self.parse(&self.bootstrap, text(&bytes)).map(Some);
@@ -70,21 +77,30 @@ impl TokenSource {
 
     fn erase_here(&self) -> Result<(), SourceError> {
         // A file that can't be changed does not keep the other from being removed.
-        let removed = self.files.remove(&self.bootstrap);
+        let first = first_boot::erase(&self.host);
+        // Last of all that brought a token here: without it, nobody would ask whether it has ended.
+        let removed = self.host.files.remove(&self.bootstrap);
         if let Some(Configured { veil, .. }) = self.configured()? {
             let empty = Value::String(String::new());
             let erased = config::edit::set(veil.text(), &config::path(TOKEN_KEY), &empty)?;
             let erased = veil.lift(&erased);
-            let mode = self.files.mode(&self.config)?;
-            self.files.replace(&self.config, erased.as_bytes(), mode)?;
+            let mode = self.host.files.mode(&self.config)?;
+            self.host
+                .files
+                .replace(&self.config, erased.as_bytes(), mode)?;
         }
         removed?;
+        first?;
         Ok(())
     }
 
     /// What edgecore.yaml holds, when there is a token in it.
     fn configured(&self) -> Result<Option<Configured>, SourceError> {
-        let Some(bytes) = self.files.read_secret(&self.config, config::MAX_FILE)? else {
+        let Some(bytes) = self
+            .host
+            .files
+            .read_secret(&self.config, config::MAX_FILE)?
+        else {
             return Ok(None);
         };
         let veil = Veil::over(&String::from_utf8_lossy(&bytes));
@@ -121,6 +137,12 @@ impl From<FileError> for SourceError {
     }
 }
 
+impl From<FirstBootError> for SourceError {
+    fn from(error: FirstBootError) -> Self {
+        SourceError::FirstBoot(error)
+    }
+}
+
 impl From<ConfigError> for SourceError {
     fn from(error: ConfigError) -> Self {
         SourceError::Config(error)
@@ -132,6 +154,7 @@ impl fmt::Display for SourceError {
         match self {
             SourceError::File(e) => write!(f, "{e}"),
             SourceError::Config(e) => write!(f, "{e}"),
+            SourceError::FirstBoot(e) => write!(f, "{e}"),
             SourceError::Supervisor(sentence) => f.write_str(sentence),
             SourceError::Token { path, fault } => write!(f, "in {}: {fault}", path.display()),
         }
@@ -143,6 +166,7 @@ impl std::error::Error for SourceError {
         match self {
             SourceError::File(e) => Some(e),
             SourceError::Config(e) => Some(e),
+            SourceError::FirstBoot(e) => Some(e),
             SourceError::Supervisor(_) => None,
             SourceError::Token { fault, .. } => Some(fault),
         }

@@ -44,6 +44,9 @@ mod testing;
 mod token;
 mod version;
 
+#[cfg(feature = "edge")]
+pub use join::AT_FIRST_BOOT;
+
 use crate::system::args::{Info, Spec, nearest};
 use crate::system::host::Host;
 use crate::system::{console, exit};

@@ -101,7 +101,8 @@ fn last_six(text: &str) -> Option<String> {
     Some(last.iter().map(char::to_ascii_lowercase).collect())
 }
 
-fn serial_below(base: &Path) -> Option<String> {
+/// The same of a system whose `/` is `base`.
+pub fn serial_below(base: &Path) -> Option<String> {
     let files = SERIAL_FILES.iter().filter_map(|path| read(base, path));
     let of_cpu = || {
         let text = read(base, "proc/cpuinfo")?;
@@ -127,7 +128,8 @@ fn is_real_serial(serial: &str) -> bool {
     lower.len() >= 6 && lower.is_ascii() && !is_filler && !is_uniform
 }
 
-fn mac_below(base: &Path) -> Option<String> {
+/// The same of a system whose `/` is `base`.
+pub fn mac_below(base: &Path) -> Option<String> {
     let net = base.join("sys/class/net");
     let mut cards: Vec<_> = fs::read_dir(&net)
         .ok()?
@@ -135,19 +137,28 @@ fn mac_below(base: &Path) -> Option<String> {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| !VIRTUAL_CARDS.iter().any(|prefix| name.starts_with(prefix)))
         .filter_map(|name| {
-            let mac = read(&net, &format!("{name}/address"))?
-                .trim()
-                .to_lowercase();
-            let is_mac =
-                mac.len() == 17 && mac != "00:00:00:00:00:00" && mac != "ff:ff:ff:ff:ff:ff";
+            let mac = mac_of(base, &name)?;
             let first = u8::from_str_radix(mac.get(..2)?, 16).ok()?;
             let is_local = first & 0b10 != 0;
             let is_virtual = !net.join(&name).join("device").exists();
-            is_mac.then_some((is_local, is_virtual, name, mac))
+            Some((is_local, is_virtual, name, mac))
         })
         .collect();
     cards.sort();
     cards.into_iter().next().map(|(_, _, _, mac)| mac)
+}
+
+/// The address of the network card of this name.
+pub fn mac_of(base: &Path, card: &str) -> Option<String> {
+    let mac = read(base, &format!("sys/class/net/{card}/address"))?;
+    let mac = mac.trim().to_lowercase();
+    let is_mac = mac.len() == 17 && mac != "00:00:00:00:00:00" && mac != "ff:ff:ff:ff:ff:ff";
+    is_mac.then_some(mac)
+}
+
+/// The host name that a system has in its files.
+pub fn host_name_below(base: &Path) -> Option<String> {
+    read(base, "etc/hostname").map(|name| name.trim().to_lowercase())
 }
 
 fn read(base: &Path, path: &str) -> Option<String> {

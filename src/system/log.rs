@@ -39,6 +39,14 @@ pub fn level(verbosity: u32, named: Option<&str>) -> Result<LevelFilter, Unknown
     }
 }
 
+/// `level`, unless the environment names none and the system's own configuration another.
+pub fn or_named(level: LevelFilter, named: Option<&str>) -> LevelFilter {
+    let is_free = env::var_os(VARIABLE).is_none_or(|value| value.is_empty());
+    let named = named.filter(|_| is_free).map(parse_level);
+    // One that does not exist is no reason not to start.
+    named.and_then(Result::ok).unwrap_or(level)
+}
+
 /// Writes what is still held back; for the end of the process.
 pub fn flush() {
     if let Some(logger) = LOGGER.get() {

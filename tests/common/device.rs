@@ -133,6 +133,14 @@ impl Device {
         self.start_as("022", flags).0
     }
 
+    /// Starts edgecore and waits for nothing.
+    pub fn start_unready(&self) -> Edge<'_> {
+        Edge {
+            child: self.spawn("022", &[], None),
+            device: self,
+        }
+    }
+
     /// Besides the edge, what it tells the init system after it is ready.
     pub fn start_and_listen(&self) -> (Edge<'_>, UnixDatagram) {
         self.start_as("022", &[])

@@ -2,6 +2,7 @@
 
 use kubeedge::config::cloud::CloudConfig;
 use kubeedge::config::edge::EdgeConfig;
+use kubeedge::config::first_boot::{filled, pairs, uci};
 use kubeedge::config::set::{Kind, apply, parse_items};
 use kubeedge::config::{edit, path};
 use kubeedge::system::yaml::Document;
@@ -82,4 +83,69 @@ pub fn set(data: &[u8]) {
             Err(error) => assert_sentence(&error.to_string()),
         }
     }
+}
+
+/// What a device is asked at its first boot: the join file, the kernel's command line, a name's template.
+pub fn first_boot(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let line = pairs::of_command_line(text).map(Option::unwrap_or_default);
+    for read in [pairs::of_file(text), line] {
+        let found = match read {
+            Ok(found) => found,
+            Err(error) => {
+                assert_sentence(&error.to_string());
+                continue;
+            }
+        };
+        assert!(found.0.len() <= 64);
+        for (key, value) in &found.0 {
+            assert!(
+                !value.is_empty() && !key.contains('_') && key.len() <= 40,
+                "{key}"
+            );
+        }
+    }
+    if let Ok(found) = pairs::of_file(text) {
+        let lines = found.0.iter();
+        let lines = lines.map(|(key, value)| format!("{key}: \"{}\"\n", value.as_str()));
+        let again = pairs::of_file(&lines.collect::<String>());
+        assert_eq!(again.ok(), Some(found), "what was read can be written");
+    }
+    match filled(text, |_| Some("a_B:1".to_owned())) {
+        Ok(name) => assert!(name.len() <= text.len(), "{name}"),
+        Err(error) => assert_sentence(&error.to_string()),
+    }
+}
+
+/// UCI: an edit takes out edgecore's token, and nothing else.
+pub fn uci(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let entries = match uci::entries(text) {
+        Ok(entries) => entries,
+        Err(error) => return assert_sentence(&error.to_string()),
+    };
+    let ends = entries.iter().map(|entry| entry.line.end);
+    assert!(
+        ends.is_sorted()
+            && entries
+                .iter()
+                .all(|entry| text.get(entry.line.clone()).is_some())
+    );
+    let _ = uci::pairs(text).map_err(|error| assert_sentence(&error.to_string()));
+    let Some(left) = uci::without_token(text).expect("it was read before") else {
+        return;
+    };
+    let others = |entries: Vec<uci::Entry>| -> Vec<_> {
+        let others = entries.into_iter().filter(|entry| entry.key != "token");
+        others
+            .map(|entry| (entry.section, entry.key, entry.value))
+            .collect()
+    };
+    let after = uci::entries(&left).expect("what was written can be read");
+    assert_eq!(others(after), others(entries));
+    assert_eq!(uci::without_token(&left).expect("again"), None);
 }

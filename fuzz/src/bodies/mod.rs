@@ -21,6 +21,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("config", configuration::config),
     ("control", words::control),
     ("csr", certificates::csr),
+    ("first_boot", configuration::first_boot),
     ("frames", tunnel::frames),
     ("head", http::head),
     ("hub_frames", tunnel::hub_frames),
@@ -45,6 +46,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("resource", words::resource),
     ("set", configuration::set),
     ("token", tokens::token),
+    ("uci", configuration::uci),
     ("upgrade", tunnel::upgrade_head),
     ("welcome", tunnel::welcome),
 ];

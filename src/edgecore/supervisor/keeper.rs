@@ -1,10 +1,12 @@
 //! What the supervisor does to files for a hub that has given up the right to.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::hooks::Hooks;
 use crate::edgecore::confinement::{self, USER};
 use crate::edgecore::deliver::hand::{self, Answer};
+use crate::edgecore::first_boot::FirstBoot;
 use crate::edgecore::parent::{DONE, Order};
 use crate::edgecore::settings::BOOTSTRAP;
 use crate::edgecore::token::TokenSource;
@@ -18,6 +20,7 @@ pub struct Keeper {
     /// edgecore.yaml, a real path.
     pub config: PathBuf,
     pub hooks: Hooks,
+    pub first: FirstBoot,
 }
 
 impl Keeper {
@@ -43,9 +46,16 @@ impl Keeper {
         Some(answer)
     }
 
-    fn erase(&self) -> Result<(), String> {
+    /// How long until something is to be looked at, if no event comes before.
+    pub fn rest(&self) -> Duration {
+        self.hooks.rest().min(self.first.rest())
+    }
+
+    fn erase(&mut self) -> Result<(), String> {
+        // The identity is safe.
+        self.first.end();
         let tokens = TokenSource {
-            files: self.host.files.clone(),
+            host: self.host.clone(),
             bootstrap: self.host.root.at(BOOTSTRAP),
             config: self.config.clone(),
         };

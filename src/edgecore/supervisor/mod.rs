@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::backoff::Backoff;
+use super::first_boot::FirstBoot;
 use crate::system::host::Host;
 use crate::system::{exit, notify};
 pub use child::HUB;
@@ -28,12 +29,11 @@ use keeper::Keeper;
 
 /// Runs until it is told to stop, or the hub ends in a way that another start would not change;
 /// returns the exit code. The error says why there can be no second process here.
-pub fn run(host: &Host, config: &Path, arguments: &[String]) -> io::Result<u8> {
+pub fn run(host: &Host, config: &Path, first: FirstBoot, arguments: &[String]) -> io::Result<u8> {
     let program = Program::find(arguments);
     // From here on no signal is lost; a process that goes on alone gets its own way back.
     let events = Events::new()?;
-    let hub = Hub::start(&program).inspect_err(|_| events::release())?;
-    let supervisor = Supervisor {
+    let mut supervisor = Supervisor {
         program,
         events,
         backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
@@ -43,8 +43,13 @@ pub fn run(host: &Host, config: &Path, arguments: &[String]) -> io::Result<u8> {
             host: host.clone(),
             config: config.to_owned(),
             hooks: Hooks::default(),
+            first,
         },
     };
+    if !supervisor.wait_for_configuration() {
+        return Ok(exit::OK);
+    }
+    let hub = Hub::start(&supervisor.program).inspect_err(|_| events::release())?;
     Ok(supervisor.run(hub))
 }
 
@@ -66,6 +71,25 @@ enum Ended {
 }
 
 impl Supervisor {
+    /// Waits until what a first boot is asked can be done; false when it is time to stop.
+    fn wait_for_configuration(&mut self) -> bool {
+        if self.keeper.first.must_wait() {
+            // The service has started: what it waits for may come in a year.
+            notify::ready();
+            notify::status("waiting for a request to join that can be followed");
+        }
+        while self.keeper.first.must_wait() {
+            notify::alive();
+            match self.events.wait(None, self.keeper.first.rest()) {
+                Event::Stop => return false,
+                Event::Reload => self.keeper.first.hurry(),
+                _ => {}
+            }
+            self.keeper.first.look();
+        }
+        true
+    }
+
     fn run(mut self, mut hub: Hub) -> u8 {
         loop {
             let started = Instant::now();
@@ -105,7 +129,7 @@ impl Supervisor {
                 Some(asked) => GRACE.saturating_sub(asked.elapsed()),
                 None => self.silence.saturating_sub(heard.elapsed()),
             };
-            let rest = self.keeper.hooks.rest();
+            let rest = self.keeper.rest();
             match self.events.wait(Some(&mut hub.line), left.min(rest)) {
                 // Only a hook may have ended, or have had its time. The hub's end is seen at its line,
                 // after its last words.
@@ -115,7 +139,11 @@ impl Supervisor {
                     hub.signal(Signal::SIGTERM);
                     asked.get_or_insert_with(Instant::now);
                 }
-                Event::Reload => hub.signal(Signal::SIGHUP),
+                Event::Reload => {
+                    self.keeper.first.hurry();
+                    self.keeper.first.look();
+                    hub.signal(Signal::SIGHUP);
+                }
                 Event::Said(lines) => {
                     heard = Instant::now();
                     for line in lines {
@@ -136,6 +164,9 @@ impl Supervisor {
             }
             for line in self.keeper.hooks.look() {
                 hub.line.say(&line);
+            }
+            if self.keeper.first.look() {
+                hub.signal(Signal::SIGHUP);
             }
         }
     }
@@ -171,8 +202,9 @@ impl Supervisor {
         loop {
             // The next hub does not know of it, and has it run again.
             self.keeper.hooks.look();
+            self.keeper.first.look();
             let left = until.saturating_duration_since(Instant::now());
-            let rest = self.keeper.hooks.rest();
+            let rest = self.keeper.rest();
             match self.events.wait(None, left.min(rest)) {
                 Event::Child => {}
                 Event::Nothing if rest < left => {}
@@ -234,6 +266,7 @@ mod tests {
         };
         let events = Events::new().unwrap();
         let hub = Hub::start(&program).unwrap();
+        let host = Host::real(crate::system::root::Root::default());
         let supervisor = Supervisor {
             program,
             events,
@@ -241,9 +274,12 @@ mod tests {
             was_ready: false,
             silence,
             keeper: Keeper {
-                host: Host::real(crate::system::root::Root::default()),
                 config: "/nonexistent".into(),
                 hooks: Hooks::default(),
+                first: FirstBoot::begin(&host, "/nonexistent".into(), |_, _| {
+                    unreachable!("nobody is asked")
+                }),
+                host,
             },
         };
         Some(supervisor.run(hub))

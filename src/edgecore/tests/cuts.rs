@@ -30,6 +30,7 @@ use crate::protocol::token::JoinToken;
 use crate::system::blocking;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::files::{Files, Layer, Operation};
+use crate::system::host::Host;
 use crate::system::names::NodeName;
 use crate::system::scratch::Scratch;
 
@@ -137,9 +138,13 @@ fn in_order(edge: &Edge, identity: &Identity) {
         "edgecore.yaml is as it was, without a token"
     );
     let root = edge.host.root.at("/");
-    let folders = [root.clone(), root.join("certs"), root.join("ca")];
-    for folder in folders {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    assert!(!root.join("etc/kubeedge/join").exists() && !root.join("etc/kubeedge/token").exists());
+    if let Ok(options) = std::fs::read_to_string(root.join("etc/config/kubeedge")) {
+        assert_eq!(options, "config edgecore\n\toption server 'a'\n");
+    }
+    let below = ["certs", "ca", "etc/config", "etc/kubeedge"].map(|folder| root.join(folder));
+    for folder in below.into_iter().chain([root]) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             assert!(!name.starts_with('.'), "{name} is left");
         }
@@ -158,7 +163,10 @@ fn nothing_is_lost(edge: &Edge, known: &[&Identity]) -> Option<Identity> {
         Err(error) => {
             assert!(matches!(error, IdentityError::Absent), "{error}");
             let tokens = TokenSource {
-                files: Files::real(),
+                host: Host {
+                    files: Files::real(),
+                    ..edge.host.clone()
+                },
                 ..edge.tokens.clone()
             };
             assert!(

@@ -29,6 +29,8 @@ pub enum JoinError {
         flag: &'static str,
         fault: String,
     },
+    /// What a device without a person is asked can't be done; a sentence.
+    FirstBoot(String),
     /// Flags that contradict each other.
     Contradiction(&'static str),
     /// Something that KubeEdge offers and this program does not.
@@ -117,6 +119,7 @@ impl JoinError {
     pub fn code(&self) -> u8 {
         match self {
             JoinError::Flag { .. }
+            | JoinError::FirstBoot(_)
             | JoinError::Contradiction(_)
             | JoinError::NoToken
             | JoinError::Stdin(_)
@@ -177,6 +180,7 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JoinError::Flag { flag, fault } => write!(f, "{flag}: {fault}"),
+            JoinError::FirstBoot(sentence) => f.write_str(sentence),
             JoinError::Contradiction(sentence) | JoinError::NotOffered(sentence) => {
                 f.write_str(sentence)
             }

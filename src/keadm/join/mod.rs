@@ -4,6 +4,7 @@
 pub mod cuts;
 mod draft;
 mod error;
+mod first_boot;
 mod install;
 mod launch;
 mod network;
@@ -14,10 +15,13 @@ mod report;
 mod wait;
 mod wish;
 
+use std::path::Path;
+
 use argh::{ArgsInfo, FromArgs};
 
 use super::out::{self, Format};
 use super::{Command, Group, hooks, lock};
+use crate::config::first_boot as first_boot_request;
 use crate::protocol::token::JoinToken;
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
@@ -25,6 +29,7 @@ use crate::system::service::Choice;
 use crate::system::{console, exit};
 use draft::Draft;
 use error::JoinError;
+pub use first_boot::AT_FIRST_BOOT;
 use install::Installation;
 use launch::launch;
 use preflight::Trust;
@@ -226,7 +231,17 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
         joined.changes.extend(changes);
     };
     tell(installation.carry_out(host, wish.force)?);
-    tell(configure(host, &draft, &present, token)?);
+    tell(configure(host, &draft, &present.bootstrap, token)?);
+    if token.is_some() {
+        // A person's word counts for more than an image's.
+        match first_boot_request::erase(host) {
+            Ok(true) => tell(vec![
+                "erased what this device was asked at its first boot".to_owned(),
+            ]),
+            Ok(false) => {}
+            Err(error) => progress.tell(&error.to_string()),
+        }
+    }
     let renew = installation.replaces() || draft.is_change() || draft.is_new_way || token.is_some();
     let launched = launch(host, wish.init, &present, renew)?;
     tell(launched.done.clone());
@@ -311,7 +326,7 @@ fn already(host: &Host, wish: &Wish, draft: &Draft, present: Present) -> Joined 
 fn configure(
     host: &Host,
     draft: &Draft,
-    present: &Present,
+    bootstrap: &Path,
     token: Option<&JoinToken>,
 ) -> Result<Vec<String>, JoinError> {
     let mut done = Vec::new();
@@ -323,7 +338,7 @@ fn configure(
         host.files.make_dir(&host.root.at(folder), 0o755)?;
     }
     // What an earlier attempt left half written may be a token.
-    for path in [&draft.path, &present.bootstrap] {
+    for path in [&draft.path, bootstrap] {
         if let Some(folder) = path.parent() {
             host.files.sweep(folder)?;
         }
@@ -337,9 +352,8 @@ fn configure(
     }
     if let Some(token) = token {
         let secret = token.secret_string();
-        host.files
-            .replace(&present.bootstrap, secret.as_bytes(), 0o600)?;
-        done.push(format!("wrote {}", present.bootstrap.display()));
+        host.files.replace(bootstrap, secret.as_bytes(), 0o600)?;
+        done.push(format!("wrote {}", bootstrap.display()));
     }
     Ok(done)
 }

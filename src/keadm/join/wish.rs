@@ -195,7 +195,7 @@ fn refuse(flag: &'static str, fault: impl Display) -> JoinError {
 }
 
 pub const HUB_PORT: u16 = 10_000;
-const API_PORT: u16 = 10_002;
+pub const API_PORT: u16 = 10_002;
 const MAX_HUBS: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes.

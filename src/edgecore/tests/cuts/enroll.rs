@@ -10,15 +10,30 @@ enum At {
     Bootstrap,
     Config,
     Both,
+    /// Brought there from what a device is asked at its first boot.
+    FirstBoot,
 }
 
 fn put_token(cloud: &Cloud, root: &Path, at: At) {
     let (files, token) = (Files::real(), cloud.token());
-    let configured = Some(&token).filter(|_| at != At::Bootstrap);
+    let configured = Some(&token).filter(|_| matches!(at, At::Config | At::Both));
     let text = config(configured);
     files
         .replace(&root.join("edgecore.yaml"), text.as_bytes(), 0o640)
         .unwrap();
+    if at == At::FirstBoot {
+        let request = "cloudcore-ipport: a\ntoken-file: /etc/kubeedge/token\n";
+        let options = "config edgecore\n\toption token 'x.e30.e30.y'\n\toption server 'a'\n";
+        for (path, text) in [
+            ("etc/kubeedge/join", request),
+            ("etc/kubeedge/token", "x.e30.e30.y"),
+            ("etc/config/kubeedge", options),
+        ] {
+            let path = root.join(path);
+            files.make_dir(path.parent().unwrap(), 0o755).unwrap();
+            files.replace(&path, text.as_bytes(), 0o600).unwrap();
+        }
+    }
     if at != At::Config {
         let text = token.secret_string();
         let path = root.join("bootstrap");
@@ -54,7 +69,7 @@ fn cut(cloud: &Cloud, root: &Path) -> (Recording, usize) {
 fn an_enrolment_may_lose_its_power_at_any_moment() {
     let cloud = Cloud::start();
     let mut states = 0;
-    for at in [At::Bootstrap, At::Config, At::Both] {
+    for at in [At::Bootstrap, At::Config, At::Both, At::FirstBoot] {
         let folder = Scratch::new();
         put_token(&cloud, folder.path(), at);
         states += cut(&cloud, folder.path()).1;
@@ -70,7 +85,7 @@ fn an_enrolment_may_lose_its_power_at_any_moment() {
 fn a_token_may_lose_its_power_while_it_is_erased() {
     let cloud = Cloud::start();
     let mut states = 0;
-    for at in [At::Bootstrap, At::Config, At::Both] {
+    for at in [At::Bootstrap, At::Config, At::Both, At::FirstBoot] {
         let folder = Scratch::new();
         put_token(&cloud, folder.path(), At::Bootstrap);
         let edge = cloud.edge(Files::real(), folder.path());
