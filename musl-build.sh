@@ -15,6 +15,8 @@ dist/SHA256SUMS, the parts list kubeedge-<version>.cdx.json (CycloneDX) with kub
 table of sizes. What it needs, it installs first.
 
 usage: ./musl-build.sh [TARGET...]            build (x86_64 aarch64 armv7 armv6 unless told otherwise)
+       ./musl-build.sh --edge [TARGET...]     build for devices alone, without cloudcore, Kubernetes and QUIC:
+                                                dist/kubeedge-<version>-edge-<target>
        ./musl-build.sh --setup [TARGET...]    only install and prepare what a build needs
        ./musl-build.sh --image [TARGET...]    put what dist/ has (x86_64 aarch64 armv7) into a container image:
                                                 dist/kubeedge-<version>-image.tar, an OCI image layout
@@ -45,7 +47,7 @@ main() {
   local action=build
   case ${1:-} in
     --help | -h) usage && return ;;
-    --check | --setup | --env | --image) action=${1#--} && shift ;;
+    --check | --setup | --env | --image | --edge) action=${1#--} && shift ;;
     -*) die "unknown option $1: see --help" 64 ;;
   esac
   if [ "$action" = check ]; then
@@ -64,33 +66,48 @@ main() {
   case $action in
     env) environment "${names[@]}" ;;
     build) build "${names[@]}" ;;
+    edge) build_edge "${names[@]}" ;;
   esac
 }
 
 # ---- building
 
 build() {
-  local names=("$@") name file options=() version
+  local version
   version=$(version)
-  for name; do options+=(--target "$(value "$name" rust)"); done
-  say "building $* ($mode)"
-  # One cargo for all targets: they share the host's build scripts, and link side by side.
-  in_environment "${names[@]}" cargo build --release --locked --manifest-path "$top/Cargo.toml" "${options[@]}" ||
-    die "cargo could not build: see its messages above"
-
-  mkdir -p "$top/dist"
-  for name; do
-    file=$target_dir/$(value "$name" rust)/release/kubeedge
-    check "$name" "$file" || return 1
-    install -m 755 "$file" "$top/dist/kubeedge-$version-$name"
-  done
+  compile "kubeedge-$version" "$@"
   list_parts "$version" "$@"
   rm -f "$top/dist/kubeedge-$version-image.tar" # it holds the executables from before
   write_sums
+}
+
+build_edge() {
+  # Cargo knows the options apart: neither build spoils what the other has made.
+  features=(--no-default-features --features edge)
+  compile "kubeedge-$(version)-edge" "$@"
+  write_sums
+}
+
+compile() { # NAME TARGET...: dist/NAME-TARGET
+  local prefix=$top/dist/$1 name file options=()
+  shift
+  for name; do options+=(--target "$(value "$name" rust)"); done
+  say "building ${prefix##*/} for $* ($mode)"
+  # One cargo for all targets: they share the host's build scripts, and link side by side.
+  in_environment "$@" cargo build --release --locked --manifest-path "$top/Cargo.toml" "${options[@]}" "${features[@]}" ||
+    die "cargo could not build: see its messages above"
+
+  mkdir -p "$top/dist"
+  rm -rf "$top/dist/packages" # they hold the executables from before
+  for name; do
+    file=$target_dir/$(value "$name" rust)/release/kubeedge
+    check "$name" "$file" || return 1
+    install -m 755 "$file" "$prefix-$name"
+  done
 
   printf '\n%-10s %12s %12s\n' target bytes 'gzip -9'
   for name; do
-    file=$top/dist/kubeedge-$version-$name
+    file=$prefix-$name
     printf '%-10s %12d %12d\n' "$name" "$(stat -c %s "$file")" "$(gzip -9c "$file" | wc -c)"
   done
 }
@@ -162,7 +179,7 @@ environment() { # TARGET...: shell commands
   local name rust lower cflags=
   cflags='-fno-unwind-tables -fno-asynchronous-unwind-tables'
   echo "export ZIG='$zig' ZIG_GLOBAL_CACHE_DIR='$MUSL_HOME/zig-cache' ZIG_LOCAL_CACHE_DIR='$MUSL_HOME/zig-cache'"
-  echo "export CARGO_TARGET_DIR='$target_dir' $LIBC_TIME64 SOURCE_DATE_EPOCH='$(built)'"
+  echo "export RUSTC_WRAPPER='$top/cross/rustc' CARGO_TARGET_DIR='$target_dir' $LIBC_TIME64 SOURCE_DATE_EPOCH='$(built)'"
   if [ "$mode" = debian ]; then
     echo "export PATH='$debian/bin':\"\$PATH\" RUSTC='$debian/bin/rustc' RUSTDOC='$debian/bin/rustdoc'"
   fi
@@ -310,7 +327,7 @@ END
     for name in "${missing[@]}"; do
       rust=$(value "$name" rust)
       rust=${rust//-/_}
-      export "CARGO_TARGET_${rust^^}_RUSTFLAGS=$RUSTFLAGS_ALL $(value "$name" rustflags) $RUSTFLAGS_STD$(remapped)$(remapped_library)"
+      export RUSTC_WRAPPER='' "CARGO_TARGET_${rust^^}_RUSTFLAGS=$RUSTFLAGS_ALL $(value "$name" rustflags) $RUSTFLAGS_STD$(remapped)$(remapped_library)"
     done
     RUSTC_BOOTSTRAP=1 cargo build --quiet --release --manifest-path "$work/Cargo.toml" --target-dir "$work/target" \
       -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size "${options[@]}" >&2
@@ -384,10 +401,11 @@ zig_home=$MUSL_HOME/zig-$ZIG_VERSION
 zig=$zig_home/ziglang/zig
 debian=$MUSL_HOME/debian-rust
 mode=
+features=()
 # zig brings the C library and start-up objects: rustc must not look for its own. MIPS is not static by default.
 RUSTFLAGS_ALL='-Clink-self-contained=no -Ctarget-feature=+crt-static -Cforce-unwind-tables=no'
-# Link-time optimisation of the program reaches into the library.
-RUSTFLAGS_STD='-Cembed-bitcode=yes'
+# Link-time optimisation of the program reaches into the library. The others: see cross/rustc.
+RUSTFLAGS_STD='-Cembed-bitcode=yes -Zfmt-debug=shallow -Zlocation-detail=none'
 # The libc crate's own switch for 64-bit time_t on 32-bit musl (year 2038); library and program must agree on it.
 LIBC_TIME64='RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1'
 # The first 0.2.x of libc, as Rust's own library uses it, in which that switch changes time_t.

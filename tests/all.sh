@@ -40,9 +40,12 @@ stage_peers() {
 stage_build() {
   step musl-build-refuses tests/musl_build.py
   step image tests/image.py
+  step packages tests/packages.py
   step musl-build ./musl-build.sh
+  step musl-build-edge ./musl-build.sh --edge armv7
   step image-build ./musl-build.sh --image
   step image-built tests/image.py --built
+  step packages-built tests/packages.py --built
   step sizes benches/sizes.sh --built
 }
 
@@ -115,7 +118,17 @@ lint_scripts() {
   while read -r file; do
     case $(head -n 1 "$file") in '#!/bin/sh' | '#!/bin/bash') scripts+=("$file") ;; esac
   done < <(git ls-files --cached --others --exclude-standard -- ':!tests/vectors' ':!fuzz/seeds' ':!fuzz/regressions')
-  shellcheck -x "${scripts[@]}"
+  shellcheck -x "${scripts[@]}" || return 1
+  # What the init systems read, whatever its first line is, for the two shells that do.
+  scripts=()
+  while read -r file; do
+    case $(head -n 1 "$file") in '#!'*) scripts+=("$file") ;; esac
+  done < <(git ls-files --cached --others --exclude-standard -- init-scripts)
+  shellcheck -s dash "${scripts[@]}" || return 1
+  for file in "${scripts[@]}"; do
+    { dash -n "$file" && busybox ash -n "$file"; } || return 1
+  done
+  [ ${#scripts[@]} != 0 ]
 }
 
 no_banned_crates() {

@@ -265,6 +265,33 @@ def wrong_result(place):
     place.expect(1, said=["refused: not a static executable for armv7"], made=[])
 
 
+def for_devices_alone(place):
+    place.have_sources()
+    place.run("--edge", "armv7")
+    place.expect(
+        0,
+        logged=["--no-default-features --features edge"],
+        not_logged=["sbom.py"],
+        made=["SHA256SUMS", "kubeedge-0.1.0-edge-armv7"],
+    )
+
+
+def smaller_by_the_compiler(place):
+    """What the program's crates are compiled with, and what build scripts are not."""
+    place.have_sources()
+    place.run("--env", "armv7")
+    place.expect(0, said=[f"export RUSTC_WRAPPER='{place.top}/cross/rustc'"])
+    both, one = "-Zfmt-debug=shallow -Zlocation-detail=none", "-Zfmt-debug=shallow"
+    for arguments, added in [
+        ("--crate-name serde --target armv7-unknown-linux-musleabihf", f" {both} bootstrap=1"),
+        ("--crate-name kubeedge --target armv7-unknown-linux-musleabihf", f" {one} bootstrap=1"),
+        ("--crate-name build_script_build", " bootstrap="),
+    ]:
+        environment = {"PATH": place.bin, "LOG": f"{place.folder}/log"}
+        status, said = run([f"{place.top}/cross/rustc", f"{place.bin}/printed", *arguments.split()], environment)
+        assert (status, said) == (0, f"{arguments}{added}\n"), said
+
+
 def environment_for_cargo(place):
     place.have_sources()
     place.run("--env", "armv7")
@@ -300,6 +327,8 @@ PLACES = [
     (no_way_at_all, {}),
     (several_targets_at_once, RUSTUP),
     (wrong_result, RUSTUP),
+    (for_devices_alone, RUSTUP),
+    (smaller_by_the_compiler, {**RUSTUP, "printed": '#!/bin/sh\necho "$* bootstrap=$RUSTC_BOOTSTRAP"\n'}),
     (environment_for_cargo, RUSTUP),
     (bad_words, {}),
 ]

@@ -6,7 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # command -> Debian package that brings it
 declare -A PACKAGE=(
-  [busybox]=busybox [c++]=g++ [cc]=gcc [curl]=curl [file]=file [ip]=iproute2 [nft]=nftables [openssl]=openssl
+  [busybox]=busybox [c++]=g++ [cc]=gcc [curl]=curl [dash]=dash [deb-systemd-helper]=init-system-helpers
+  [file]=file [ip]=iproute2 [make]=make [nft]=nftables [openssl]=openssl
   [python3]=python3 [qemu-arm-static]=qemu-user-static [shellcheck]=shellcheck [skopeo]=skopeo [tinyproxy]=tinyproxy-bin
   [strace]=strace [unshare]=util-linux
 )

@@ -12,7 +12,7 @@ use kubeedge::system::clock::Clock;
 use kubeedge::system::names::Endpoint;
 
 use super::process::Process;
-use super::{Folder, until, write};
+use super::{Folder, ONE_HEAP, until, write};
 
 /// What cloudcore writes into its ports file.
 #[derive(serde::Deserialize)]
@@ -102,6 +102,7 @@ fn start(executable: &Path, folder: &Folder, [https, hub]: [&str; 2]) -> (Proces
     let mut command = Command::new(executable);
     command
         .env("KUBEEDGE_ROOT", folder.path())
+        .env(ONE_HEAP.0, ONE_HEAP.1)
         .env_remove("KUBEEDGE_LOG");
     command.args(["cloudcore", "--listen", "127.0.0.1", "--allow-volatile-ca"]);
     command.args([

@@ -11,7 +11,7 @@ use kubeedge::protocol::control::{
 use kubeedge::protocol::token::JoinToken;
 
 use super::process::Process;
-use super::{Folder, until, write};
+use super::{Folder, ONE_HEAP, until, write};
 
 pub struct Edge {
     pub folder: Folder,
@@ -27,6 +27,7 @@ impl Edge {
         command
             .arg("edgecore")
             .env("KUBEEDGE_ROOT", folder.path())
+            .env(ONE_HEAP.0, ONE_HEAP.1)
             .env_remove("KUBEEDGE_LOG");
         let process = Process::start(&mut command, &folder.at("edgecore.log"));
         Edge { folder, process }

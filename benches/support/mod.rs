@@ -26,6 +26,10 @@ pub fn executable() -> PathBuf {
     path
 }
 
+/// Memory is counted as in an executable that is shipped: musl has one heap. In a test's executable each thread of
+/// glibc's gets one of its own, of half a megabyte, whenever it meets another at work.
+pub const ONE_HEAP: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
+
 /// A name, and what measures the executable and prints rows.
 pub type Bench = (&'static str, fn(&Path));
 

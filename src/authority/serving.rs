@@ -1,6 +1,7 @@
 //! The serving certificate: which names it needs, when it is too old, and how it is made.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -88,6 +89,17 @@ pub enum Fault {
     Missing(Vec<String>),
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Ending => f.write_str("the old one ends soon"),
+            Fault::Early => f.write_str("the old one begins in the future"),
+            Fault::Foreign => f.write_str("the old one is not by this CA, or not for a server"),
+            Fault::Missing(names) => write!(f, "the old one lacks {}", names.join(", ")),
+        }
+    }
+}
+
 /// The pair to serve with: the stored one, a Go cloudcore's, or a new one.
 pub async fn open(
     store: &dyn Store,
@@ -107,7 +119,7 @@ pub async fn open(
     if let Some(stored) = stored {
         match fault(stored.certificate(), ca, &wanted, now) {
             None => return Ok(stored),
-            Some(fault) => info!("a new serving certificate is needed: {fault:?}"),
+            Some(fault) => info!("a new serving certificate is needed: {fault}"),
         }
     }
     let taken = read_pair(files, given).await.ok().flatten();

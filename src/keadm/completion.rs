@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use argh::{ArgsInfo, FlagInfoKind, FromArgs};
 
-use super::{COMMANDS, Command, Group, ROLES};
+use super::{COMMANDS, Command, Group, ROLES, service};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
@@ -80,6 +80,11 @@ fn entries() -> Vec<Entry> {
             summary,
             flags: flags.iter().map(flag).collect(),
         }
+    }));
+    entries.extend(service::ACTIONS.iter().map(|(words, summary)| Entry {
+        words,
+        summary,
+        flags: flags(&service::COMMAND),
     }));
     entries.sort_by_key(|entry| Reverse(entry.words.split(' ').count()));
     entries

@@ -35,6 +35,7 @@ mod quickstart;
 mod reset;
 #[cfg(feature = "edge")]
 mod running;
+mod service;
 mod span;
 mod status;
 #[cfg(test)]
@@ -107,6 +108,7 @@ pub static COMMANDS: &[&Command] = &[
     &certs::check::COMMAND,
     #[cfg(all(feature = "edge", feature = "cloud"))]
     &quickstart::COMMAND,
+    &service::COMMAND,
     &version::COMMAND,
     &completion::COMMAND,
     &help::COMMAND,

@@ -1,4 +1,4 @@
-//! This very file as `/usr/local/bin/kubeedge`, with the names it answers to.
+//! This very file as `/usr/local/bin/kubeedge`, unless it is a package's, with the names it answers to.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use super::error::JoinError;
 use crate::keadm::links::{self, Link};
 use crate::system::host::Host;
+use crate::system::service::folder_of;
 
 /// What is to be copied where.
 pub struct Installation {
     source: PathBuf,
+    folder: PathBuf,
     target: PathBuf,
     /// Bytes.
     pub size: u64,
@@ -23,11 +25,11 @@ impl Installation {
     /// Compares; changes nothing.
     pub fn plan(host: &Host, program: &Path) -> Result<Installation, JoinError> {
         let source = program.to_owned();
-        let target = host.root.at(EXECUTABLE);
+        let folder = host.root.at(folder_of(&host.root, &source));
+        let target = folder.join(NAME);
         let size = fs::metadata(&source).map_err(JoinError::Executable)?.len();
         // Whatever can't be read there has to be replaced.
         let is_there = same(&source, &target).unwrap_or(false);
-        let folder = host.root.at(FOLDER);
         let leads_there = |(name, _): &(&str, &str)| {
             let link = fs::canonicalize(folder.join(name));
             matches!((link, fs::canonicalize(&target)), (Ok(link), Ok(file)) if link == file)
@@ -35,6 +37,7 @@ impl Installation {
         Ok(Installation {
             links_are_there: crate::keadm::ROLES.iter().all(leads_there),
             source,
+            folder,
             target,
             size,
             is_there,
@@ -56,7 +59,7 @@ impl Installation {
 
     /// Copies and links; a sentence for each change.
     pub fn carry_out(&self, host: &Host, force: bool) -> Result<Vec<String>, JoinError> {
-        let folder = host.root.at(FOLDER);
+        let folder = &self.folder;
         let mut done = Vec::new();
         // Before the copy: it must not end with half a pair of programs.
         let edgecore = folder.join("edgecore");
@@ -64,13 +67,13 @@ impl Installation {
             return Err(JoinError::Foreign { path: edgecore });
         }
         // A copy that a power cut broke off takes as much room as a whole one.
-        host.files.sweep(&folder)?;
+        host.files.sweep(folder)?;
         if !self.is_there {
-            host.files.make_dir(&folder, 0o755)?;
+            host.files.make_dir(folder, 0o755)?;
             host.files.copy(&self.source, &self.target, 0o755)?;
             done.push(format!("wrote {}", self.target.display()));
         }
-        for (name, link) in links::make(&host.files, &folder, &self.target, force)? {
+        for (name, link) in links::make(&host.files, folder, &self.target, force)? {
             let path = folder.join(name);
             match link {
                 Link::Made | Link::Replaced => done.push(format!("linked {}", path.display())),
@@ -108,8 +111,7 @@ fn same(one: &Path, other: &Path) -> io::Result<bool> {
     }
 }
 
-pub const EXECUTABLE: &str = "/usr/local/bin/kubeedge";
-const FOLDER: &str = "/usr/local/bin";
+const NAME: &str = "kubeedge";
 /// Bytes.
 const CHUNK: usize = 64 * 1024;
 

@@ -33,7 +33,10 @@ pub fn launch(
     let service = service(host, choice);
     let mut done = Vec::new();
     let mut note = |report: Report| done.extend(report.touched.iter().map(Touch::to_string));
-    note(give_up_other(host, &*service)?);
+    // An earlier join may have used another way to start it: two would fight for the node.
+    for given_up in service::give_up(host, &Daemon::edgecore(&host.root), Some(&*service)) {
+        note(given_up?);
+    }
     if renew || present.is_in_trouble() {
         note(service.stop()?);
         let left = present.pid.and_then(Process::get);
@@ -68,20 +71,5 @@ pub fn launch(
     })
 }
 
-/// An earlier join may have used the other way to start it: two would fight for the node.
-fn give_up_other(host: &Host, service: &dyn Service) -> Result<Report, JoinError> {
-    let unit = host.root.at(UNIT);
-    let other = match service.kind() {
-        "systemd" => Choice::None,
-        _ if host.files.exists(&unit) => Choice::Systemd,
-        _ => return Ok(Report::nothing()),
-    };
-    let other = service::detect(host, Daemon::edgecore(&host.root), other);
-    let mut report = other.stop()?;
-    report.touched.extend(other.remove()?.touched);
-    Ok(report)
-}
-
-pub const UNIT: &str = "/etc/systemd/system/edgecore.service";
 /// A daemon stops within 5 s.
 pub const GRACE: Duration = Duration::from_secs(10);

@@ -95,7 +95,7 @@ struct Flags {
     /// script to run when the device has joined
     #[argh(option, arg_name = "script", default = "String::new()")]
     post_run: String,
-    /// auto, systemd or none (started in the background, not at boot)
+    /// auto, systemd, procd, openrc, busybox, rcs, or none (in the background, not at boot)
     #[argh(option, arg_name = "system", default = "Choice::Auto")]
     init: Choice,
     /// how long to wait for the session, such as 90s; default: 300s

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use super::draft::Draft;
 use super::error::JoinError;
-use super::install;
 use super::wish::Wish;
 use crate::keadm::certs::inspect::{self, Faults};
 use crate::keadm::device::Device;
@@ -19,6 +18,7 @@ use crate::protocol::token::JoinToken;
 use crate::system::clock::Timestamp;
 use crate::system::host::Host;
 use crate::system::processes::Process;
+use crate::system::service;
 
 pub struct Present {
     pub edgecore: Option<EdgeStatus>,
@@ -135,9 +135,10 @@ impl Present {
 
     /// Another program's edgecore would fight with ours for the node.
     pub fn check_strangers(&self, host: &Host) -> Result<(), JoinError> {
-        let ours = fs::canonicalize(host.root.at(install::EXECUTABLE)).ok();
+        let files = service::FOLDERS.map(|folder| host.root.at(folder).join("kubeedge"));
+        let ours = files.map(|file| fs::canonicalize(file).ok());
         let is_ours = |process: &Process| {
-            self.pid == Some(process.pid) || running::executable(process.pid) == ours
+            self.pid == Some(process.pid) || ours.contains(&running::executable(process.pid))
         };
         match running::edgecores(host).iter().find(|it| !is_ours(it)) {
             Some(process) => Err(JoinError::Stranger(process.pid)),

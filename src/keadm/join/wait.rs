@@ -8,6 +8,7 @@ use super::launch::Launched;
 use super::progress::Progress;
 use crate::protocol::control::{Client, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request};
 use crate::system::host::Host;
+use crate::system::service;
 
 /// Asks the cloud again as long as it wants to be asked later, and the time is not over; gives what
 /// is left of that time too.
@@ -84,7 +85,7 @@ pub fn for_session(
 /// Where to read what edgecore has to say.
 pub fn log(host: &Host, launched: &Launched) -> String {
     match launched.service.kind() {
-        "systemd" if launched.started.is_none() => "`journalctl -u edgecore`".to_owned(),
+        kind if kind != "none" && launched.started.is_none() => service::log_of(kind).to_owned(),
         _ => host.root.at(LOG).display().to_string(),
     }
 }

@@ -122,7 +122,9 @@ fn reset(host: &Host, flags: &Flags) -> Result<Outcome, ResetError> {
     keep(sweep.kept, OF_CLOUD);
     keep(sweep.emptied, MOUNTED);
     keep(traces.program, PROGRAM);
-    keep(traces.of_operator, OF_OPERATOR);
+    let mut of_operator = traces.of_operator;
+    of_operator.retain(|path| path.symlink_metadata().is_ok());
+    keep(of_operator, OF_OPERATOR);
     Ok(outcome)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::keadm::running;
 use crate::system::host::Host;
 use crate::system::processes::{self, Ended};
-use crate::system::service::{self, Choice, Daemon, Report, Service, ServiceError, Systemd, Touch};
+use crate::system::service::{self, Daemon, Report, ServiceError, Touch};
 
 /// What was done, and what could not be, a sentence each.
 #[derive(Default)]
@@ -17,18 +17,9 @@ pub struct Stopped {
 /// What is stopped already is fine.
 pub fn stop(host: &Host) -> Stopped {
     let mut stopped = Stopped::default();
-    let unit = host.root.at(UNIT);
-    let daemon = || Daemon::edgecore(&host.root);
-    // By the init system first, which would start it again.
-    if unit.symlink_metadata().is_ok() || Systemd::is_running(&host.root) {
-        stopped.by(&*service::detect(host, daemon(), Choice::Systemd));
-        match host.files.remove(&unit) {
-            Ok(true) => stopped.done.push(format!("removed {}", unit.display())),
-            Ok(false) => {}
-            Err(error) => stopped.left.push(error.to_string()),
-        }
+    for result in service::give_up(host, &Daemon::edgecore(&host.root), None) {
+        stopped.note(result);
     }
-    stopped.by(&*service::detect(host, daemon(), Choice::None));
     for process in running::process(host)
         .into_iter()
         .chain(running::edgecores(host))
@@ -46,11 +37,6 @@ pub fn stop(host: &Host) -> Stopped {
 }
 
 impl Stopped {
-    fn by(&mut self, service: &dyn Service) {
-        self.note(service.stop());
-        self.note(service.remove());
-    }
-
     fn note(&mut self, result: Result<Report, ServiceError>) {
         match result {
             Ok(report) => self
@@ -61,6 +47,5 @@ impl Stopped {
     }
 }
 
-const UNIT: &str = "/etc/systemd/system/edgecore.service";
 /// A daemon stops within 5 s.
 const GRACE: Duration = Duration::from_secs(10);

@@ -8,6 +8,8 @@ use crate::keadm::device::Device;
 use crate::keadm::{ROLES, running};
 use crate::pki::certificate::Certificate;
 use crate::system::host::Host;
+use crate::system::processes;
+use crate::system::service::{self, Daemon};
 
 pub struct Traces {
     pub node: Option<String>,
@@ -47,7 +49,8 @@ impl Traces {
             }
         }
         own.retain(there);
-        let edge_files = EDGE_FILES.iter().map(at).any(|path| there(&path));
+        let edge_files = EDGE_FILES.iter().map(at).any(|path| there(&path))
+            || service::is_any_ours(host, &Daemon::edgecore(&host.root));
         let run = Some(at(&RUN)).filter(there);
         // Folders alone may be a cloud's.
         let is_edge = edge_files
@@ -55,7 +58,8 @@ impl Traces {
             || running::process(host).is_some()
             || !running::edgecores(host).is_empty()
             || (of_cloud.is_empty() && own.iter().chain(&run).any(|path| !is_empty_folder(path)));
-        let folder = host.root.at(PROGRAMS);
+        let program = processes::own_executable().unwrap_or_default();
+        let folder = host.root.at(service::folder_of(&host.root, &program));
         let names = ["kubeedge"]
             .into_iter()
             .chain(ROLES.iter().map(|(name, _)| *name));
@@ -122,12 +126,9 @@ const FOLDERS: &[&str] = &[
 /// In edgecore's folder of state.
 const OBJECTS: &str = "meta";
 const RUN: &str = "/run/kubeedge";
-const PROGRAMS: &str = "/usr/local/bin";
 const EDGE_FILES: &[&str] = &[
     "/etc/kubeedge/bootstrap-edgecore.conf",
     "/etc/kubeedge/config/edgecore.yaml",
-    "/etc/systemd/system/edgecore.service",
-    "/run/kubeedge/edgecore.pid",
     "/run/kubeedge/edgecore-status.sock",
     "/var/log/kubeedge/edgecore.log",
 ];
@@ -140,6 +141,7 @@ const OF_CLOUD: &[&str] = &[
     "/var/log/kubeedge/cloudcore.log",
 ];
 const OF_OPERATOR: &[&str] = &[
+    "/etc/conf.d/edgecore",
     "/etc/default/edgecore",
     "/etc/systemd/system/edgecore.service.d",
 ];

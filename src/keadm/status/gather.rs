@@ -10,6 +10,7 @@ use crate::pki::MAX_INPUT;
 use crate::pki::certificate::Certificate;
 use crate::protocol::control::{self, ControlError, EDGE_STATUS_SOCKET, EdgeStatus, Request};
 use crate::system::host::Host;
+use crate::system::processes;
 use crate::system::service::{self, Choice, Daemon, Service, ServiceError, Status};
 
 /// Everything, before it is judged.
@@ -122,9 +123,11 @@ fn problem(problem: control::Problem) -> Problem {
 }
 
 fn executable(host: &Host) -> Executable {
-    let path = host.root.at(FOLDER).join("kubeedge");
+    let own = processes::own_executable().unwrap_or_default();
+    let folder = host.root.at(service::folder_of(&host.root, &own));
+    let path = folder.join("kubeedge");
     let leads_here = |name: &str| {
-        let there = fs::canonicalize(host.root.at(FOLDER).join(name));
+        let there = fs::canonicalize(folder.join(name));
         matches!((there, fs::canonicalize(&path)), (Ok(there), Ok(here)) if there == here)
     };
     let names = ROLES.iter().map(|(name, _)| *name);
@@ -184,5 +187,4 @@ fn on_disk(host: &Host, device: &Device) -> Option<CertificateFacts> {
     })
 }
 
-const FOLDER: &str = "/usr/local/bin";
 const PATIENCE: Duration = Duration::from_secs(3);

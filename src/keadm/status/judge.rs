@@ -4,6 +4,7 @@ use super::gather::{Answer, Found};
 use crate::keadm::device::DeviceError;
 use crate::protocol::control::{EdgeState, EdgeStatus};
 use crate::system::exit;
+use crate::system::service;
 
 /// What it all means.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,10 +92,7 @@ fn of_stopped(found: &Found) -> Verdict {
         ),
         None => {
             let node = found.node.as_deref().unwrap_or("This device");
-            let log = match found.service.init {
-                "systemd" => "`journalctl -u edgecore`",
-                _ => "/var/log/kubeedge/edgecore.log",
-            };
+            let log = service::log_of(found.service.init);
             Verdict::not(
                 exit::UNAVAILABLE,
                 format!("{node} is not connected: edgecore does not run."),
@@ -122,6 +120,7 @@ impl Verdict {
 fn start(found: &Found) -> &'static str {
     match found.service.init {
         "systemd" if found.service.installed => ": `systemctl start edgecore`",
+        init if init != "none" && found.service.installed => ": `kubeedge service start`",
         _ => " by running `kubeedge join` again, it goes on where it stopped",
     }
 }
@@ -129,6 +128,7 @@ fn start(found: &Found) -> &'static str {
 fn restart(found: &Found) -> &'static str {
     match found.service.init {
         "systemd" if found.service.installed => ": `systemctl restart edgecore`",
+        init if init != "none" && found.service.installed => ": `kubeedge service restart`",
         _ => ": end its process, and run `kubeedge join` again",
     }
 }

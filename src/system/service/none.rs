@@ -51,12 +51,29 @@ impl Service for NoInit {
         "none"
     }
 
+    fn files(&self) -> Vec<(PathBuf, String)> {
+        Vec::new()
+    }
+
+    /// There is nothing to install; what it has started counts.
+    fn is_installed(&self) -> bool {
+        self.pid_file().exists()
+    }
+
+    fn is_ours(&self) -> bool {
+        self.is_installed()
+    }
+
     fn install(&self) -> Result<Report, ServiceError> {
         Ok(Report::new(Outcome::Already))
     }
 
     fn enable(&self) -> Result<Report, ServiceError> {
         Ok(Report::new(Outcome::Impossible(NOT_AT_BOOT)))
+    }
+
+    fn disable(&self) -> Result<Report, ServiceError> {
+        Ok(Report::nothing())
     }
 
     fn start(&self) -> Result<Report, ServiceError> {

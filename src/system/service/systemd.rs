@@ -1,47 +1,32 @@
 //! systemd: a unit file, and a few calls of systemctl with a bound on each.
 
 use std::env;
-use std::io::{self, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use crate::system::host::Host;
-use crate::system::root::Root;
 
+use super::call::Program;
 use super::none::NoInit;
 use super::{Daemon, Outcome, Report, Service, ServiceError, Status, Touch};
 
-/// Below a root prefix systemd itself is never called: only the unit file is written, and the
-/// daemon is started as without an init system.
+/// Below a root prefix, and where it does not run, systemd is never called: only the unit file is
+/// written, and the daemon is started as without an init system.
 pub struct Systemd {
     host: Host,
     daemon: Daemon,
-    systemctl: Option<PathBuf>,
+    systemctl: Option<Program>,
 }
 
 impl Systemd {
-    /// Whether systemd runs this machine.
-    pub fn is_running(root: &Root) -> bool {
-        root.at("/run/systemd/system").is_dir()
-    }
-
-    /// With `SYSTEMCTL` set, that program is called, root prefix or not.
     pub fn new(host: &Host, daemon: Daemon) -> Systemd {
-        let given = env::var_os("SYSTEMCTL")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from);
-        let default = || {
-            host.root
-                .prefix()
-                .is_none()
-                .then(|| PathBuf::from("systemctl"))
-        };
+        let runs = host.root.at("/run/systemd/system").is_dir();
+        let is_given = env::var_os(VARIABLE).is_some();
+        let systemctl = Program::find(&host.root, "systemctl", VARIABLE);
+        let systemctl = systemctl.filter(|_| runs || is_given);
         Systemd {
             host: host.clone(),
             daemon,
-            systemctl: given.or_else(default),
+            systemctl: systemctl.map(|program| program.with(QUIET)),
         }
     }
 
@@ -66,46 +51,12 @@ impl Systemd {
         NoInit::new(&self.host, self.daemon.clone())
     }
 
-    /// Runs systemctl; what it printed.
-    fn call(&self, systemctl: &PathBuf, arguments: &[&str]) -> Result<String, ServiceError> {
-        let command = described(arguments);
-        let child = Command::new(systemctl)
-            .args(["--no-pager", "--no-ask-password"])
-            .args(arguments)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = child.map_err(|source| ServiceError::Spawn {
-            program: systemctl.clone(),
-            source,
-        })?;
-        let status = wait(&mut child, PATIENCE).map_err(|source| ServiceError::Spawn {
-            program: systemctl.clone(),
-            source,
-        })?;
-        match status {
-            Some(status) if status.success() => Ok(said(child.stdout.take())),
-            Some(_) => {
-                let said = said(child.stderr.take());
-                let first = said
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .trim_end_matches('.');
-                Err(ServiceError::Command {
-                    command,
-                    said: first.to_owned(),
-                })
-            }
-            None => Err(ServiceError::CommandTimedOut { command }),
-        }
-    }
-
-    fn run(&self, systemctl: &PathBuf, arguments: &[&str]) -> Result<Touch, ServiceError> {
-        self.call(systemctl, arguments)
-            .map(|_| Touch::Ran(described(arguments)))
+    /// Whether a package has brought a unit, which is used as it is.
+    fn is_packaged(&self) -> bool {
+        let mut folders = PACKAGED_UNITS
+            .iter()
+            .map(|folder| self.host.root.at(folder));
+        folders.any(|folder| folder.join(self.unit()).exists())
     }
 }
 
@@ -114,23 +65,36 @@ impl Service for Systemd {
         "systemd"
     }
 
+    fn files(&self) -> Vec<(PathBuf, String)> {
+        vec![(self.unit_file(), self.daemon.adapted(self.daemon.unit))]
+    }
+
+    fn is_installed(&self) -> bool {
+        self.unit_file().symlink_metadata().is_ok() || self.is_packaged()
+    }
+
+    fn is_ours(&self) -> bool {
+        self.unit_file().symlink_metadata().is_ok()
+    }
+
     fn install(&self) -> Result<Report, ServiceError> {
-        let (files, path, unit) = (
-            &self.host.files,
-            self.unit_file(),
-            self.daemon.unit.as_bytes(),
-        );
+        let (files, path) = (&self.host.files, self.unit_file());
+        let unit = self.daemon.adapted(self.daemon.unit);
         let mut report = Report::new(Outcome::Already);
         // What is longer than any unit differs from ours.
         let current = files.read_opt(&path, MAX_UNIT).unwrap_or_default();
-        if current.as_deref() != Some(unit) {
+        if self.is_packaged() && self.daemon.is_packaged() {
+            // Ours, of an earlier join, would be read instead.
+            if files.remove(&path)? {
+                report.add(Some(Touch::Removed(path)));
+            }
+        } else if current.as_deref() != Some(unit.as_bytes()) {
             files.make_dir(&self.host.root.at(UNIT_FOLDER), 0o755)?;
-            files.replace(&path, unit, 0o644)?;
-            report.outcome = Outcome::Done;
-            report = report.with(Touch::Wrote(path));
+            files.replace(&path, unit.as_bytes(), 0o644)?;
+            report.add(Some(Touch::Wrote(path)));
         }
         match &self.systemctl {
-            Some(systemctl) => Ok(report.with(self.run(systemctl, &["daemon-reload"])?)),
+            Some(systemctl) => Ok(report.with(systemctl.run(&["daemon-reload"])?)),
             None => Ok(report),
         }
     }
@@ -139,8 +103,24 @@ impl Service for Systemd {
         let Some(systemctl) = &self.systemctl else {
             return self.without_systemd().enable();
         };
-        let ran = self.run(systemctl, &["enable", &self.unit()])?;
+        let ran = systemctl.run(&["enable", &self.unit()])?;
         Ok(Report::new(Outcome::Done).with(ran))
+    }
+
+    fn disable(&self) -> Result<Report, ServiceError> {
+        match &self.systemctl {
+            Some(systemctl) if self.is_installed() => {
+                Ok(Report::done(systemctl.run(&["disable", &self.unit()])?))
+            }
+            _ => {
+                let mut report = Report::nothing();
+                let link = self.wanted_link();
+                if self.host.files.remove(&link)? {
+                    report.add(Some(Touch::Removed(link)));
+                }
+                Ok(report)
+            }
+        }
     }
 
     fn start(&self) -> Result<Report, ServiceError> {
@@ -150,7 +130,7 @@ impl Service for Systemd {
         if matches!(self.status()?, Status::Running(_)) {
             return Ok(Report::new(Outcome::Already));
         }
-        let ran = self.run(systemctl, &["start", &self.unit()])?;
+        let ran = systemctl.run(&["start", &self.unit()])?;
         Ok(Report::new(Outcome::Done).with(ran))
     }
 
@@ -161,7 +141,7 @@ impl Service for Systemd {
         if !matches!(self.status()?, Status::Running(_)) {
             return Ok(Report::new(Outcome::Already));
         }
-        let ran = self.run(systemctl, &["stop", &self.unit()])?;
+        let ran = systemctl.run(&["stop", &self.unit()])?;
         Ok(Report::new(Outcome::Done).with(ran))
     }
 
@@ -170,7 +150,7 @@ impl Service for Systemd {
             return self.without_systemd().status();
         };
         let properties = "--property=LoadState,ActiveState,MainPID";
-        let shown = self.call(systemctl, &["show", properties, &self.unit()])?;
+        let shown = systemctl.output(&["show", properties, &self.unit()])?;
         let value = |name: &str| {
             let mut pairs = shown.lines().filter_map(|line| line.split_once('='));
             pairs
@@ -191,10 +171,7 @@ impl Service for Systemd {
         let Some(systemctl) = &self.systemctl else {
             return Ok(false);
         };
-        let shown = self.call(
-            systemctl,
-            &["show", "--property=UnitFileState", &self.unit()],
-        )?;
+        let shown = systemctl.output(&["show", "--property=UnitFileState", &self.unit()])?;
         let state = shown.trim().strip_prefix("UnitFileState=");
         Ok(matches!(
             state,
@@ -203,70 +180,46 @@ impl Service for Systemd {
     }
 
     fn remove(&self) -> Result<Report, ServiceError> {
-        let mut report = Report::new(Outcome::Already);
-        let unit_file = self.unit_file();
-        if let Some(systemctl) = &self.systemctl
-            && unit_file.exists()
-        {
-            report = report.with(self.run(systemctl, &["disable", &self.unit()])?);
-        }
-        for path in [self.wanted_link(), unit_file] {
+        let mut report = Report::nothing();
+        let disabled = match &self.systemctl {
+            Some(systemctl) if self.is_installed() => {
+                Some(systemctl.run(&["disable", &self.unit()])).transpose()
+            }
+            _ => Ok(None),
+        };
+        for path in [self.wanted_link(), self.unit_file()] {
             if self.host.files.remove(&path)? {
-                report.outcome = Outcome::Done;
-                report = report.with(Touch::Removed(path));
+                report.add(Some(Touch::Removed(path)));
             }
         }
+        // Our files are gone, whatever it makes of them.
+        report.touched.extend(disabled?);
         match &self.systemctl {
             Some(systemctl) if report.outcome == Outcome::Done => {
-                Ok(report.with(self.run(systemctl, &["daemon-reload"])?))
+                Ok(report.with(systemctl.run(&["daemon-reload"])?))
             }
             _ => Ok(report),
         }
     }
 }
 
-fn described(arguments: &[&str]) -> String {
-    format!("systemctl {}", arguments.join(" "))
-}
-
-/// None when it took too long; then it has been killed.
-fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
-    let end = Instant::now() + patience;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= end {
-            let _ = child.kill();
-            child.wait()?;
-            return Ok(None);
-        }
-        sleep(POLL);
-    }
-}
-
-/// What fits into a pipe is all that we want to know.
-fn said(pipe: Option<impl Read>) -> String {
-    let mut bytes = Vec::new();
-    if let Some(pipe) = pipe {
-        let _ = pipe.take(MAX_SAID).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
+const VARIABLE: &str = "SYSTEMCTL";
 const UNIT_FOLDER: &str = "/etc/systemd/system";
+const PACKAGED_UNITS: &[&str] = &["/lib/systemd/system", "/usr/lib/systemd/system"];
+const QUIET: &[&str] = &["--no-pager", "--no-ask-password"];
 /// Bytes.
 const MAX_UNIT: usize = 64 * 1024;
-const MAX_SAID: u64 = 16 * 1024;
-/// Longer than the unit's own limits for start and stop.
-const PATIENCE: Duration = Duration::from_secs(100);
-const POLL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::root::Root;
     use crate::system::scratch::Scratch;
+    use std::io;
     use std::path::Path;
+    use std::process::Command;
+    use std::thread::sleep;
+    use std::time::Duration;
 
     /// A systemctl that writes down how it is called, and keeps the state in a file.
     const STUB: &str = r#"#!/bin/sh
@@ -299,13 +252,13 @@ esac
         let busy = Some(io::ErrorKind::ExecutableFileBusy);
         let try_it = || Command::new(&systemctl).args(["", "", "show"]).output();
         while try_it().err().map(|error| error.kind()) == busy {
-            sleep(POLL);
+            sleep(Duration::from_millis(10));
         }
         let daemon = Daemon::edgecore(&root);
         Systemd {
             host,
             daemon,
-            systemctl: with_systemctl.then_some(systemctl),
+            systemctl: with_systemctl.then(|| Program::at(&systemctl, "systemctl").with(QUIET)),
         }
     }
 
@@ -388,25 +341,5 @@ esac
         assert_eq!(service.status().unwrap(), Status::NotInstalled);
         assert_eq!(service.remove().unwrap().outcome, Outcome::Done);
         assert_eq!(calls(dir.path()), [""; 0]);
-    }
-
-    #[test]
-    fn patience_ends() {
-        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-        assert!(
-            wait(&mut child, Duration::from_millis(20))
-                .unwrap()
-                .is_none()
-        );
-        assert!(child.try_wait().unwrap().is_some());
-    }
-
-    #[test]
-    fn systemd_is_known_by_its_folder() {
-        let dir = Scratch::new();
-        let root = Root::new(Some(dir.path().into()));
-        assert!(!Systemd::is_running(&root));
-        std::fs::create_dir_all(dir.path().join("run/systemd/system")).unwrap();
-        assert!(Systemd::is_running(&root));
     }
 }

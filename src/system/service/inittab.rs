@@ -1,0 +1,213 @@
+//! BusyBox's init with /etc/inittab: one line has the daemon started at boot, and again whenever it
+//! ends. A line that is commented out is a service that is installed and stopped.
+
+mod text;
+
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::error::ServiceError;
+use super::none::NoInit;
+use super::report::{Report, Status, Touch};
+use super::{Choice, Daemon, Service, detect, written};
+use crate::system::host::Host;
+use crate::system::processes::{self, Process};
+use crate::system::root::Root;
+
+/// Whether the file is there, and in BusyBox's form: SysV's names run levels.
+pub(super) fn is_busybox(root: &Root) -> bool {
+    std::fs::read_to_string(root.at(INITTAB)).is_ok_and(|text| text::is_busybox(&text))
+}
+
+/// Below a root prefix only the file is written, and the daemon is started as without an init
+/// system.
+pub struct Inittab {
+    host: Host,
+    daemon: Daemon,
+}
+
+impl Inittab {
+    pub fn new(host: &Host, daemon: Daemon) -> Inittab {
+        Inittab {
+            host: host.clone(),
+            daemon,
+        }
+    }
+
+    fn read(&self) -> Result<String, ServiceError> {
+        let path = self.host.root.at(INITTAB);
+        let bytes = self.host.files.read_opt(&path, written::MAX)?;
+        let text = String::from_utf8(bytes.unwrap_or_default()).ok();
+        let text = text.filter(|text| text.is_empty() || text::is_busybox(text));
+        text.ok_or(ServiceError::Strange {
+            path,
+            why: "not in the form of BusyBox's init: leave --init out, or use --init none",
+        })
+    }
+
+    /// Writes what differs. Init looks at it when it is told to, or at the next boot.
+    fn change(&self, change: impl FnOnce(&str) -> String) -> Result<Option<Touch>, ServiceError> {
+        let (before, path) = (self.read()?, self.host.root.at(INITTAB));
+        let after = change(&before);
+        if after == before {
+            return Ok(None);
+        }
+        let mode = self.host.files.mode(&path).unwrap_or(0o644);
+        if let Some(folder) = path.parent() {
+            self.host.files.make_dir(folder, 0o755)?;
+        }
+        self.host.files.replace(&path, after.as_bytes(), mode)?;
+        Ok(Some(Touch::Changed(path)))
+    }
+
+    fn line(&self) -> String {
+        format!("::respawn:{}/{}", self.daemon.folder, self.daemon.name)
+    }
+
+    fn switch(&self, on: bool) -> Result<Option<Touch>, ServiceError> {
+        self.change(|text| text::switched(text, self.daemon.name, on))
+    }
+
+    /// Has init read the file again. Another process 1 could end of the signal.
+    fn tell(&self) -> Result<(), ServiceError> {
+        match detect::running(&self.host.root) {
+            // It has no more of a file that is gone than of one without our line.
+            Choice::BusyBox => {
+                // It fails for want of rights alone, and then init has not changed.
+                kill(Pid::from_raw(1), Signal::SIGHUP).map_err(|_| ServiceError::Denied)
+            }
+            _ => Err(ServiceError::NotTheInit("busybox")),
+        }
+    }
+
+    fn is_real(&self) -> bool {
+        self.host.root.prefix().is_none()
+    }
+
+    fn without_init(&self) -> NoInit {
+        NoInit::new(&self.host, self.daemon.clone())
+    }
+
+    /// What init started.
+    fn process(&self) -> Option<Process> {
+        let mut found = processes::find(self.daemon.name).into_iter();
+        found.find(|process| process.parent == 1)
+    }
+}
+
+impl Service for Inittab {
+    fn kind(&self) -> &'static str {
+        "busybox"
+    }
+
+    fn files(&self) -> Vec<(PathBuf, String)> {
+        let lines = text::installed("", self.daemon.name, &self.line());
+        vec![(self.host.root.at(INITTAB), lines)]
+    }
+
+    fn is_installed(&self) -> bool {
+        let text = self.read().unwrap_or_default();
+        text::state(&text, self.daemon.name).is_some()
+    }
+
+    fn is_ours(&self) -> bool {
+        self.read()
+            .is_ok_and(|text| text::is_ours(&text, self.daemon.name))
+    }
+
+    /// With it the line counts, from the next boot on at the latest.
+    fn install(&self) -> Result<Report, ServiceError> {
+        let mut report = Report::nothing();
+        report.add(self.change(|text| text::installed(text, self.daemon.name, &self.line()))?);
+        Ok(report)
+    }
+
+    fn enable(&self) -> Result<Report, ServiceError> {
+        let mut report = Report::nothing();
+        report.add(self.switch(true)?);
+        Ok(report)
+    }
+
+    fn disable(&self) -> Result<Report, ServiceError> {
+        let mut report = Report::nothing();
+        report.add(self.switch(false)?);
+        Ok(report)
+    }
+
+    fn start(&self) -> Result<Report, ServiceError> {
+        if !self.is_real() {
+            return self.without_init().start();
+        }
+        let mut report = Report::nothing();
+        report.add(self.switch(true)?);
+        if report == Report::nothing() && self.process().is_some() {
+            return Ok(report);
+        }
+        self.tell()?;
+        report.add(Some(Touch::Ran("kill -HUP 1".to_owned())));
+        // Init starts it within a second, and tells nobody.
+        let end = Instant::now() + PATIENCE;
+        while self.process().is_none() {
+            if Instant::now() >= end {
+                return Err(ServiceError::NotStarted(self.daemon.name));
+            }
+            sleep(POLL);
+        }
+        Ok(report)
+    }
+
+    /// The line is commented out, so that init does not start it again; also not at boot.
+    fn stop(&self) -> Result<Report, ServiceError> {
+        if !self.is_real() {
+            return self.without_init().stop();
+        }
+        let mut report = Report::nothing();
+        if let Some(changed) = self.switch(false)? {
+            report.add(Some(changed));
+            self.tell()?;
+        }
+        // Found again for as long as init may not have read the file.
+        let end = Instant::now() + PATIENCE;
+        while let Some(process) = self.process().filter(|_| Instant::now() < end) {
+            processes::terminate(&process, GRACE)?;
+            report.add(Some(Touch::Ended(process.pid)));
+        }
+        Ok(report)
+    }
+
+    fn status(&self) -> Result<Status, ServiceError> {
+        if !self.is_real() {
+            return self.without_init().status();
+        }
+        let state = text::state(&self.read()?, self.daemon.name);
+        Ok(match (state, self.process()) {
+            (None, _) => Status::NotInstalled,
+            (Some(_), Some(process)) => Status::Running(Some(process.pid)),
+            (Some(_), None) => Status::Stopped,
+        })
+    }
+
+    fn starts_at_boot(&self) -> Result<bool, ServiceError> {
+        Ok(text::state(&self.read()?, self.daemon.name) == Some(true))
+    }
+
+    fn remove(&self) -> Result<Report, ServiceError> {
+        let mut report = Report::nothing();
+        report.add(self.change(|text| text::removed(text, self.daemon.name))?);
+        // Else init would go on starting it until the next boot.
+        if report != Report::nothing() && self.is_real() && self.tell().is_ok() {
+            report.add(Some(Touch::Ran("kill -HUP 1".to_owned())));
+        }
+        Ok(report)
+    }
+}
+
+const INITTAB: &str = "/etc/inittab";
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A daemon stops within 5 s.
+const GRACE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);

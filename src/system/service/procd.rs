@@ -1,0 +1,257 @@
+//! procd, of OpenWrt: a script, a switch in UCI, and a list of what a firmware upgrade keeps.
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::call::Program;
+use super::error::ServiceError;
+use super::none::NoInit;
+use super::report::{Report, Status, Touch};
+use super::{Daemon, Service, uci, written};
+use crate::system::host::Host;
+use crate::system::processes::{Process, ProcessError};
+
+/// Below a root prefix only files are written, and the daemon is started as without an init
+/// system.
+pub struct Procd {
+    host: Host,
+    daemon: Daemon,
+    pub(super) ubus: Option<Program>,
+}
+
+impl Procd {
+    pub fn new(host: &Host, daemon: Daemon) -> Procd {
+        Procd {
+            ubus: Program::find(&host.root, "ubus", "UBUS"),
+            host: host.clone(),
+            daemon,
+        }
+    }
+
+    fn script(&self) -> PathBuf {
+        self.host.root.at(SCRIPTS).join(self.daemon.name)
+    }
+
+    /// As its first line has it.
+    fn command(&self) -> Program {
+        Program::script(&[&self.host.root.at("/etc/rc.common"), &self.script()])
+    }
+
+    /// What `enable` of rc.common makes.
+    fn links(&self) -> [PathBuf; 2] {
+        let folder = self.host.root.at("/etc/rc.d");
+        ["S95", "K10"].map(|order| folder.join(format!("{order}{}", self.daemon.name)))
+    }
+
+    /// Executables, scripts, and the list itself: what no package brings back.
+    fn keep(&self) -> String {
+        let mut text = KEEP.to_owned();
+        for name in ["kubeedge", "keadm", "edgecore", "cloudcore"] {
+            text.push_str(&format!("{}/{name}\n", self.daemon.folder));
+        }
+        for name in NAMES {
+            text.push_str(&format!(
+                "{SCRIPTS}/{name}\n/etc/rc.d/S95{name}\n/etc/rc.d/K10{name}\n"
+            ));
+        }
+        format!("{text}{CONFIG}\n{KEPT}\n")
+    }
+
+    fn config(&self) -> Result<String, ServiceError> {
+        let path = self.host.root.at(CONFIG);
+        let bytes = self.host.files.read_opt(&path, written::MAX)?;
+        let text = bytes.map(String::from_utf8).transpose();
+        let text = text.map_err(|_| ServiceError::Strange {
+            path,
+            why: "not a text: write it anew, or remove it",
+        })?;
+        Ok(text.unwrap_or_else(|| SHIPPED.to_owned()))
+    }
+
+    fn switch(&self, enabled: bool) -> Result<Option<Touch>, ServiceError> {
+        let (before, path) = (self.config()?, self.host.root.at(CONFIG));
+        let after = uci::with_enabled(&before, self.daemon.name, enabled);
+        if after == before {
+            return Ok(None);
+        }
+        if let Some(folder) = path.parent() {
+            self.host.files.make_dir(folder, 0o755)?;
+        }
+        self.host.files.replace(&path, after.as_bytes(), 0o600)?;
+        Ok(Some(Touch::Changed(path)))
+    }
+
+    fn without_procd(&self) -> NoInit {
+        NoInit::new(&self.host, self.daemon.clone())
+    }
+
+    fn other_is_ours(&self) -> bool {
+        let others = NAMES.iter().filter(|name| **name != self.daemon.name);
+        let mut paths = others.map(|name| self.host.root.at(SCRIPTS).join(name));
+        paths.any(|path| written::is_ours(&self.host, &path))
+    }
+}
+
+impl Service for Procd {
+    fn kind(&self) -> &'static str {
+        "procd"
+    }
+
+    fn files(&self) -> Vec<(PathBuf, String)> {
+        let script = self.daemon.adapted(SCRIPT);
+        vec![
+            (self.script(), written::marked(&script)),
+            (self.host.root.at(CONFIG), SHIPPED.to_owned()),
+            (self.host.root.at(KEPT), written::marked(&self.keep())),
+        ]
+    }
+
+    fn is_installed(&self) -> bool {
+        let shebang = self.host.files.read(&self.script(), written::MAX);
+        shebang.is_ok_and(|text| text.starts_with(SHEBANG))
+    }
+
+    fn is_ours(&self) -> bool {
+        written::is_ours(&self.host, &self.script())
+    }
+
+    fn install(&self) -> Result<Report, ServiceError> {
+        let mut report = Report::nothing();
+        let (script, host) = (self.script(), &self.host);
+        if written::is_foreign(host, &script) {
+            return Ok(report);
+        }
+        report.add(written::put(
+            host,
+            &script,
+            &self.daemon.adapted(SCRIPT),
+            0o755,
+        )?);
+        report.add(written::put(
+            host,
+            &host.root.at(KEPT),
+            &self.keep(),
+            0o644,
+        )?);
+        Ok(report)
+    }
+
+    fn enable(&self) -> Result<Report, ServiceError> {
+        let mut report = Report::nothing();
+        report.add(self.switch(true)?);
+        let target = Path::new("../init.d").join(self.daemon.name);
+        for link in self.links() {
+            report.add(written::link(&self.host, &target, &link)?);
+        }
+        Ok(report)
+    }
+
+    fn disable(&self) -> Result<Report, ServiceError> {
+        let mut report = Report::nothing();
+        if self.host.files.exists(&self.host.root.at(CONFIG)) {
+            report.add(self.switch(false)?);
+        }
+        if written::is_foreign(&self.host, &self.script()) {
+            return Ok(report);
+        }
+        for link in self.links() {
+            report.add(written::delete(&self.host, &link)?);
+        }
+        Ok(report)
+    }
+
+    fn start(&self) -> Result<Report, ServiceError> {
+        if self.ubus.is_none() {
+            return self.without_procd().start();
+        }
+        if matches!(self.status()?, Status::Running(_)) {
+            return Ok(Report::nothing());
+        }
+        // Somebody who starts it wants it, whatever UCI says.
+        let mut report = Report::nothing();
+        report.add(self.switch(true)?);
+        report.add(Some(self.command().run(&["start"])?));
+        match self.status()? {
+            Status::Running(_) => Ok(report),
+            _ => Err(ServiceError::NotStarted(self.daemon.name)),
+        }
+    }
+
+    fn stop(&self) -> Result<Report, ServiceError> {
+        if self.ubus.is_none() {
+            return self.without_procd().stop();
+        }
+        let Status::Running(pid) = self.status()? else {
+            return Ok(Report::nothing());
+        };
+        let process = pid.and_then(Process::get);
+        let ran = self.command().run(&["stop"])?;
+        // procd goes on while the process ends.
+        let end = Instant::now() + GRACE;
+        while let Some(process) = process.as_ref().filter(|process| process.is_alive()) {
+            if Instant::now() >= end {
+                return Err(ProcessError::Stuck(process.pid).into());
+            }
+            sleep(POLL);
+        }
+        Ok(Report::done(ran))
+    }
+
+    fn status(&self) -> Result<Status, ServiceError> {
+        let Some(ubus) = &self.ubus else {
+            return self.without_procd().status();
+        };
+        if !self.is_installed() {
+            return Ok(Status::NotInstalled);
+        }
+        let name = self.daemon.name;
+        let asked = format!("{{\"name\":\"{name}\"}}");
+        let told = ubus.output(&["call", "service", "list", &asked])?;
+        // What is no JSON names no instance.
+        let told: Value = serde_json::from_str(&told).unwrap_or_default();
+        let instances = told[name]["instances"].as_object();
+        let mut running = instances
+            .into_iter()
+            .flat_map(|instances| instances.values())
+            .filter(|instance| instance["running"] == true);
+        Ok(running.next().map_or(Status::Stopped, |instance| {
+            let pid = instance["pid"].as_u64();
+            Status::Running(pid.and_then(|pid| u32::try_from(pid).ok()))
+        }))
+    }
+
+    fn starts_at_boot(&self) -> Result<bool, ServiceError> {
+        let [link, _] = self.links();
+        let linked = link.symlink_metadata().is_ok();
+        Ok(linked && uci::is_enabled(&self.config()?, self.daemon.name))
+    }
+
+    fn remove(&self) -> Result<Report, ServiceError> {
+        let mut report = self.disable()?;
+        let (script, host) = (self.script(), &self.host);
+        // The script goes last: it tells whose the rest is, should the power fail.
+        if written::is_ours(host, &script) {
+            if !self.other_is_ours() {
+                report.add(written::remove(host, &host.root.at(KEPT))?);
+                report.add(written::delete(host, &host.root.at(CONFIG))?);
+            }
+            report.add(written::remove(host, &script)?);
+        }
+        Ok(report)
+    }
+}
+
+const SCRIPT: &str = include_str!("../../../init-scripts/procd/edgecore");
+const SHIPPED: &str = include_str!("../../../init-scripts/procd/kubeedge.config");
+const KEEP: &str = include_str!("../../../init-scripts/procd/keep.d");
+const SHEBANG: &[u8] = b"#!/bin/sh /etc/rc.common\n";
+const NAMES: [&str; 2] = ["edgecore", "cloudcore"];
+const SCRIPTS: &str = "/etc/init.d";
+const CONFIG: &str = "/etc/config/kubeedge";
+const KEPT: &str = "/lib/upgrade/keep.d/kubeedge";
+/// The script has procd kill after 20 s.
+const GRACE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);

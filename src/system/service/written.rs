@@ -1,0 +1,116 @@
+//! Files of an init system that we write: marked as ours, and only those are ever removed.
+
+use std::path::Path;
+
+use super::error::ServiceError;
+use super::report::Touch;
+use crate::system::host::Host;
+
+/// A text with our mark behind its first line, which may say who runs it.
+pub(super) fn marked(text: &str) -> String {
+    match text.split_once('\n') {
+        Some((first, rest)) if first.starts_with("#!") => format!("{first}\n{MARK}\n{rest}"),
+        _ => format!("{MARK}\n{text}"),
+    }
+}
+
+/// Whether a file is there that somebody else brought, such as a package.
+pub(super) fn is_foreign(host: &Host, path: &Path) -> bool {
+    path.symlink_metadata().is_ok() && !is_ours(host, path)
+}
+
+pub(super) fn is_ours(host: &Host, path: &Path) -> bool {
+    // What can't be read, or is longer than any of ours, is none.
+    let content = host.files.read(path, MAX).unwrap_or_default();
+    let mut lines = content.split(|byte| *byte == b'\n').take(2);
+    lines.any(|line| line == MARK.as_bytes())
+}
+
+/// Writes a marked text, unless it is there or something foreign is.
+pub(super) fn put(
+    host: &Host,
+    path: &Path,
+    text: &str,
+    mode: u32,
+) -> Result<Option<Touch>, ServiceError> {
+    let text = marked(text);
+    if is_foreign(host, path)
+        || host
+            .files
+            .read(path, MAX)
+            .is_ok_and(|it| it == text.as_bytes())
+    {
+        return Ok(None);
+    }
+    if let Some(folder) = path.parent() {
+        host.files.make_dir(folder, 0o755)?;
+    }
+    host.files.replace(path, text.as_bytes(), mode)?;
+    Ok(Some(Touch::Wrote(path.to_owned())))
+}
+
+/// Removes what is ours.
+pub(super) fn remove(host: &Host, path: &Path) -> Result<Option<Touch>, ServiceError> {
+    match is_ours(host, path) {
+        true => delete(host, path),
+        false => Ok(None),
+    }
+}
+
+pub(super) fn delete(host: &Host, path: &Path) -> Result<Option<Touch>, ServiceError> {
+    let removed = host.files.remove(path)?;
+    Ok(removed.then(|| Touch::Removed(path.to_owned())))
+}
+
+/// A link, unless it is there and leads there.
+pub(super) fn link(host: &Host, target: &Path, path: &Path) -> Result<Option<Touch>, ServiceError> {
+    if path.read_link().is_ok_and(|found| found == target) {
+        return Ok(None);
+    }
+    if let Some(folder) = path.parent() {
+        host.files.make_dir(folder, 0o755)?;
+    }
+    host.files.symlink(target, path)?;
+    Ok(Some(Touch::Linked(path.to_owned())))
+}
+
+const MARK: &str = "# Written by keadm; `keadm reset` or `kubeedge service remove` takes it away.";
+/// Bytes.
+pub(super) const MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::root::Root;
+    use crate::system::scratch::Scratch;
+
+    #[test]
+    fn the_mark_stands_behind_the_first_line() {
+        assert_eq!(marked("#!/bin/sh\nx\n"), format!("#!/bin/sh\n{MARK}\nx\n"));
+        assert_eq!(marked("x\n"), format!("{MARK}\nx\n"));
+    }
+
+    #[test]
+    fn what_is_foreign_stays() {
+        let dir = Scratch::new();
+        let host = Host::real(Root::default());
+        let path = dir.path().join("a/b");
+        assert!(!is_foreign(&host, &path) && !is_ours(&host, &path));
+        let wrote = Some(Touch::Wrote(path.clone()));
+        assert_eq!(put(&host, &path, "one\n", 0o755).unwrap(), wrote);
+        assert!(is_ours(&host, &path) && !is_foreign(&host, &path));
+        assert_eq!(put(&host, &path, "one\n", 0o755).unwrap(), None);
+        assert_eq!(put(&host, &path, "two\n", 0o755).unwrap(), wrote);
+        let removed = Some(Touch::Removed(path.clone()));
+        assert_eq!(remove(&host, &path).unwrap(), removed);
+        assert_eq!(remove(&host, &path).unwrap(), None);
+
+        host.files
+            .replace(&path, b"#!/bin/sh\nx\ny\n", 0o755)
+            .unwrap();
+        assert!(is_foreign(&host, &path));
+        assert_eq!(put(&host, &path, "one\n", 0o755).unwrap(), None);
+        assert_eq!(remove(&host, &path).unwrap(), None);
+        assert!(path.exists());
+    }
+}
