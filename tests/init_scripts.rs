@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::device::{CONFIG, Device};
-use common::site::{Cloudcore, Said};
+use common::site::{Cloudcore, Said, Site};
 use common::{Folder, KUBEEDGE, put, wait_until};
 use kubeedge::protocol::control::{EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request, call};
 use kubeedge::system::processes;
@@ -456,4 +456,123 @@ fn openrc_is_told_to_keep_it_alive() {
         let told = run(shell, &reload, "");
         assert_eq!(told, "edgecore --signal HUP --pidfile /run/edgecore.pid\n");
     }
+}
+
+#[test]
+fn what_a_package_brought_is_used_as_it_is() {
+    let (cloud, site) = (Cloudcore::start(&[]), Site::new());
+    let program = site.path("/usr/bin/kubeedge");
+    fs::create_dir_all(site.path("/usr/bin")).expect("a folder");
+    fs::copy(KUBEEDGE, &program).expect("the program is copied");
+    for name in ["keadm", "edgecore", "cloudcore"] {
+        symlink("kubeedge", site.path("/usr/bin").join(name)).expect("a link");
+    }
+    let packaged = text("openrc/edgecore").replace("/usr/local/bin", "/usr/bin");
+    site.write("/etc/init.d/edgecore", &packaged, 0o755);
+    let run = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(words).env("KUBEEDGE_ROOT", site.path("/"));
+        Said::of(command.stdin(Stdio::null()).output())
+    };
+    let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
+    let token = cloud.token_file();
+    let words = [
+        "join",
+        "-e",
+        &hub,
+        "-s",
+        &api,
+        "--token-file",
+        &token,
+        "-i",
+        "packaged",
+    ];
+    run(&[&words[..], &["--init", "openrc"]].concat()).ends(0);
+    assert_eq!(site.read("/etc/init.d/edgecore"), packaged);
+    assert!(site.has("/etc/runlevels/default/edgecore") && !site.has("/usr/local"));
+    let pid = site.connected().pid;
+    let executable = fs::read_link(format!("/proc/{pid}/exe")).expect("it runs");
+    assert_eq!(executable, program.canonicalize().expect("it is there"));
+    run(&["reset", "--force"]).ends(0);
+    assert!(!processes::alive(pid) && program.exists());
+    assert_eq!(site.read("/etc/init.d/edgecore"), packaged);
+    assert!(!site.has("/etc/runlevels/default/edgecore") && !site.has("/etc/kubeedge"));
+    // Where the package has no script, one is written for where the program is.
+    fs::remove_file(site.path("/etc/init.d/edgecore")).expect("it was there");
+    run(&["service", "install", "--init", "openrc"]).ends(0);
+    assert!(
+        site.read("/etc/init.d/edgecore")
+            .contains("command=/usr/bin/")
+    );
+    assert!(site.has("/etc/conf.d/edgecore"));
+    run(&["service", "remove", "--init", "openrc"]).ends(0);
+    assert!(!site.has("/etc/init.d/edgecore") && !site.has("/etc/conf.d/edgecore"));
+}
+
+#[test]
+fn service_by_hand() {
+    let site = Site::new();
+    // A script alone is printed as it is, mark and all.
+    let printed = site.run(&["service", "print", "--init", "rcs"]).ends(0).out;
+    let script = text("busybox/S95edgecore");
+    let (first, rest) = script.split_once('\n').expect("lines");
+    assert!(printed.starts_with(first) && printed.ends_with(rest));
+    let words = [
+        "service",
+        "print",
+        "--init=procd",
+        "--daemon=cloudcore",
+        "-o=json",
+    ];
+    let told = site.run(&words).ends(0).json();
+    assert_eq!(told["init"], "procd");
+    let path = site.path("/etc/init.d/cloudcore").display().to_string();
+    assert_eq!(told["files"][0]["path"], path);
+
+    let service = |action: &str| site.run(&["service", action, "--init", "busybox"]);
+    let said = service("install").ends(1);
+    assert!(
+        said.fault("kubeedge service")
+            .contains("/usr/local/bin/edgecore"),
+        "{}",
+        said.err
+    );
+    site.run(&["--install", "/usr/local/bin"]).ends(0);
+    let said = service("start").ends(1);
+    assert!(
+        said.fault("kubeedge service").contains("service install"),
+        "{}",
+        said.err
+    );
+    let told = site
+        .run(&["service", "install", "--init=busybox", "-o", "json"])
+        .ends(0)
+        .json();
+    assert_eq!(
+        (&told["startsAtBoot"], &told["running"]),
+        (&true.into(), &false.into())
+    );
+    assert!(
+        site.read("/etc/inittab")
+            .ends_with("\n::respawn:/usr/local/bin/edgecore\n")
+    );
+    service("disable").ends(0);
+    service("status").ends(3);
+    service("enable").ends(0);
+    service("remove").ends(0);
+    assert_eq!(site.read("/etc/inittab"), "");
+    let said = site.run(&["service", "status", "--init", "openrc"]).ends(4);
+    assert!(said.out.contains("is not installed"), "{}", said.out);
+
+    let said = site.run(&["service", "strat"]).ends(64);
+    assert!(said.err.contains("did you mean start?"), "{}", said.err);
+    site.run(&["service", "start", "--init", "upstart"])
+        .ends(64);
+    site.run(&["service", "start", "--daemon", "kubelet"])
+        .ends(64);
+    let completed = site.run(&["completion", "bash"]).ends(0).out;
+    assert!(
+        completed.contains("install remove start stop restart"),
+        "{completed}"
+    );
 }
