@@ -29,11 +29,11 @@ def main():
     wish = parse(sys.argv[1:])
     version = re.search(r'^version = "(.*)"', (TOP / "Cargo.toml").read_text(), re.M).group(1)
     print(f"seed {wish.seed}", flush=True)
-    packages.build(TOP, sorted({arch for arch, _ in wish.jobs}))
     cloud_executable = native(TOP, version)
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="kq"))
     try:
+        packages.build(TOP, version, sorted({arch for arch, _ in wish.jobs}), folder)
         with concurrent.futures.ThreadPoolExecutor(wish.parallel) as pool:
             done = [pool.submit(run, arch, system, folder, version, cloud_executable, wish) for arch, system in wish.jobs]
             reports = [one.result() for one in done]
@@ -81,7 +81,7 @@ def run(arch_name, name, folder, version, cloud_executable, wish):
     cloud = Cloud(cloud_executable, here / "cloud")
     device = None
     try:
-        package = packages.find(TOP, version, arch, system)
+        package = packages.find(folder, version, arch, system)
         kernel, busybox = debian.kernel(arch.debian, arch.kernel), debian.busybox(arch.debian, name == "2040")
         cloud.start()
         device = Device(arch, system, here, kernel, busybox, cloud, f"qemu-{arch_name}-{name}",

@@ -16,7 +16,7 @@ done
 """
 MEMORY = r"""
 for pid in %s; do
-  echo $(sed -n 's/^VmRSS: *\([0-9]*\).*/\1/p' /proc/$pid/status) $(sed -n 's/^Pss: *\([0-9]*\).*/\1/p' /proc/$pid/smaps_rollup)
+  echo $(awk '/^VmRSS:/ { print $2 }' /proc/$pid/status) $(awk '/^Pss:/ { sum += $2 } END { print sum }' /proc/$pid/smaps)
 done
 """
 READY = {"systemd": "systemctl is-system-running --wait | grep -qE 'running|degraded'"}

@@ -54,6 +54,7 @@ class Life:
 
     def join(self):
         device = self.device
+        device.take_disk("installed")
         device.boot()
         device.put_token()
         self.step("joins, and the cloud sees its session", self.do_join)

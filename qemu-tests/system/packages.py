@@ -1,9 +1,7 @@
 """The package that a system is given, and the command by which the guest installs it."""
 
-import fcntl
 import shutil
 import subprocess
-from pathlib import Path
 
 # Which file of dist/packages it is, by the architecture's name there, and what installs it.
 TAR = ("kubeedge-{version}-{arch.name}.tar.gz", "tar -xzf FILE -C /tmp && cd /tmp/kubeedge-* && ./install.sh")
@@ -16,22 +14,23 @@ FORMATS = {"busybox": TAR, "rcs": TAR, "openrc": ALPINE, "systemd": DEB, "procd"
 OPENWRT = {"armv7": "arm_cortex-a15_neon-vfpv4", "aarch64": "aarch64_cortex-a53"}
 
 
-def build(top, names):
-    """Packs what dist/ has for these architectures."""
-    missing = [name for name in names if not list((top / "dist").glob(f"kubeedge-*-{name}"))]
-    if missing:
-        raise RuntimeError(f"dist/ has no executable for {' '.join(missing)}: run ./musl-build.sh {' '.join(missing)}")
-    command = [str(top / "packaging/build.sh"), "--flavour", "full", "--format", "ipk,deb,alpine,tar.gz", *names]
-    with open(top / "dist/packages.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+def build(top, version, names, folder):
+    """Packs what dist/ has for these architectures into `folder`."""
+    for name in names:
+        executable = f"kubeedge-{version}-{name}"
+        if not (top / "dist" / executable).exists():
+            raise RuntimeError(f"dist/ has no {executable}: run ./musl-build.sh {name}")
+        shutil.copy2(top / "dist" / executable, folder / executable)
+    command = [str(top / "packaging/build.sh"), "--flavour", "full", "--format", "ipk,deb,alpine,tar.gz",
+               "--dist", str(folder), *names]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
         raise RuntimeError(f"packaging/build.sh: {done.stderr.strip()}")
 
 
-def find(top, version, arch, system):
+def find(folder, version, arch, system):
     name = FORMATS[system][0].format(version=version, arch=arch, openwrt=OPENWRT[arch.name])
-    path = Path(top) / "dist/packages" / name
+    path = folder / "packages" / name
     if not path.exists():
         raise RuntimeError(f"packaging/build.sh did not make {path}")
     return path

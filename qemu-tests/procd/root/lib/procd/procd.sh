@@ -3,10 +3,17 @@
 # below /run/procd/services/SERVICE; /lib/procd/keeper runs it.
 procd_at=/run/procd
 
+# One at a time for a service. Whoever holds it says so by its process, so that none is left behind.
 procd_lock() {
   mkdir -p $procd_at/lock
-  exec 9>"$procd_at/lock/$(service_name)"
-  flock 9
+  procd_mine=$procd_at/lock/$(service_name)
+  until ln -s $$ "$procd_mine" 2>/dev/null; do
+    procd_holder=$(readlink "$procd_mine")
+    [ "$procd_holder" != $$ ] || return 0
+    kill -0 "${procd_holder:-$$}" 2>/dev/null || rm -f "$procd_mine"
+    usleep 50000
+  done
+  trap 'rm -f "$procd_mine"' EXIT
 }
 
 procd_begin() { # SERVICE
@@ -67,7 +74,13 @@ procd_put() { # SERVICE INSTANCE
   if ! procd_kept "$procd_is"; then
     rm -rf "$procd_is"
     mv "$procd_new/$2" "$procd_is"
-    setsid /lib/procd/keeper "$1" "$2" </dev/null >/dev/null 2>&1 9>&- &
+    setsid /lib/procd/keeper "$1" "$2" </dev/null >/dev/null 2>&1 &
+    # procd has started it when it answers.
+    procd_left=200
+    until [ -s "$procd_is/pid" ] || [ $procd_left = 0 ]; do
+      usleep 50000
+      procd_left=$((procd_left - 1))
+    done
     return
   fi
   mkdir -p "$procd_is"
