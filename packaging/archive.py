@@ -61,9 +61,19 @@ def gz(data):
     return gzip.compress(data, compresslevel=9, mtime=0)
 
 
-def xz(data):
-    """At a dictionary of 8 MiB: that much memory it takes to unpack."""
-    return lzma.compress(data, preset=6 | lzma.PRESET_EXTREME)
+def xz(data, machine):
+    """For instructions of this machine. At a dictionary of 8 MiB: that much memory it takes to unpack."""
+    branches, options = MACHINES.get(machine, (None, {}))
+    lzma2 = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, **options}
+    return lzma.compress(data, filters=[*([{"id": branches}] if branches else []), lzma2])
+
+
+# Of each target of cross/: the filter for its jumps, which liblzma has had since 5.0, and where its instructions begin.
+MACHINES = {
+    "armv6": (lzma.FILTER_ARM, {"lc": 2, "lp": 2, "pb": 2}),
+    "armv7": (lzma.FILTER_ARMTHUMB, {"lc": 1, "lp": 1, "pb": 1}),
+    "x86_64": (lzma.FILTER_X86, {}),
+}
 
 
 def ar(members):

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Runs every test, or the stages named: tests/all.sh [lint] [unit] [fuzz] [peers] [build] [old] [qemu]
+# Runs every test, or the stages named: tests/all.sh [lint] [unit] [fuzz] [peers] [build] [old] [qemu] [systems]
 # Ends with one line per stage and `N passed, N failed`; exit 1 when any failed. tests/setup.sh installs what it needs.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # A new stage is a function stage_NAME of steps, and its name here.
-STAGES=(lint unit fuzz peers build old qemu)
+STAGES=(lint unit fuzz peers build old qemu systems)
 STEP_SECONDS=1800
 # Crates that must never come in, whatever pulls them (deny.toml says why).
 BANNED='aws-lc-rs|aws-lc-sys|native-tls|openssl|openssl-sys|regex'
@@ -59,6 +59,10 @@ stage_old() {
 
 stage_qemu() {
   step qemu-user qemu-tests/user.sh
+}
+
+stage_systems() {
+  step qemu-systems qemu-tests/run.sh
 }
 
 main() {

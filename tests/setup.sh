@@ -8,7 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 declare -A PACKAGE=(
   [busybox]=busybox [c++]=g++ [cc]=gcc [curl]=curl [dash]=dash [deb-systemd-helper]=init-system-helpers
   [file]=file [ip]=iproute2 [make]=make [nft]=nftables [openssl]=openssl
-  [python3]=python3 [qemu-arm-static]=qemu-user-static [shellcheck]=shellcheck [skopeo]=skopeo [tinyproxy]=tinyproxy-bin
+  [dpkg-deb]=dpkg [mke2fs]=e2fsprogs [python3]=python3 [qemu-arm-static]=qemu-user-static
+  [qemu-system-aarch64]=qemu-system-arm [setpriv]=util-linux [shellcheck]=shellcheck [skopeo]=skopeo [tinyproxy]=tinyproxy-bin
   [strace]=strace [unshare]=util-linux
 )
 peers=${XDG_CACHE_HOME:-$HOME/.cache}/kubeedge-peers
@@ -25,7 +26,7 @@ install_packages() {
 
 missing=()
 for command in "${!PACKAGE[@]}"; do
-  command -v "$command" >/dev/null || missing+=("${PACKAGE[$command]}")
+  PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${PACKAGE[$command]}")
 done
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 

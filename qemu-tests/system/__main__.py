@@ -1,0 +1,121 @@
+"""Takes the words of run.sh, boots the machines two at a time, and prints the table."""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from . import debian, figures, packages, report, systems, upkeep, years
+from .cloud import Cloud, native
+from .device import Device
+from .life import Life
+from .machine import ARCHES
+
+TOP = Path(__file__).resolve().parent.parent.parent
+# What runs when nothing is said: of the init systems two, of both architectures.
+SHORT = ("busybox", "systemd")
+CLOCKS = ("1970", "2040")
+
+
+def main():
+    wish = parse(sys.argv[1:])
+    version = re.search(r'^version = "(.*)"', (TOP / "Cargo.toml").read_text(), re.M).group(1)
+    print(f"seed {wish.seed}", flush=True)
+    cloud_executable = native(TOP, version)
+    started = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="kq"))
+    try:
+        packages.build(TOP, version, sorted({arch for arch, _ in wish.jobs}), folder)
+        with concurrent.futures.ThreadPoolExecutor(wish.parallel) as pool:
+            done = [pool.submit(run, arch, system, folder, version, cloud_executable, wish) for arch, system in wish.jobs]
+            reports = [one.result() for one in done]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    text = report.table(reports) + "\n\n" + figures.table(reports)
+    print("\n" + text)
+    if wish.out:
+        figures.save(Path(wish.out), reports, wish, text, time.monotonic() - started)
+    failed = sum(one.failed for one in reports)
+    print(f"{sum(one.passed for one in reports)} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="qemu-tests/run.sh")
+    parser.add_argument("words", nargs="*", metavar="armv7|aarch64|busybox|rcs|openrc|systemd|procd|1970|2040|all")
+    parser.add_argument("--long", action="store_true", help="every init system, ten power cuts of each kind, both clocks")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9), help="of the random instants")
+    parser.add_argument("--cuts", type=int, help="power cuts of each kind")
+    parser.add_argument("--parallel", type=int, default=min(2, os.cpu_count() or 1), help="machines at a time")
+    parser.add_argument("--out", help="folder for the results as Markdown and JSON")
+    wish = parser.parse_args(arguments)
+    known = {*ARCHES, *systems.NAMES, *CLOCKS, "all"}
+    for word in wish.words:
+        if word not in known:
+            parser.error(f"unknown word {word}: there are {' '.join(sorted(known))}")
+    arches = [name for name in ARCHES if name in wish.words] or list(ARCHES)
+    names = [name for name in (*systems.NAMES, *CLOCKS) if name in wish.words]
+    if not names:
+        names = [*systems.NAMES, *CLOCKS] if wish.long or "all" in wish.words else [*SHORT, "1970", "2040"]
+    # The clocks are a matter of the 32-bit system.
+    wish.jobs = [(arch, name) for name in names for arch in arches if name not in CLOCKS or arch == "armv7"]
+    wish.cuts = wish.cuts if wish.cuts is not None else 10 if wish.long else 1
+    wish.idle = 600 if wish.long else 60
+    return wish
+
+
+def run(arch_name, name, folder, version, cloud_executable, wish):
+    """One machine, from its first boot to the last; what went wrong is in the report."""
+    arch, system = ARCHES[arch_name], "busybox" if name in CLOCKS else name
+    result = report.Report(arch_name, name)
+    here = folder / f"{arch_name}-{name}"
+    (here / "cloud").mkdir(parents=True)
+    cloud = Cloud(cloud_executable, here / "cloud")
+    device = None
+    try:
+        package = packages.find(folder, version, arch, system)
+        kernel, busybox = debian.kernel(arch.debian, arch.kernel), debian.busybox(arch.debian, name == "2040")
+        cloud.start()
+        device = Device(arch, system, here, kernel, busybox, cloud, f"qemu-{arch_name}-{name}",
+                        **({"rtc": "1970-01-01"} if name == "1970" else {}),
+                        **({"clock": years.YEAR_2040, "memory": 96} if name == "2040" else {}))
+        life = Life(device, result, package, wish.cuts, f"{wish.seed} {arch_name} {name}", wish.idle)
+        {"1970": years.wake_in_1970, "2040": years.live_in_2040}.get(name, whole)(life)
+    except report.Stop:
+        pass
+    except Exception:
+        result.add("runs", False, 0, traceback.format_exc(limit=-4))
+    finally:
+        if device:
+            device.machine.cut()
+        cloud.stop()
+        shutil.rmtree(here, ignore_errors=True)
+    return result
+
+
+def whole(life):
+    life.install()
+    upkeep.prepare_image(life)
+    life.join()
+    life.reboot()
+    life.kill()
+    life.rotate()
+    life.cut_rotations()
+    life.idle()
+    upkeep.firmware(life)
+    upkeep.reset(life)
+    upkeep.first_boot(life)
+    upkeep.cut_joins(life)
+    upkeep.cut_first_boots(life)
+
+
+if __name__ == "__main__":
+    main()
