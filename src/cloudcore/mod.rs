@@ -85,7 +85,7 @@ fn run_daemon(arguments: &[String], host: &Host) -> u8 {
         |error: &dyn std::error::Error, code| args::fail(SPEC.name, error, given.verbosity, code);
     let verbosity = u32::from(given.verbosity.unwrap_or(0));
     match log::level(verbosity, flags.log_level.as_deref()) {
-        Ok(level) => log::init(level),
+        Ok(level) => log::init(level, SPEC.name, &host.root),
         Err(error) => return fail(&error, exit::USAGE),
     }
     let overrides = match flags.overrides() {

@@ -152,6 +152,7 @@ async fn serve(
             executor.clone(),
         ));
         state.belongs_to(settings.node.as_str(), &settings.cloud());
+        state.keeps_objects_in(&settings.state.words());
         let work = async {
             let lacking = || edge.state.problem(&NO_RANDOMNESS, true);
             // No connection comes about without, and whoever tried would stand still.

@@ -29,6 +29,7 @@ mod secured;
 mod session;
 mod settings;
 mod state;
+mod storage;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,7 @@ mod token;
 mod watchdog;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -74,12 +75,15 @@ pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
     }
     let verbosity = u32::from(given.verbosity.unwrap_or(0));
     match log::level(verbosity, flags.log_level.as_deref()) {
-        Ok(level) => log::init(match flags.log_level {
-            None if verbosity == 0 => {
-                log::or_named(level, config::first_boot::log_level(host).as_deref())
-            }
-            _ => level,
-        }),
+        Ok(level) => {
+            let level = match flags.log_level {
+                None if verbosity == 0 => {
+                    log::or_named(level, config::first_boot::log_level(host).as_deref())
+                }
+                _ => level,
+            };
+            log::init(level, SPEC.name, &host.root);
+        }
         Err(error) => return args::fail(SPEC.name, &error, given.verbosity, exit::USAGE),
     }
     let parent = match is_hub.then(Parent::meet).transpose() {
@@ -107,6 +111,7 @@ pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
             interface: flags.bind_interface.clone(),
         },
         node_address: flags.node_ip,
+        state: flags.state_dir.as_deref().map(absolute),
     };
     let code = match parent {
         Some(parent) => daemon::run(host, &source, Some(parent), !flags.no_sandbox),
@@ -114,6 +119,11 @@ pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
     };
     log::flush();
     code
+}
+
+/// The hub is another process, and may stand elsewhere.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// What the init system sees: the supervisor, or the hub alone where that is wanted or where no
@@ -200,6 +210,10 @@ struct Flags {
     /// from)
     #[argh(option, arg_name = "address")]
     node_ip: Option<IpAddr>,
+    /// folder for the cloud's objects (default /var/lib/kubeedge/edgecore; /etc/kubeedge/state where that
+    /// is in memory)
+    #[argh(option, arg_name = "folder")]
+    state_dir: Option<PathBuf>,
     /// error, warn, info or debug (default info)
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,

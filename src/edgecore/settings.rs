@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::identity::Place;
+use super::storage::Storage;
 use crate::config::edge::network::{CloudAt, WayError};
 use crate::config::edge::{EdgeConfig, EdgeMeta, EdgeNode};
 use crate::config::{self, ConfigError};
@@ -40,8 +41,8 @@ pub struct Settings {
     pub sandbox: bool,
     pub config: PathBuf,
     pub bootstrap: PathBuf,
-    /// The folder of what the cloud said.
-    pub state: PathBuf,
+    /// Where what the cloud said is kept.
+    pub state: Storage,
     /// What programs on the device get of it.
     pub meta: EdgeMeta,
     /// Where user and password of a proxy are.
@@ -56,6 +57,8 @@ pub struct Source {
     /// What the command line says, which wins over the file.
     pub uplink: Uplink,
     pub node_address: Option<IpAddr>,
+    /// The folder for what the cloud said.
+    pub state: Option<PathBuf>,
 }
 
 /// Why edgecore can't work with its configuration.
@@ -73,7 +76,6 @@ pub enum SettingsError {
 
 /// Where upstream's keadm leaves the token for the first start.
 pub const BOOTSTRAP: &str = "/etc/kubeedge/bootstrap-edgecore.conf";
-const STATE: &str = "/var/lib/kubeedge/edgecore";
 pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
 
 impl Settings {
@@ -83,6 +85,7 @@ impl Settings {
             config: path,
             uplink,
             node_address,
+            state,
         } = source;
         let bytes = host.files.read(path, config::MAX_FILE);
         // There may be a token in it.
@@ -101,7 +104,7 @@ impl Settings {
         own.address = uplink.address.or(own.address);
         own.interface = uplink.interface.clone().or(own.interface.take());
         config.node.address = node_address.or(config.node.address);
-        Self::from_config(host, config, path)
+        Self::from_config(host, config, path, state.as_deref())
     }
 
     /// What `status` calls the cloud.
@@ -109,7 +112,12 @@ impl Settings {
         self.clouds[0].hub.to_string()
     }
 
-    fn from_config(host: &Host, config: EdgeConfig, path: &Path) -> Result<Self, SettingsError> {
+    fn from_config(
+        host: &Host,
+        config: EdgeConfig,
+        path: &Path,
+        state: Option<&Path>,
+    ) -> Result<Self, SettingsError> {
         let hub = config.hub;
         let node = match config.node_name {
             Some(name) => name,
@@ -141,7 +149,7 @@ impl Settings {
             sandbox: hub.sandbox,
             config: path.to_owned(),
             bootstrap: host.root.at(BOOTSTRAP),
-            state: host.root.at(STATE),
+            state: Storage::choose(host, state, config.meta.state_dir.as_deref()),
             meta: config.meta,
             credentials: host.root.at(&hub.network.credentials_file),
         })
@@ -166,7 +174,7 @@ impl Settings {
         let folders = files.into_iter().filter_map(|file| file.parent());
         let mut folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
         folders.dedup();
-        folders.push(self.state.clone());
+        folders.push(self.state.folder.clone());
         folders
     }
 

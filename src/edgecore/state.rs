@@ -42,6 +42,7 @@ impl State {
             pid: supervisor.unwrap_or(own),
             hub_pid: supervisor.map(|_| own),
             sandbox,
+            objects_in: None,
             node: node.to_owned(),
             cloud: cloud.to_owned(),
             state: EdgeState::Starting,
@@ -208,6 +209,11 @@ impl State {
                 retryable,
             });
         });
+    }
+
+    /// Where the cloud's objects are kept.
+    pub fn keeps_objects_in(&self, words: &str) {
+        self.change(|status| status.objects_in = Some(words.to_owned()));
     }
 
     pub fn belongs_to(&self, node: &str, cloud: &str) {

@@ -18,6 +18,8 @@ pub struct Device {
     pub key: PathBuf,
     pub certificate: PathBuf,
     pub ca: PathBuf,
+    /// Where the cloud's objects are kept, if edgecore.yaml says.
+    pub state: Option<PathBuf>,
 }
 
 /// Where edgecore looks for its configuration.
@@ -51,6 +53,7 @@ impl Device {
             key: at(&config.hub.tls_private_key_file),
             certificate: at(&config.hub.tls_cert_file),
             ca: at(&config.hub.tls_ca_file),
+            state: config.meta.state_dir.as_deref().map(at),
         })
     }
 }

@@ -165,7 +165,10 @@ impl Told {
         Ok(Told {
             daemon,
             init: service.kind(),
-            installed: status != Status::NotInstalled,
+            installed: match service.kind() {
+                "none" => status != Status::NotInstalled,
+                _ => service.is_installed(),
+            },
             running: matches!(status, Status::Running(_)),
             pid: match status {
                 Status::Running(pid) => pid,

@@ -228,6 +228,9 @@ pub struct EdgeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sandbox: Vec<String>,
     pub node: String,
+    /// Where the cloud's objects are kept, and within which limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_in: Option<String>,
     /// host:port of the hub that the edge belongs to.
     pub cloud: String,
     pub state: EdgeState,

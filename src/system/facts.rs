@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::statfs::statfs;
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access};
 
 use crate::system::names::{NameError, NodeName};
@@ -58,6 +58,12 @@ pub fn is_tmpfs(path: &Path) -> bool {
     // The type of the number differs by target; the magic numbers have 32 bits.
     let magic = found.filesystem_type().0 as u32;
     magic == TMPFS_MAGIC || magic == RAMFS_MAGIC
+}
+
+/// Whether `path`, or where it would be made, is on something that nobody can write to.
+pub fn is_read_only(path: &Path) -> bool {
+    let found = statvfs(existing(path));
+    found.is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// Whether we may make files in `path`, or where it would be made; the error says why not.

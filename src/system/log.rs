@@ -1,10 +1,9 @@
-//! Log lines on stderr: one event a line, repeats folded, floods and files kept within bounds.
+//! Log lines for the system's log or on stderr: one event a line, repeats folded, floods and files kept within bounds.
 
 use std::env;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -13,15 +12,18 @@ use nix::sys::stat::{SFlag, fstat};
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 
+use self::syslog::Syslog;
 use self::throttle::{Line, Throttle};
 use crate::system::clock::Clock;
+use crate::system::root::Root;
 
 mod kind;
+mod syslog;
 mod throttle;
 
-/// Starts the log. Called again, it only changes the level.
-pub fn init(level: LevelFilter) {
-    let logger = LOGGER.get_or_init(Logger::for_stderr);
+/// Starts the log of the program `name`. Called again, it only changes the level.
+pub fn init(level: LevelFilter, name: &'static str, root: &Root) {
+    let logger = LOGGER.get_or_init(|| Logger::new(name, root));
     // The only error is that it is set already.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
@@ -52,6 +54,12 @@ pub fn flush() {
     if let Some(logger) = LOGGER.get() {
         logger.flush();
     }
+}
+
+/// An environment variable and its value, for a process of ours that shall log where this one does.
+pub fn decision() -> (&'static str, &'static str) {
+    let logger = LOGGER.get();
+    syslog::decision(logger.is_some_and(|logger| logger.syslog.is_some()))
 }
 
 /// Writes what is held back as soon as it may be written; for daemons, for as long as they run.
@@ -89,19 +97,23 @@ struct Logger {
     journal: bool,
     /// Bytes after which the file that stderr leads to begins anew.
     file_limit: Option<u64>,
+    /// Lines go there, as long as anybody listens.
+    syslog: Option<Mutex<Syslog>>,
     throttle: Mutex<Throttle>,
     /// Holds an item while something is held back.
     held: (Sender<()>, Receiver<()>),
 }
 
 impl Logger {
-    fn for_stderr() -> Logger {
+    fn new(name: &'static str, root: &Root) -> Logger {
         let limit = env::var(FILE_LIMIT_VARIABLE)
             .ok()
             .and_then(|limit| limit.parse().ok());
         Logger {
-            journal: is_journal(),
+            journal: syslog::is_journal(),
             file_limit: limit.filter(|_| is_file()),
+            syslog: (!syslog::is_journal() && syslog::is_wanted())
+                .then(|| Mutex::new(Syslog::new(root.at(syslog::SOCKET), name))),
             throttle: Mutex::new(Throttle::new(Instant::now())),
             held: bounded(1),
         }
@@ -117,13 +129,25 @@ impl Logger {
 
     fn print(&self, lines: &[Line]) {
         let mut text = String::new();
+        let mut syslog = self
+            .syslog
+            .as_ref()
+            .map(|it| it.lock().unwrap_or_else(PoisonError::into_inner));
         for line in lines {
+            if let Some(syslog) = &mut syslog
+                && syslog.say(priority(line.level), &line.text)
+            {
+                continue;
+            }
             let prefix = if self.journal {
                 format!("<{}>", priority(line.level))
             } else {
                 format!("{} {} ", Clock::system().now(), name(line.level))
             };
             let _ = writeln!(text, "{prefix}{}", line.text);
+        }
+        if text.is_empty() {
+            return;
         }
         let mut stderr = io::stderr().lock();
         if let Some(limit) = self.file_limit {
@@ -216,17 +240,6 @@ fn priority(level: Level) -> u8 {
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
     }
-}
-
-/// `JOURNAL_STREAM` names device and inode: a process may have inherited it, and log elsewhere.
-fn is_journal() -> bool {
-    let Ok(stream) = env::var("JOURNAL_STREAM") else {
-        return false;
-    };
-    let Ok(metadata) = std::fs::metadata("/proc/self/fd/2") else {
-        return false;
-    };
-    stream == format!("{}:{}", metadata.dev(), metadata.ino())
 }
 
 /// Empties a file that has grown beyond `limit` bytes; its writers append.

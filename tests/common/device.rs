@@ -42,6 +42,10 @@ pub struct Device {
     pub websocket_keys: Vec<String>,
     /// Lines below `modules.edged`.
     pub edged_keys: Vec<String>,
+    /// For edgecore.
+    pub environment: Vec<(&'static str, String)>,
+    /// Shell commands in a mount namespace of edgecore's own, before it starts; `$1` is the root folder.
+    pub mounts: Option<String>,
 }
 
 impl Device {
@@ -55,6 +59,8 @@ impl Device {
             meta_keys: Vec::new(),
             websocket_keys: Vec::new(),
             edged_keys: Vec::new(),
+            environment: Vec::new(),
+            mounts: None,
         }
     }
 
@@ -172,13 +178,23 @@ impl Device {
         let mut options = File::options();
         let log = options.create(true).append(true).open(self.log_path());
         let log = log.expect("the log is made");
-        let mut command = Command::new("/bin/sh");
+        let mut command = match &self.mounts {
+            None => Command::new("/bin/sh"),
+            Some(mounts) => {
+                let mut command = Command::new("unshare");
+                let script = format!("set -e; {mounts}\nshift; exec \"$@\"");
+                command.args(["--mount", "/bin/sh", "-c", &script, "sh"]);
+                command.arg(self.folder.path()).arg("/bin/sh");
+                command
+            }
+        };
         command
             .args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask])
             .args([KUBEEDGE, "edgecore"])
             .args(flags)
             .env("KUBEEDGE_ROOT", self.folder.path())
             .env_remove("NOTIFY_SOCKET")
+            .envs(self.environment.iter().cloned())
             .env(lifeline::VARIABLE, self.anchor.path())
             .env("KUBEEDGE_TEST_CLOCK", self.path(CLOCK))
             .stdin(Stdio::null())

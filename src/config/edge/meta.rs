@@ -15,6 +15,8 @@ pub struct EdgeMeta {
     pub server: Option<SocketAddr>,
     /// `deliver`, a key of ours.
     pub deliver: Vec<Delivery>,
+    /// `stateDir`, a key of ours: where the cloud's objects are kept.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// A folder that objects of the cloud may be written to.
@@ -42,6 +44,12 @@ impl EdgeMeta {
             };
             self.server = Some(address);
         }
+        let mut state = PathBuf::new();
+        reader.read(STATE, "an absolute path", &mut state, |value| {
+            let folder = PathBuf::from(value.as_str()?);
+            (folder.as_os_str().is_empty() || is_plain(&folder)).then_some(folder)
+        })?;
+        self.state_dir = Some(state).filter(|state| !state.as_os_str().is_empty());
         reader.read(DELIVER, DELIVERIES, &mut self.deliver, |value| {
             value.as_array()?.iter().map(delivery).collect()
         })
@@ -84,6 +92,7 @@ fn is_plain(folder: &Path) -> bool {
 /// As KubeEdge's.
 const ADDRESS: &str = "127.0.0.1:10550";
 const SERVER: &str = "modules.metaManager.metaServer.server";
+const STATE: &str = "modules.metaManager.stateDir";
 const DELIVER: &str = "modules.metaManager.deliver";
 const DELIVERIES: &str =
     "a list like [{folder: /etc/app, hook: [/etc/init.d/app, reload]}], with absolute paths";

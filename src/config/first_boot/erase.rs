@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::{FirstBootError, JOIN_FILE, Source, TOKEN_FILE, UCI, text, uci};
-use crate::system::files::FileError;
 use crate::system::host::Host;
 
 /// Removes the join file, the token of UCI, and a file that either names below /etc/kubeedge; true when
@@ -42,18 +41,15 @@ fn erase_option(host: &Host, path: &Path) -> Result<bool, FirstBootError> {
     let Some(text) = text(&host.files, path)? else {
         return Ok(false);
     };
+    // What a power cut has left of an earlier attempt is clutter in a folder of other programs.
+    if let Some(folder) = path.parent() {
+        host.files.sweep(folder)?;
+    }
     let Some(left) = uci::without_token(&text)? else {
         return Ok(false);
     };
-    let replaced = || -> Result<(), FileError> {
-        // What a power cut has left of an earlier attempt is clutter in a folder of other programs.
-        path.parent()
-            .map(|folder| host.files.sweep(folder))
-            .transpose()?;
-        let mode = host.files.mode(path)?;
-        host.files.replace(path, left.as_bytes(), mode)
-    };
-    replaced()?;
+    let mode = host.files.mode(path)?;
+    host.files.replace(path, left.as_bytes(), mode)?;
     Ok(true)
 }
 

@@ -29,7 +29,15 @@ impl Entry {
             digest: hasher.finish(),
         }
     }
+
+    /// Bytes that it takes on flash, with what every file costs.
+    pub fn room(&self) -> usize {
+        self.size + EVERY_FILE
+    }
 }
+
+/// Bytes of a file's name and of what the file system keeps of it.
+const EVERY_FILE: usize = 512;
 
 /// What the cloud wants.
 #[derive(Debug)]

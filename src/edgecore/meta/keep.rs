@@ -205,7 +205,23 @@ impl Planned {
             change => judge(known, change),
         };
         let (entry, object) = match (verdict, change) {
-            (Verdict::Write(entry), Change::Put(object)) => (Some(entry), Some(object)),
+            (Verdict::Write(entry), Change::Put(object)) => {
+                let before = known.map_or(0, Entry::room);
+                if let Some(limit) = edge.meta.limit
+                    && entry.room() > before
+                    && self.used(&index) - before + entry.room() > limit
+                {
+                    let top = edge.meta.top.clone();
+                    drop(index);
+                    self.acks.pop();
+                    self.spoilt.insert(path.clone());
+                    let full = FileError::Full { path: top, limit };
+                    log::warn!("{path} is not stored: {full}");
+                    edge.meta.trouble(edge, Some(&full));
+                    return None;
+                }
+                (Some(entry), Some(object))
+            }
             (Verdict::Remove, _) => {
                 self.gone.extend(known.map(|known| Gone {
                     uid: known.uid.clone(),
@@ -218,6 +234,14 @@ impl Planned {
         };
         self.entries.insert(path.clone(), entry);
         Some(Todo { path, object })
+    }
+
+    /// What all objects take when this is done. Only asked where there is a limit, and so not many objects.
+    fn used(&self, index: &Index) -> usize {
+        let stored = index.entries.iter();
+        let stored = stored.filter(|(path, _)| !self.entries.contains_key(path));
+        let planned = self.entries.values().flatten().map(Entry::room);
+        stored.map(|(_, entry)| entry.room()).chain(planned).sum()
     }
 
     fn is_gone(&self, index: &Index, head: &Head) -> bool {

@@ -13,13 +13,14 @@ pub(super) mod references;
 mod talk;
 
 use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use smol::future::or;
 
 use super::backoff::Backoff;
 use super::edge::{Edge, Failure, pause};
+use super::storage::Storage;
 use crate::protocol::object::Object;
 use crate::protocol::resource::ObjectPath;
 use crate::system::blocking::{self, Kind};
@@ -32,6 +33,8 @@ use pods::Pods;
 pub struct Meta {
     files: Files,
     top: PathBuf,
+    /// Bytes that all files may have together.
+    limit: Option<usize>,
     index: RefCell<Index>,
     pub(super) news: News,
     pods: Pods,
@@ -50,10 +53,11 @@ pub async fn run(edge: &Rc<Edge>) {
 }
 
 impl Meta {
-    pub fn new(files: &Files, state: &Path) -> Meta {
+    pub fn new(files: &Files, state: &Storage) -> Meta {
         Meta {
             files: files.clone(),
-            top: state.join(FOLDER),
+            top: state.folder.join(FOLDER),
+            limit: state.limit,
             index: RefCell::default(),
             news: News::default(),
             pods: Pods::default(),

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::system::{lifeline, processes};
+use crate::system::{lifeline, log, processes};
 
 /// The first argument of a hub.
 pub const HUB: &str = "hub";
@@ -62,6 +62,9 @@ impl Hub {
         ] {
             command.env_remove(name);
         }
+        // Both are one service.
+        let (name, value) = log::decision();
+        command.env(name, value);
         Ok(Hub {
             child: command.spawn()?,
             line: Line {

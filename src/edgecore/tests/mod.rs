@@ -20,6 +20,7 @@ use super::edge::Edge;
 use super::identity::{Identity, Place};
 use super::settings::Settings;
 use super::state::State;
+use super::storage::Storage;
 use crate::config::edge::network::CloudAt;
 use crate::config::edge::{EdgeMeta, EdgeNode};
 use crate::pki::certificate::{Certificate, Subject};
@@ -73,7 +74,10 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
         sandbox: false,
         config: at("/edgecore.yaml"),
         bootstrap: at("/bootstrap"),
-        state: at("/state"),
+        state: Storage {
+            folder: at("/state"),
+            limit: None,
+        },
         meta: EdgeMeta::default(),
         credentials: at("/proxy-credentials"),
     };

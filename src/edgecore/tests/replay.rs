@@ -335,6 +335,7 @@ fn the_file_that_a_recorded_edge_began_with_is_read_and_only_its_token_erased() 
         config: edge.settings.config.clone(),
         uplink: Uplink::default(),
         node_address: None,
+        state: None,
     };
     let settings = Settings::load(&edge.host, &source).unwrap();
     assert_eq!(settings.node.as_str(), "edge-mini");

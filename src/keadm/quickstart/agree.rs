@@ -92,6 +92,7 @@ mod tests {
             pid: 1,
             hub_pid: None,
             sandbox: Vec::new(),
+            objects_in: None,
             node: "n".to_owned(),
             cloud: "127.0.0.1:1".to_owned(),
             state,

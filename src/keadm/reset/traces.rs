@@ -37,6 +37,16 @@ impl Traces {
             let elsewhere = |path: &&PathBuf| !own.iter().any(|folder| path.starts_with(folder));
             let elsewhere: Vec<PathBuf> = files.into_iter().filter(elsewhere).cloned().collect();
             own.extend(elsewhere);
+            // The operator's folder, perhaps; what edgecore has made in it is one folder.
+            let objects = device.state.as_ref().map(|state| state.join(OBJECTS));
+            let of_flag = status.as_ref().and_then(|it| it.objects_in.as_deref());
+            let of_flag = of_flag.and_then(|words| words.split(", ").next());
+            let of_flag = of_flag.map(|folder| Path::new(folder).join(OBJECTS));
+            for objects in objects.into_iter().chain(of_flag) {
+                if !own.iter().any(|folder| objects.starts_with(folder)) {
+                    own.push(objects);
+                }
+            }
         }
         own.retain(there);
         let edge_files = EDGE_FILES.iter().map(at).any(|path| there(&path))
@@ -113,6 +123,8 @@ const FOLDERS: &[&str] = &[
     "/var/lib/kubeedge",
     "/var/lib/edged",
 ];
+/// In edgecore's folder of state.
+const OBJECTS: &str = "meta";
 const RUN: &str = "/run/kubeedge";
 const EDGE_FILES: &[&str] = &[
     "/etc/kubeedge/bootstrap-edgecore.conf",

@@ -91,6 +91,7 @@ fn facts(status: EdgeStatus) -> Edgecore {
         pid: status.pid,
         hub_pid: status.hub_pid,
         sandbox: status.sandbox,
+        objects_in: status.objects_in,
         since: status.since,
         last_error: status.last_error.map(problem),
         session: status.session.map(|session| Session {

@@ -167,6 +167,7 @@ mod tests {
             pid: 7,
             hub_pid: None,
             sandbox: Vec::new(),
+            objects_in: None,
             node: "edge-1".to_owned(),
             cloud: "c:10000".to_owned(),
             state,

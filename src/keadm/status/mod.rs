@@ -127,6 +127,8 @@ pub struct Edgecore {
     pub hub_pid: Option<u32>,
     /// What the process that works has given up.
     pub sandbox: Vec<String>,
+    /// Where the cloud's objects are kept; none from an older edgecore.
+    pub objects_in: Option<String>,
     pub state: String,
     pub since: Timestamp,
     pub last_error: Option<Problem>,
@@ -214,6 +216,9 @@ impl Status {
                     format!("{state} since {since}, version {version}"),
                 ));
                 rows.push(("sandbox", edgecore.sandbox_words()));
+                if let Some(place) = &edgecore.objects_in {
+                    rows.push(("objects in", place.clone()));
+                }
                 rows.push((
                     "session",
                     edgecore.session.as_ref().map_or_else(

@@ -20,6 +20,8 @@ pub enum FileError {
     /// Another process holds the lock.
     Locked { path: PathBuf, holder: Option<u32> },
     /// A file of more bytes, or a folder of more names, than anyone needs.
+    /// All files of a folder have as many bytes as they may have.
+    Full { path: PathBuf, limit: usize },
     TooLarge {
         path: PathBuf,
         limit: usize,
@@ -50,7 +52,7 @@ impl FileError {
                 )
             ),
             FileError::Locked { .. } => true,
-            FileError::TooLarge { .. } => false,
+            FileError::Full { .. } | FileError::TooLarge { .. } => false,
         }
     }
 
@@ -106,6 +108,13 @@ impl fmt::Display for FileError {
                     "{path} is in use by another process: stop that process first"
                 )
             }
+            FileError::Full { path, limit } => write!(
+                f,
+                "there is no more room for it in {}, which may hold {} KiB: remove objects from this \
+                 node, or give them another folder with modules.metaManager.stateDir",
+                path.display(),
+                limit / 1024
+            ),
             FileError::TooLarge { path, limit, unit } => {
                 let path = path.display();
                 write!(
@@ -121,7 +130,7 @@ impl std::error::Error for FileError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             FileError::Io { source, .. } => Some(source),
-            FileError::Locked { .. } | FileError::TooLarge { .. } => None,
+            FileError::Full { .. } | FileError::Locked { .. } | FileError::TooLarge { .. } => None,
         }
     }
 }

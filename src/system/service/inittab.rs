@@ -42,7 +42,7 @@ impl Inittab {
         let path = self.host.root.at(INITTAB);
         let bytes = self.host.files.read_opt(&path, written::MAX)?;
         let text = String::from_utf8(bytes.unwrap_or_default()).ok();
-        let text = text.filter(|text| text.is_empty() || text::is_busybox(text));
+        let text = text.filter(|text| text::is_busybox(text));
         text.ok_or(ServiceError::Strange {
             path,
             why: "not in the form of BusyBox's init: leave --init out, or use --init none",
@@ -95,7 +95,9 @@ impl Inittab {
     /// What init started.
     fn process(&self) -> Option<Process> {
         let mut found = processes::find(self.daemon.name).into_iter();
-        found.find(|process| process.parent == 1)
+        // Not somebody who only looks at it.
+        let names = [self.daemon.name, "kubeedge"];
+        found.find(|process| process.parent == 1 && names.contains(&process.name.as_str()))
     }
 }
 

@@ -2,8 +2,8 @@
 
 /// Whether no entry names run levels, as SysV's do.
 pub fn is_busybox(text: &str) -> bool {
-    let mut entries = text.lines().filter_map(entry).peekable();
-    entries.peek().is_some() && entries.all(|(levels, ..)| levels.is_empty())
+    let mut entries = text.lines().filter_map(entry);
+    entries.all(|(levels, ..)| levels.is_empty())
 }
 
 /// Whether the daemon's line counts, if there is one.
@@ -175,6 +175,7 @@ mod tests {
     fn sysv_is_told_from_busybox() {
         assert!(is_busybox(BEFORE));
         assert!(!is_busybox("id:2:initdefault:\n# ::respawn:x\n"));
-        assert!(!is_busybox("# nothing\n") && !is_busybox(""));
+        // Where our line is the only one, and is commented out.
+        assert!(is_busybox("#::respawn:/usr/local/bin/edgecore\n") && is_busybox(""));
     }
 }
