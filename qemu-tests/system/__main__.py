@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ def main():
     cloud_executable = native(TOP, version)
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="kq", dir=in_memory()))
+    signal.signal(signal.SIGTERM, lambda *_: (shutil.rmtree(folder, ignore_errors=True), os._exit(143)))
     try:
         packages.build(TOP, version, sorted({arch for arch, _ in wish.jobs}), folder)
         with concurrent.futures.ThreadPoolExecutor(wish.parallel) as pool:
