@@ -26,15 +26,7 @@ pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
 impl Device {
     /// Reads the configuration; from `given`, else from where edgecore has it.
     pub fn read(host: &Host, given: Option<&str>) -> Result<Device, DeviceError> {
-        // A path that a person types is theirs; the default lies below the root prefix.
-        let path = given.map_or_else(|| host.root.at(CONFIG), PathBuf::from);
-        let bytes = match host.files.read_opt(&path, MAX_BYTES) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Err(DeviceError::Absent(path)),
-            Err(error) => return Err(DeviceError::File(error)),
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        let (config, _) = EdgeConfig::load(&text, &path.display().to_string())?;
+        let (config, _) = load(host, given)?;
         Device::of(host, &config)
     }
 
@@ -53,6 +45,19 @@ impl Device {
             ca: at(&config.hub.tls_ca_file),
         })
     }
+}
+
+/// The configuration with its warnings; from `given`, else from where edgecore has it.
+pub fn load(host: &Host, given: Option<&str>) -> Result<(EdgeConfig, Vec<String>), DeviceError> {
+    // A path that a person types is theirs; the default lies below the root prefix.
+    let path = given.map_or_else(|| host.root.at(CONFIG), PathBuf::from);
+    let bytes = match host.files.read_opt(&path, MAX_BYTES) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err(DeviceError::Absent(path)),
+        Err(error) => return Err(DeviceError::File(error)),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(EdgeConfig::load(&text, &path.display().to_string())?)
 }
 
 /// Why nothing is known of the device.
