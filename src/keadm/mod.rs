@@ -107,6 +107,8 @@ pub static COMMANDS: &[&Command] = &[
     #[cfg(feature = "edge")]
     &debug::get::COMMAND,
     #[cfg(feature = "edge")]
+    &debug::diagnose::COMMAND,
+    #[cfg(feature = "edge")]
     &reset::EDGE,
     #[cfg(feature = "edge")]
     &reset::BARE,

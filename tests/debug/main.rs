@@ -3,6 +3,7 @@
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
+mod diagnose;
 mod get;
 
 use common::site::{Cloudcore, Said, Site};
