@@ -19,6 +19,7 @@ pub struct Device {
     pub certificate: PathBuf,
     pub ca: PathBuf,
     /// Where the cloud's objects are kept, if edgecore.yaml says.
+    #[cfg(feature = "edge")]
     pub state: Option<PathBuf>,
 }
 
@@ -45,6 +46,7 @@ impl Device {
             key: at(&config.hub.tls_private_key_file),
             certificate: at(&config.hub.tls_cert_file),
             ca: at(&config.hub.tls_ca_file),
+            #[cfg(feature = "edge")]
             state: config.meta.state_dir.as_deref().map(at),
         })
     }
