@@ -9,7 +9,7 @@ from pathlib import Path
 
 HOST = "10.0.2.2"  # the loopback of this machine, as the guest reaches it
 START_SECONDS = 120
-SESSION_SECONDS = 240
+SESSION_SECONDS = 480
 
 CONFIG = f"""apiVersion: cloudcore.config.kubeedge.io/v1alpha1
 kind: CloudCore

@@ -16,7 +16,7 @@ done
 """
 MEMORY = r"""
 for pid in %s; do
-  echo $(awk '/^VmRSS:/ { print $2 }' /proc/$pid/status) $(awk '/^Pss:/ { sum += $2 } END { print sum }' /proc/$pid/smaps)
+  awk '/^Rss:/ { rss += $2 } /^Pss:/ { pss += $2 } END { print rss, pss }' /proc/$pid/smaps
 done
 """
 READY = {"systemd": "systemctl is-system-running --wait | grep -qE 'running|degraded'"}
@@ -34,7 +34,7 @@ class Device:
         self.disk = folder / "disk"
         vmlinuz = next((kernel / "boot").glob("vmlinuz-*"))
         self.machine = machine.Machine(arch, vmlinuz, self.initramfs, self.disk, folder,
-                                       memory or systems.MEMORY[system], rtc)
+                                       memory or systems.memory(arch, system), rtc)
 
     # ---- disks
 
@@ -80,7 +80,7 @@ class Device:
     def join_command(self):
         return (f"kubeedge join --cloudcore-ipport {HOST}:{self.cloud.ports['hub']} "
                 f"--certport {self.cloud.ports['https']} --edgenode-name {self.node} --token-file /run/token "
-                f"--timeout 240s")
+                f"--timeout 280s")
 
     def put_token(self):
         self.machine.put("/run/token", self.cloud.token() + "\n", "600")

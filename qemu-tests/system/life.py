@@ -63,7 +63,7 @@ class Life:
     def do_join(self):
         device = self.device
         before, written, started = device.generation(), device.written(), time.monotonic()
-        device.must(device.join_command(), 300)
+        device.must(device.join_command())
         self.figures["join_s"] = round(time.monotonic() - started, 1)
         session = device.await_session(before)
         self.figures["join_bytes"] = device.written() - written
@@ -137,9 +137,9 @@ class Life:
             before = device.cloud.session(device.node)
             device.machine.run("kubeedge certs renew >/dev/null 2>&1 &")
             time.sleep(self.random.uniform(0, 1.2 * self.figures["rotation_s"]))
+            device.machine.cut()
             # The renewal may have been done, with its session, before the cut.
             between = device.generation()
-            device.machine.cut()
             device.boot()
             serials.add(device.await_session(between)["serial"] != before["serial"])
             device.must("kubeedge certs check")

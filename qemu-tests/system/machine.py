@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 
 # Emulation is slow, and other machines run beside this one: far more than anything here takes.
-BOOT_SECONDS = 300
-COMMAND_SECONDS = 180
+BOOT_SECONDS = 600
+COMMAND_SECONDS = 300
 CONSOLE_BYTES = 512 * 1024
 
 

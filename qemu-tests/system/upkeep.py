@@ -117,7 +117,7 @@ def do_cut_joins(life):
         device.boot()
         alone += comes_alone(device, between)
         device.put_token()
-        device.must(device.join_command(), 300)
+        device.must(device.join_command())
         session = device.await_session(None)
         assert device.must("kubeedge status"), session
         assert session["generation"] != before, (session, before)
@@ -153,8 +153,8 @@ def do_cut_first_boots(life):
         device.machine.power_on(wait=False)
         device.machine.await_mark("userland")
         time.sleep(life.random.uniform(0, 1.2 * life.figures["boot_to_session_s"]))
-        between = device.generation()
         device.machine.cut()
+        between = device.generation()
         device.boot()
         device.await_session(between)
         device.machine.until("test ! -e /etc/kubeedge/join", BACK_SECONDS)

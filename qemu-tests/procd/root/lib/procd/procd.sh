@@ -99,7 +99,8 @@ procd_put() { # SERVICE INSTANCE
 }
 
 procd_kept() { # FOLDER: whether a keeper runs it
-  [ -s "$1/keeper" ] && kill -0 "$(cat "$1/keeper")" 2>/dev/null
+  procd_pid=$(cat "$1/keeper" 2>/dev/null)
+  [ -n "$procd_pid" ] && kill -0 "$procd_pid" 2>/dev/null
 }
 
 procd_end() { # FOLDER: returns when its process is gone
