@@ -109,6 +109,8 @@ pub static COMMANDS: &[&Command] = &[
     #[cfg(feature = "edge")]
     &debug::diagnose::COMMAND,
     #[cfg(feature = "edge")]
+    &debug::collect::COMMAND,
+    #[cfg(feature = "edge")]
     &reset::EDGE,
     #[cfg(feature = "edge")]
     &reset::BARE,

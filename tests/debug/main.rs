@@ -1,6 +1,7 @@
 //! `debug`: what it finds on a device that works, and on one that is broken in every way there is.
 
 mod check;
+mod collect;
 #[path = "../common/mod.rs"]
 mod common;
 mod diagnose;
