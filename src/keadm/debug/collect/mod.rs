@@ -6,10 +6,14 @@ mod secrets;
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command as Program, Stdio};
+use std::process::{ChildStdout, Command as Program, Stdio};
+use std::time::{Duration, Instant};
 
 use argh::{ArgsInfo, FromArgs};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use super::check::{Wish, check};
@@ -227,19 +231,61 @@ fn tail(path: &Path) -> std::io::Result<String> {
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.take(MOST).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    // The first line is cut; half a secret would not be known for one.
-    let whole = text.split_once('\n').filter(|_| from > 0);
-    Ok(whole.map_or(text.clone().into_owned(), |(_, rest)| rest.to_owned()))
+    Ok(text_of(&bytes, from > 0))
 }
 
+/// The end of what a program prints, for which it has its time.
 fn said(words: &[&str]) -> String {
     let child = Program::new(words[0])
         .args(&words[1..])
         .stdin(Stdio::null())
-        .output();
-    let bytes = child.map_or(Vec::new(), |it| it.stdout);
-    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MOST as usize)..]).into_owned()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        return String::new();
+    };
+    let (bytes, is_cut) = child.stdout.take().map(end_of).unwrap_or_default();
+    // It is through already, or won't be.
+    let _ = child.kill();
+    let _ = child.wait();
+    text_of(&bytes, is_cut)
+}
+
+/// The last bytes, and whether there were more before them.
+fn end_of(mut out: ChildStdout) -> (Vec<u8>, bool) {
+    let (end, most) = (Instant::now() + PATIENCE, MOST as usize);
+    let (mut kept, mut is_cut, mut piece) = (Vec::new(), false, [0; 4096]);
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let wait = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, wait) {
+            Err(Errno::EINTR) => continue,
+            Ok(1..) => {}
+            _ => break,
+        }
+        match out.read(&mut piece) {
+            Ok(length @ 1..) => kept.extend_from_slice(&piece[..length]),
+            _ => break,
+        }
+        if kept.len() >= 2 * most {
+            kept.drain(..most);
+            is_cut = true;
+        }
+    }
+    let surplus = kept.len().saturating_sub(most);
+    kept.drain(..surplus);
+    (kept, is_cut || surplus > 0)
+}
+
+/// Of a text that is cut the first line goes: half a secret would not be known for one.
+fn text_of(bytes: &[u8], is_cut: bool) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match text.split_once('\n').filter(|_| is_cut) {
+        Some((_, rest)) => rest.to_owned(),
+        None => text.into_owned(),
+    }
 }
 
 /// Which objects are stored, and nothing of what is in them.
@@ -334,6 +380,8 @@ const LOG_PROGRAMS: &[(&str, &[&str])] = &[
 ];
 const LOGS: &str = "/var/log/kubeedge";
 const MAX_LOGS: usize = 100;
+/// For a program that tells the log.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of one file.
 const MOST: u64 = 512 << 10;
 
@@ -350,3 +398,18 @@ static SPEC: Spec = Spec {
     spellings: &[],
     ignored: &[],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_program_says_the_end_is_kept() {
+        assert_eq!(said(&["sh", "-c", "echo one; echo two"]), "one\ntwo\n");
+        assert_eq!(said(&["/nonexistent"]), "");
+        let much = said(&["seq", "1", "400000"]);
+        assert!(much.len() <= MOST as usize && much.ends_with("\n400000\n"));
+        let first = much.lines().next().and_then(|line| line.parse().ok());
+        assert!(first > Some(300_000), "{first:?}");
+    }
+}
