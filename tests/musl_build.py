@@ -270,7 +270,7 @@ def for_devices_alone(place):
     place.run("--edge", "armv7")
     place.expect(
         0,
-        logged=["--no-default-features --features edge"],
+        logged=['--no-default-features --features edge --config profile.release.package.ring.opt-level="z"\n'],
         not_logged=["sbom.py"],
         made=["SHA256SUMS", "kubeedge-0.1.0-edge-armv7"],
     )
@@ -281,15 +281,17 @@ def smaller_by_the_compiler(place):
     place.have_sources()
     place.run("--env", "armv7")
     place.expect(0, said=[f"export RUSTC_WRAPPER='{place.top}/cross/rustc'"])
-    both, one = "-Zfmt-debug=shallow -Zlocation-detail=none", "-Zfmt-debug=shallow"
-    for arguments, added in [
-        ("--crate-name serde --target armv7-unknown-linux-musleabihf", f" {both} bootstrap=1"),
-        ("--crate-name kubeedge --target armv7-unknown-linux-musleabihf", f" {one} bootstrap=1"),
-        ("--crate-name build_script_build", " bootstrap="),
+    ours, others = (["--crate-name", name, "--target", "armv7-unknown-linux-musleabihf"] for name in ("kubeedge", "serde"))
+    none, all_of_it = "-Zfmt-debug=shallow -Zlocation-detail=none", "-Zfmt-debug=shallow -Zlocation-detail=file,line,column"
+    for places, arguments, added in [
+        ({}, others, f" {none} bootstrap=1"),
+        ({}, ours, f" {all_of_it} bootstrap=1"),
+        ({"KUBEEDGE_PLACES": "none"}, ours, f" {none} bootstrap=1"),
+        ({}, ["--crate-name", "build_script_build"], " bootstrap="),
     ]:
-        environment = {"PATH": place.bin, "LOG": f"{place.folder}/log"}
-        status, said = run([f"{place.top}/cross/rustc", f"{place.bin}/printed", *arguments.split()], environment)
-        assert (status, said) == (0, f"{arguments}{added}\n"), said
+        environment = {"PATH": place.bin, **places}
+        status, said = run([f"{place.top}/cross/rustc", f"{place.bin}/printed", *arguments], environment)
+        assert (status, said) == (0, f"{' '.join(arguments)}{added}\n"), said
 
 
 def environment_for_cargo(place):

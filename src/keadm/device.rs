@@ -19,6 +19,7 @@ pub struct Device {
     pub certificate: PathBuf,
     pub ca: PathBuf,
     /// Where the cloud's objects are kept, if edgecore.yaml says.
+    #[cfg(feature = "edge")]
     pub state: Option<PathBuf>,
 }
 
@@ -28,15 +29,7 @@ pub const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
 impl Device {
     /// Reads the configuration; from `given`, else from where edgecore has it.
     pub fn read(host: &Host, given: Option<&str>) -> Result<Device, DeviceError> {
-        // A path that a person types is theirs; the default lies below the root prefix.
-        let path = given.map_or_else(|| host.root.at(CONFIG), PathBuf::from);
-        let bytes = match host.files.read_opt(&path, MAX_BYTES) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Err(DeviceError::Absent(path)),
-            Err(error) => return Err(DeviceError::File(error)),
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        let (config, _) = EdgeConfig::load(&text, &path.display().to_string())?;
+        let (config, _) = load(host, given)?;
         Device::of(host, &config)
     }
 
@@ -53,9 +46,23 @@ impl Device {
             key: at(&config.hub.tls_private_key_file),
             certificate: at(&config.hub.tls_cert_file),
             ca: at(&config.hub.tls_ca_file),
+            #[cfg(feature = "edge")]
             state: config.meta.state_dir.as_deref().map(at),
         })
     }
+}
+
+/// The configuration with its warnings; from `given`, else from where edgecore has it.
+pub fn load(host: &Host, given: Option<&str>) -> Result<(EdgeConfig, Vec<String>), DeviceError> {
+    // A path that a person types is theirs; the default lies below the root prefix.
+    let path = given.map_or_else(|| host.root.at(CONFIG), PathBuf::from);
+    let bytes = match host.files.read_opt(&path, MAX_BYTES) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err(DeviceError::Absent(path)),
+        Err(error) => return Err(DeviceError::File(error)),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(EdgeConfig::load(&text, &path.display().to_string())?)
 }
 
 /// Why nothing is known of the device.

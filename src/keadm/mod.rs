@@ -15,6 +15,8 @@ mod completion;
 mod config;
 #[cfg(feature = "edge")]
 mod ctl;
+#[cfg(feature = "edge")]
+mod debug;
 mod device;
 #[cfg(feature = "cloud")]
 mod gettoken;
@@ -100,6 +102,14 @@ pub static COMMANDS: &[&Command] = &[
     &status::COMMAND,
     #[cfg(feature = "edge")]
     &ctl::GET,
+    #[cfg(feature = "edge")]
+    &debug::check::COMMAND,
+    #[cfg(feature = "edge")]
+    &debug::get::COMMAND,
+    #[cfg(feature = "edge")]
+    &debug::diagnose::COMMAND,
+    #[cfg(feature = "edge")]
+    &debug::collect::COMMAND,
     #[cfg(feature = "edge")]
     &reset::EDGE,
     #[cfg(feature = "edge")]

@@ -1,7 +1,9 @@
 //! `ctl get`: what the cloud has told this device, asked of the edgecore that runs here.
 
-mod client;
-mod table;
+pub(super) mod client;
+mod jsonpath;
+pub(super) mod print;
+pub(super) mod table;
 
 use argh::{ArgsInfo, FromArgs};
 use serde_json::Value;
@@ -11,9 +13,9 @@ use crate::protocol::form::Form;
 use crate::protocol::local::{SORTS, Sort};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
-use crate::system::yaml::emit;
 use crate::system::{console, exit};
 use client::{Client, Fault};
+use print::Print;
 
 pub static GET: Command = Command {
     name: "ctl get",
@@ -39,9 +41,14 @@ struct Flags {
     /// of all namespaces
     #[argh(switch, short = 'A')]
     all_namespaces: bool,
-    /// text, json, yaml or name; default: text
-    #[argh(option, short = 'o', arg_name = "format", default = "Form::Text")]
-    output: Form,
+    /// text, wide, json, yaml, name or jsonpath=PATH; default: text
+    #[argh(
+        option,
+        short = 'o',
+        arg_name = "format",
+        default = "Print::Form(Form::Text)"
+    )]
+    output: Print,
 }
 
 fn run(args: &[String], host: &Host) -> u8 {
@@ -50,10 +57,7 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
-    let failed = match flags.output {
-        Form::Json => out::Format::Json,
-        _ => out::Format::Text,
-    };
+    let failed = flags.output.of_failures();
     match get(host, &flags) {
         Ok(text) => {
             console::out(&text);
@@ -79,15 +83,8 @@ fn get(host: &Host, flags: &Flags) -> Result<String, Fault> {
         Some(items) if flags.name.is_none() => items.clone(),
         _ => vec![answer.clone()],
     };
-    Ok(match flags.output {
-        Form::Text => table::text(sort, &items, flags.all_namespaces, host.clock.now()),
-        Form::Json => out::json(&answer),
-        Form::Yaml => emit::document(&answer),
-        Form::Name => items
-            .iter()
-            .map(|item| format!("{}/{}\n", sort.kind, table::name(item)))
-            .collect(),
-    })
+    let (all, now) = (flags.all_namespaces, host.clock.now());
+    Ok(flags.output.text(&[(sort, items)], &answer, all, now))
 }
 
 static SPEC: Spec = Spec {

@@ -7,19 +7,31 @@ use crate::protocol::local::Sort;
 use crate::protocol::resource::Kind;
 use crate::system::clock::Timestamp;
 
-/// A line for each, below their titles.
-pub fn text(sort: &Sort, items: &[Value], with_namespace: bool, now: Timestamp) -> String {
+/// A line for each, below their titles; with their namespaces, and with more of each, if so.
+pub fn text(
+    sort: &Sort,
+    items: &[Value],
+    (with_namespace, is_wide): (bool, bool),
+    now: Timestamp,
+) -> String {
     if items.is_empty() {
         return format!("the cloud has sent no {} here\n", sort.plural);
     }
     let with_namespace = with_namespace && !sort.kind.is_of_cluster();
-    let mut rows = vec![titles(sort.kind, with_namespace)];
+    let more = match is_wide {
+        true => more(sort.kind),
+        false => &[],
+    };
+    let mut titles = titles(sort.kind, with_namespace);
+    titles.extend(more.iter().map(|(title, _)| (*title).to_owned()));
+    let mut rows = vec![titles];
     rows.extend(items.iter().map(|item| {
         let namespace = with_namespace.then(|| at(item, "/metadata/namespace"));
         let mut row: Vec<String> = namespace.into_iter().collect();
         row.push(name(item));
         row.extend(facts(sort.kind, item));
         row.push(age(item, now));
+        row.extend(more.iter().map(|(_, pointer)| at(item, pointer)));
         row
     }));
     aligned(&rows)
@@ -43,6 +55,21 @@ fn titles(kind: Kind, with_namespace: bool) -> Vec<String> {
         .chain(["NAME"])
         .chain(more.iter().copied());
     words.chain(["AGE"]).map(str::to_owned).collect()
+}
+
+/// Columns that only some want, and where they are found.
+fn more(kind: Kind) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        Kind::Pod => &[("IP", "/status/podIP"), ("NODE", "/spec/nodeName")],
+        Kind::Node => &[
+            ("ADDRESS", "/status/addresses/0/address"),
+            ("OS-IMAGE", "/status/nodeInfo/osImage"),
+            ("KERNEL", "/status/nodeInfo/kernelVersion"),
+        ],
+        Kind::Device => &[("NODE", "/spec/nodeName")],
+        Kind::Secret => &[("TYPE", "/type")],
+        _ => &[],
+    }
 }
 
 fn facts(kind: Kind, item: &Value) -> Vec<String> {
@@ -95,7 +122,8 @@ fn age(item: &Value, now: Timestamp) -> String {
     created.map_or_else(|| "-".to_owned(), |created| span(now.since(created)))
 }
 
-fn aligned(rows: &[Vec<String>]) -> String {
+/// Columns side by side.
+pub fn aligned(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -128,13 +156,18 @@ mod tests {
             text(
                 sort,
                 &[pod, json!({"metadata": {"name": "a\u{7}"}})],
-                true,
+                (true, false),
                 now
             ),
             "NAMESPACE   NAME   PHASE     REASON      AGE\n\
              shop        web    Pending   NoRuntime   -\n\
              -           a?     -         -           -\n"
         );
-        assert!(text(sort, &[], true, now).contains("no pods"));
+        assert!(text(sort, &[], (true, true), now).contains("no pods"));
+        let wide = json!({"metadata": {"name": "b"}, "status": {"podIP": "192.0.2.1"}});
+        assert_eq!(
+            text(sort, &[wide], (false, true), now),
+            "NAME   PHASE   REASON   AGE   IP          NODE\nb      -       -        -     192.0.2.1   -\n"
+        );
     }
 }

@@ -252,7 +252,11 @@ fn name(
     }
 }
 
-async fn reach(what: &'static str, endpoint: &Endpoint, way: &Way) -> Result<TcpStream, JoinError> {
+pub async fn reach(
+    what: &'static str,
+    endpoint: &Endpoint,
+    way: &Way,
+) -> Result<TcpStream, JoinError> {
     let reached = way.connect(endpoint, &[]).await;
     let reached = reached.map_err(|source| JoinError::Unreachable {
         what,
@@ -264,7 +268,7 @@ async fn reach(what: &'static str, endpoint: &Endpoint, way: &Way) -> Result<Tcp
 
 /// Judges the hub's certificate. No certificate is shown: that the hub then refuses is as it
 /// should be.
-async fn shake_hands(
+pub async fn shake_hands(
     stream: TcpStream,
     config: Arc<ClientConfig>,
     endpoint: &Endpoint,
@@ -312,13 +316,13 @@ async fn shake_hands(
 }
 
 /// What join writes to besides the places that the configuration names.
-const FOLDERS: &[&str] = &[
+pub const FOLDERS: &[&str] = &[
     "/etc/kubeedge",
     "/run/kubeedge",
     "/var/lib/kubeedge",
     "/var/log/kubeedge",
 ];
 /// Bytes: certificates, configuration, and some room for the temporary files of both.
-const STATE_SPACE: u64 = 256 * 1024;
+pub const STATE_SPACE: u64 = 256 * 1024;
 /// For each question to the cloud.
-const ANSWER: Duration = Duration::from_secs(15);
+pub const ANSWER: Duration = Duration::from_secs(15);

@@ -59,7 +59,7 @@ pub enum ProxyWish {
 
 impl Wish {
     /// Reads the token too, from wherever it is.
-    pub fn read(host: &Host, flags: &Flags) -> Result<Wish, JoinError> {
+    pub(super) fn read(host: &Host, flags: &Flags) -> Result<Wish, JoinError> {
         let (hub, others) = hubs(&flags.cloudcore_ipport)?;
         let tunnel = match flags.hub_protocol.as_str() {
             "" => None,
