@@ -96,8 +96,9 @@ def pad(data):
 
 def disk(root, out, megabytes):
     """Makes an ext4 image of the files below `root`, owned by root whoever runs this."""
-    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-L", "root", "-d", str(root), str(out),
-               f"{megabytes}M"]
+    # What is left to the kernel to initialise, it would write while bytes are counted.
+    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-L", "root",
+               "-E", "lazy_itable_init=0,lazy_journal_init=0", "-d", str(root), str(out), f"{megabytes}M"]
     if os.getuid() != 0:
         command = ["unshare", "--map-root-user", *command]
     subprocess.run(command, check=True, capture_output=True, timeout=300, env=with_sbin())
