@@ -2,7 +2,6 @@
 
 import argparse
 import concurrent.futures
-import json
 import os
 import random
 import re
@@ -21,8 +20,9 @@ from .life import Life
 from .machine import ARCHES
 
 TOP = Path(__file__).resolve().parent.parent.parent
-# What runs when nothing is said: of the init systems two, of both architectures.
-SHORT = ("busybox", "systemd")
+# What runs when nothing is said: each architecture with BusyBox and one more, and the clocks.
+SHORT = (("aarch64", "systemd"), ("armv7", "busybox"), ("armv7", "openrc"), ("aarch64", "busybox"), ("armv7", "1970"),
+         ("armv7", "2040"))
 CLOCKS = ("1970", "2040")
 # Of two machines, with the disks that they remember.
 MEMORY_BYTES = 2 * 1024**3
@@ -66,7 +66,7 @@ def parse(arguments):
     parser.add_argument("words", nargs="*", metavar="armv7|aarch64|busybox|rcs|openrc|systemd|procd|1970|2040|all")
     parser.add_argument("--long", action="store_true", help="every init system, ten power cuts of each kind, both clocks")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9), help="of the random instants")
-    parser.add_argument("--cuts", type=int, help="power cuts of each kind")
+    parser.add_argument("--cuts", type=int, help="power cuts of each kind: 10 in the long form, else 1, with BusyBox only")
     parser.add_argument("--parallel", type=int, default=min(2, os.cpu_count() or 1), help="machines at a time")
     parser.add_argument("--out", help="folder for the results as Markdown and JSON")
     wish = parser.parse_args(arguments)
@@ -75,12 +75,13 @@ def parse(arguments):
         if word not in known:
             parser.error(f"unknown word {word}: there are {' '.join(sorted(known))}")
     arches = [name for name in ARCHES if name in wish.words] or list(ARCHES)
-    names = [name for name in (*systems.NAMES, *CLOCKS) if name in wish.words]
-    if not names:
-        names = [*systems.NAMES, *CLOCKS] if wish.long or "all" in wish.words else [*SHORT, "1970", "2040"]
-    # The clocks are a matter of the 32-bit system.
-    wish.jobs = [(arch, name) for name in names for arch in arches if name not in CLOCKS or arch == "armv7"]
-    wish.cuts = wish.cuts if wish.cuts is not None else 10 if wish.long else 1
+    named = [name for name in (*systems.NAMES, *CLOCKS) if name in wish.words]
+    if named or wish.long or "all" in wish.words:
+        # The clocks are a matter of the 32-bit system.
+        wish.jobs = [(arch, name) for name in named or (*systems.NAMES, *CLOCKS) for arch in arches
+                     if name not in CLOCKS or arch == "armv7"]
+    else:
+        wish.jobs = [job for job in SHORT if job[0] in arches]
     wish.idle = 600 if wish.long else 60
     return wish
 
@@ -100,7 +101,10 @@ def run(arch_name, name, folder, version, cloud_executable, wish):
         device = Device(arch, system, here, kernel, busybox, cloud, f"qemu-{arch_name}-{name}",
                         **({"rtc": "1970-01-01"} if name == "1970" else {}),
                         **({"clock": years.YEAR_2040, "memory": 96} if name == "2040" else {}))
-        life = Life(device, result, package, wish.cuts, f"{wish.seed} {arch_name} {name}", wish.idle)
+        # Power cuts and rest are the same executable's whatever starts it: the short form tries them once.
+        once = wish.long or system == "busybox"
+        cuts = wish.cuts if wish.cuts is not None else 10 if wish.long else 1 if once else 0
+        life = Life(device, result, package, cuts, f"{wish.seed} {arch_name} {name}", wish.idle if once else 0)
         {"1970": years.wake_in_1970, "2040": years.live_in_2040}.get(name, whole)(life)
     except report.Stop:
         pass
@@ -121,13 +125,16 @@ def whole(life):
     life.reboot()
     life.kill()
     life.rotate()
-    life.cut_rotations()
-    life.idle()
+    if life.cuts:
+        life.cut_rotations()
+    if life.idle_seconds:
+        life.idle()
     upkeep.firmware(life)
     upkeep.reset(life)
     upkeep.first_boot(life)
-    upkeep.cut_joins(life)
-    upkeep.cut_first_boots(life)
+    if life.cuts:
+        upkeep.cut_joins(life)
+        upkeep.cut_first_boots(life)
 
 
 if __name__ == "__main__":

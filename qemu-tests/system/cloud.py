@@ -37,7 +37,8 @@ class Cloud:
         ports.unlink(missing_ok=True)
         with open(folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", self.executable, "cloudcore", "--listen", "127.0.0.1", "--metrics-port", "0", "--allow-volatile-ca",
+                ["setpriv", "--pdeathsig", "KILL", self.executable, "cloudcore",
+                 "--listen", "127.0.0.1", "--metrics-port", "0", "--allow-volatile-ca",
                  "--https-port", str(self.ports["https"]), "--hub-port", str(self.ports["hub"]),
                  "--ports-file", str(ports), *self.arguments],
                 env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

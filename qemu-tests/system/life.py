@@ -143,7 +143,8 @@ class Life:
             device.boot()
             serials.add(device.await_session(between)["serial"] != before["serial"])
             device.must("kubeedge certs check")
-        return f"back each time; the new certificate was there after {'some' if len(serials) == 2 else 'all' if True in serials else 'none'}"
+        renewed = "some" if len(serials) == 2 else "all" if True in serials else "none"
+        return f"back each time; the new certificate was there after {renewed}"
 
     def idle(self):
         self.step("writes little when nothing happens", self.do_idle)

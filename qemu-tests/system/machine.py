@@ -77,7 +77,8 @@ class Machine:
 
     def command(self, driver):
         virt = "virtio-{}-device"
-        command = ["setpriv", "--pdeathsig", "KILL", *self.arch.qemu, "-m", str(self.memory), "-smp", "1", "-nographic", "-no-reboot", "-nodefaults",
+        command = ["setpriv", "--pdeathsig", "KILL", *self.arch.qemu, "-m", str(self.memory), "-smp", "1",
+                   "-nographic", "-no-reboot", "-nodefaults",
                    "-serial", "stdio", "-monitor", "none",
                    "-kernel", str(self.kernel), "-initrd", str(self.initramfs),
                    "-append", f"console=ttyAMA0 panic=-1 quiet cma=0 {self.append}".strip(),
