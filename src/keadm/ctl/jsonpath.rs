@@ -242,13 +242,14 @@ fn quoted(text: &str) -> Option<String> {
         .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))?;
     let (mut plain, mut escaped) = (String::new(), false);
     for c in inner.chars() {
-        match (escaped, c) {
-            (false, '\\') => escaped = true,
+        let was_escaped = escaped;
+        escaped = !was_escaped && c == '\\';
+        match (was_escaped, c) {
+            (false, '\\') => {}
             (true, 'n') => plain.push('\n'),
             (true, 't') => plain.push('\t'),
             _ => plain.push(c),
         }
-        escaped = !escaped && c == '\\';
     }
     Some(plain)
 }

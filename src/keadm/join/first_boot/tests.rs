@@ -1,6 +1,7 @@
 //! A first boot's files: what is written, once, and what is left of it when the power goes.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config::edge::EdgeConfig;
@@ -39,10 +40,17 @@ fn image() -> Scratch {
     folder
 }
 
+/// A program that another test starts holds what is open here, and so the lock, until it runs.
 fn attempt(files: Files, folder: &Path) -> Result<Prepared, String> {
     let host = testing::host(files, folder);
-    let request = find(&host).map_err(|error| error.to_string())?;
-    AT_FIRST_BOOT(&host, &request.unwrap()).map_err(|error| error.to_string())
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let request = find(&host).map_err(|error| error.to_string())?;
+        match AT_FIRST_BOOT(&host, &request.unwrap()).map_err(|error| error.to_string())? {
+            Prepared::Busy if Instant::now() < end => std::thread::yield_now(),
+            prepared => return Ok(prepared),
+        }
+    }
 }
 
 fn in_order(folder: &Path) {
