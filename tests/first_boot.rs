@@ -3,11 +3,12 @@
 mod common;
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::device::{BOOTSTRAP, CONFIG, Device, Edge, KEY};
 use common::site::Cloudcore;
-use common::{figures, files_below, mode, wait_until};
+use common::{KUBEEDGE, figures, files_below, mode, wait_until};
 use kubeedge::protocol::control::EdgeState;
 
 const JOIN: &str = "/etc/kubeedge/join";
@@ -244,4 +245,36 @@ fn it_may_be_killed_at_any_instant() {
         "SIGKILL at random instants of a first boot",
         rounds * 3,
     );
+}
+
+#[test]
+fn an_init_that_does_not_wait_starts_it_once() {
+    let cloud = Cloudcore::start(&[]);
+    let device = image();
+    let log = std::fs::File::create(device.path("edgecore.log")).expect("a log");
+    // The shell is process 1 of its namespace, and all in it ends with unshare.
+    let mut init = Command::new("unshare");
+    let init = init
+        .args([
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+        ])
+        .args(["\"$0\" edgecore & wait", KUBEEDGE])
+        .env("KUBEEDGE_ROOT", device.path("/"))
+        .stdin(Stdio::null())
+        .stderr(log);
+    let mut init = init.spawn().expect("unshare runs");
+    wait_until("that it says what it waits for", || {
+        device.log().contains("waiting for either")
+    });
+    device.write(JOIN, &request(&cloud, &cloud.token()), 0o600);
+    wait_until("the session in the cloud's list", || {
+        cloud.sessions().iter().any(|it| it.node == device.node)
+    });
+    init.kill().expect("it runs still");
+    init.wait().expect("it ends");
 }

@@ -19,6 +19,8 @@ pub struct FirstBoot {
     prepare: Prepare,
     /// Nobody is asked any more.
     is_over: bool,
+    /// Process 1 has started us, and would start us again at once, for ever.
+    is_inits: bool,
     /// What was prepared last.
     done: Option<Request>,
     /// What was wrong last, so that it is told once.
@@ -34,6 +36,7 @@ impl FirstBoot {
             prepare,
             // Whoever starts edgecore with another file knows what is in it.
             is_over: config != host.root.at(CONFIG),
+            is_inits: nix::unistd::getppid().as_raw() == 1,
             config,
             done: None,
             fault: None,
@@ -51,6 +54,12 @@ impl FirstBoot {
             }
         }
         first.look();
+        if first.must_wait() && first.fault.is_none() {
+            let config = first.config.display();
+            log::warn!(
+                "there is no {config}, and nothing asks this device to join: waiting for either"
+            );
+        }
         first
     }
 
@@ -88,14 +97,17 @@ impl FirstBoot {
     /// How long until the next look.
     pub fn rest(&self) -> Duration {
         match self.is_over {
+            true if self.must_wait() => LOOK,
             true => Duration::MAX,
             false => self.next.saturating_duration_since(Instant::now()),
         }
     }
 
-    /// Whether the device is asked something, but nothing to start a hub with came of it yet.
+    /// Whether there is nothing to start a hub with, and somebody is served by waiting for it: who has asked the
+    /// device something that came to nothing yet, or an init that does not wait itself.
     pub fn must_wait(&self) -> bool {
-        !self.is_over && self.fault.is_some() && !self.host.files.exists(&self.config)
+        let is_asked = !self.is_over && self.fault.is_some();
+        (is_asked || self.is_inits) && !self.host.files.exists(&self.config)
     }
 
     fn attempt(&mut self) -> Result<bool, String> {
