@@ -11,6 +11,7 @@ use crate::config::edge::EdgeConfig;
 use crate::config::first_boot::{self, Prepare, Prepared, Request};
 use crate::protocol::token::JoinToken;
 use crate::system::host::Host;
+use crate::system::randomness;
 
 /// The supervisor's, for as long as it has no identity to look after.
 pub struct FirstBoot {
@@ -42,6 +43,10 @@ impl FirstBoot {
             fault: None,
             next: Instant::now(),
         };
+        // A key is not read without randomness; then a file is taken for what it seems to be.
+        if !randomness::is_there() {
+            first.is_over |= host.files.exists(&first.place().key);
+        }
         if !first.is_over {
             match first.identity() {
                 Ok(identity) => {
@@ -131,6 +136,11 @@ impl FirstBoot {
     }
 
     fn identity(&self) -> Result<Identity, IdentityError> {
+        Identity::read(&self.host.files, &self.place())
+    }
+
+    /// Where it is, or will be.
+    fn place(&self) -> Place {
         let (root, files) = (&self.host.root, &self.host.files);
         let text = files
             .read_opt(&self.config, config::MAX_FILE)
@@ -140,12 +150,11 @@ impl FirstBoot {
         // A file that can't be understood says nothing of where it is.
         let hub = EdgeConfig::load(&text, "").map(|(config, _)| config.hub);
         let hub = hub.unwrap_or_default();
-        let place = Place {
+        Place {
             key: root.at(&hub.tls_private_key_file),
             certificate: root.at(&hub.tls_cert_file),
             ca: root.at(&hub.tls_ca_file),
-        };
-        Identity::read(files, &place)
+        }
     }
 }
 

@@ -82,8 +82,11 @@ pub fn parse(bytes: &[u8]) -> Result<Known, usize> {
             continue;
         }
         let entry = line.split_once(' ').and_then(|(name, at)| {
-            let at = at.trim().parse().ok()?;
-            Some((name.parse().ok()?, at))
+            let at: Timestamp = at.trim().parse().ok()?;
+            // Whole seconds are written; a person may have written more.
+            let whole = Timestamp::from_unix(at.unix());
+            let up = i64::from(whole < at);
+            Some((name.parse().ok()?, Timestamp::from_unix(at.unix() + up)))
         });
         let (name, at) = entry.ok_or(index + 1)?;
         known.insert(name, at);
