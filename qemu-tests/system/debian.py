@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubeedge-qemu"
-MIRROR = os.environ["KUBEEDGE_DEBIAN"]
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Debian 13 has 64 bits for the time on armhf; what is called late is for after 2038.
 SUITE = "bookworm"
@@ -61,12 +60,22 @@ def unpacked(debian, name, names, fetcher):
     return folder
 
 
+def mirror():
+    """Where this machine has its own Debian packages from, unless KUBEEDGE_DEBIAN says otherwise."""
+    asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    found = [uri for uri in run(asked).split() if uri.rstrip("/").endswith("/debian")]
+    given = os.environ.get("KUBEEDGE_DEBIAN")
+    if not given and not found:
+        raise RuntimeError("apt knows no archive of Debian: set KUBEEDGE_DEBIAN to the address of one")
+    return given or found[0]
+
+
 def apt_of(debian, suite):
     """An environment in which apt knows this architecture only, and nothing of this machine."""
     here = CACHE / f"apt-{debian}-{suite}"
     for folder in ("lists/partial", "archives/partial"):
         (here / folder).mkdir(parents=True, exist_ok=True)
-    (here / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n")
+    (here / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n")
     (here / "apt.conf").write_text(f"""
 APT::Architecture "{debian}";
 APT::Architectures {{ "{debian}"; }};
