@@ -71,7 +71,7 @@ def xz(data, machine):
 # Of each target of cross/: the filter for its jumps, which liblzma has had since 5.0, and where its instructions begin.
 MACHINES = {
     "armv6": (lzma.FILTER_ARM, {"lc": 2, "lp": 2, "pb": 2}),
-    "armv7": (lzma.FILTER_ARMTHUMB, {"lc": 1, "lp": 1, "pb": 1}),
+    "armv7": (lzma.FILTER_ARMTHUMB, {"lc": 3, "lp": 1, "pb": 1}),
     "x86_64": (lzma.FILTER_X86, {}),
 }
 
