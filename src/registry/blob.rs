@@ -91,10 +91,13 @@ impl<'a> Blob<'a> {
             }
             let body = match &mut self.body {
                 Some(body) => body,
-                None => {
-                    let body = self.connect()?;
-                    self.body.insert(body)
-                }
+                None => match self.connect()? {
+                    Ok(body) => self.body.insert(body),
+                    Err(cause) => {
+                        self.broke(cause)?;
+                        continue;
+                    }
+                },
             };
             match body.read(&mut buffer[..room]) {
                 Ok(0) => self.broke("the connection ended too early".to_owned())?,
@@ -159,7 +162,8 @@ impl<'a> Blob<'a> {
         Ok(())
     }
 
-    fn connect(&self) -> Result<BodyReader<'static>, RegistryError> {
+    /// What is left of the blob, or why it broke before there was any of it.
+    fn connect(&self) -> Result<Result<BodyReader<'static>, String>, RegistryError> {
         let ask = Ask {
             accept: "*/*",
             from: self.at,
@@ -197,13 +201,11 @@ impl<'a> Blob<'a> {
         };
         let mut body = reply.body.into_reader();
         let skipped = io::copy(&mut body.by_ref().take(skip), &mut io::sink());
-        match skipped {
+        Ok(match skipped {
             Ok(skipped) if skipped == skip => Ok(body),
-            _ => Err(RegistryError::Unreachable {
-                server: reply.server,
-                cause: format!("{}: the connection ended too early", self.what),
-            }),
-        }
+            Ok(_) => Err("the connection ended too early".to_owned()),
+            Err(error) => Err(broken(&error)),
+        })
     }
 }
 
