@@ -3,13 +3,11 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::protocol::local::file::{self, Access};
-use crate::protocol::local::select::BadSelector;
 use crate::protocol::local::{ADDRESS, KUBECONFIG};
 use crate::system::cause;
 use crate::system::exit;
@@ -31,13 +29,6 @@ pub enum Fault {
     },
     NameOfAll,
     File(FileError),
-    /// Nothing that the cloud has sent is here.
-    NoStore(PathBuf),
-    /// The selector can't be read.
-    Selector(BadSelector),
-    /// An object of a type that is not here, or can't be read.
-    Missing(&'static str, String),
-    Damaged(PathBuf),
     NoApi(io::Error),
     /// What the API says, with its status.
     Refused(u16, String),
@@ -100,8 +91,8 @@ fn parted(mut answer: Vec<u8>) -> Option<(u16, Vec<u8>)> {
 impl Fault {
     pub fn code(&self) -> u8 {
         match self {
-            Fault::Kind { .. } | Fault::NameOfAll | Fault::Selector(_) => exit::USAGE,
-            Fault::NoApi(_) | Fault::NoStore(_) => exit::UNAVAILABLE,
+            Fault::Kind { .. } | Fault::NameOfAll => exit::USAGE,
+            Fault::NoApi(_) => exit::UNAVAILABLE,
             Fault::File(error) if error.is_denied() => exit::DENIED,
             Fault::Refused(401 | 403, _) => exit::DENIED,
             Fault::Refused(503, _) => exit::TRY_AGAIN,
@@ -124,21 +115,6 @@ impl fmt::Display for Fault {
                 f.write_str("one object lives in one namespace: say which with --namespace")
             }
             Fault::File(error) => error.fmt(f),
-            Fault::NoStore(path) => write!(
-                f,
-                "there is no {}: no edgecore has kept here what a cloud says; see `kubeedge status`",
-                path.display()
-            ),
-            Fault::Selector(error) => error.fmt(f),
-            Fault::Missing(what, name) => write!(
-                f,
-                "there is no {what} {name:?} here: `kubeedge debug get {what} -A` shows those that there are"
-            ),
-            Fault::Damaged(path) => write!(
-                f,
-                "{} is damaged: restart edgecore, it has the cloud send it again",
-                path.display()
-            ),
             Fault::NoApi(error) => write!(
                 f,
                 "edgecore can't be asked: {}: see that it runs, and that modules.metaManager.metaServer.enable \
