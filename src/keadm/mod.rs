@@ -102,6 +102,18 @@ pub static COMMANDS: &[&Command] = &[
     &status::COMMAND,
     #[cfg(feature = "edge")]
     &ctl::GET,
+    #[cfg(all(feature = "edge", feature = "tools"))]
+    &ctl::describe::COMMAND,
+    #[cfg(feature = "edge")]
+    &ctl::unhold::POD,
+    #[cfg(feature = "edge")]
+    &ctl::unhold::NODE,
+    #[cfg(feature = "edge")]
+    &ctl::runtime::LOGS,
+    #[cfg(feature = "edge")]
+    &ctl::runtime::EXEC,
+    #[cfg(feature = "edge")]
+    &ctl::runtime::RESTART,
     #[cfg(feature = "edge")]
     &debug::check::COMMAND,
     #[cfg(all(feature = "edge", feature = "tools"))]
@@ -126,6 +138,8 @@ pub static COMMANDS: &[&Command] = &[
 
 /// What a build without the feature `tools` lacks, by its first words.
 const LEFT_OUT: &[&str] = &[
+    #[cfg(not(feature = "tools"))]
+    "ctl describe",
     #[cfg(not(feature = "tools"))]
     "debug get",
     #[cfg(not(feature = "tools"))]

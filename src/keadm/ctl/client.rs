@@ -53,7 +53,18 @@ impl Client {
     }
 
     pub fn get(&self, path: &str) -> Result<Value, Fault> {
-        let (code, body) = self.ask(path).map_err(Fault::NoApi)?.ok_or(Fault::Answer)?;
+        self.send("GET", path, "")
+    }
+
+    /// Has something done; what is said of it.
+    pub fn post(&self, path: &str, body: &str) -> Result<String, Fault> {
+        let said = self.send("POST", path, body)?;
+        Ok(said["message"].as_str().unwrap_or("done").to_owned())
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> Result<Value, Fault> {
+        let answer = self.ask(method, path, body).map_err(Fault::NoApi)?;
+        let (code, body) = answer.ok_or(Fault::Answer)?;
         let value: Value = serde_json::from_slice(&body).map_err(|_| Fault::Answer)?;
         match code {
             200 => Ok(value),
@@ -65,14 +76,19 @@ impl Client {
     }
 
     /// Status and body. HTTP/1.0: the body ends with the connection.
-    fn ask(&self, path: &str) -> io::Result<Option<(u16, Vec<u8>)>> {
+    fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<Option<(u16, Vec<u8>)>> {
         let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let token = self.token.as_ref();
         let token = token.map_or_else(String::new, |it| format!("Authorization: Bearer {it}\r\n"));
         let address = self.address;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{token}\r\n");
+        let length = match body.len() {
+            0 => String::new(),
+            length => format!("Content-Type: text/plain\r\nContent-Length: {length}\r\n"),
+        };
+        let request =
+            format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{token}{length}\r\n{body}");
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
