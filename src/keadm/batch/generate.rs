@@ -139,7 +139,10 @@ mod tests {
         let whole: String = TEMPLATE
             .lines()
             .map(|line| {
-                let is_key = line.trim_start().starts_with('#') && !line.contains("# ");
+                // What explains stands one space behind its mark.
+                let bare = line.trim_start().strip_prefix('#').map(str::as_bytes);
+                let is_key = bare
+                    .is_some_and(|bare| bare.first() != Some(&b' ') || bare.get(1) == Some(&b' '));
                 let line = if is_key {
                     line.replacen('#', "", 1)
                 } else {

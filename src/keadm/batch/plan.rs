@@ -113,7 +113,12 @@ fn node(host: &Host, part: &Part<'_>, values: &[(String, String)]) -> Result<Nod
     let ssh = part.get("ssh");
     ssh.only(&["ip", "username", "port", "auth"])?;
     let ip = ssh.get("ip");
-    let address: Result<Name, _> = ip.needed()?.parse();
+    let address = ip.needed()?;
+    // ssh would take it for an option.
+    if address.starts_with('-') {
+        return Err(ip.error(&format!("{} is no address", ip.name())));
+    }
+    let address: Result<Name, _> = address.parse();
     let user = ssh.get("username");
     let user_name = user.needed()?;
     if user_name.starts_with('-') || user_name.contains(char::is_control) {
