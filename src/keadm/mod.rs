@@ -99,6 +99,8 @@ pub static COMMANDS: &[&Command] = &[
     &cloud::reset::COMMAND,
     #[cfg(feature = "kubernetes")]
     &config::LIST,
+    #[cfg(all(feature = "kubernetes", feature = "oci"))]
+    &config::PULL,
     #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,

@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod digest;
 mod error;
 mod fetch;
+pub mod given;
 mod layout;
 mod line;
 pub mod manifest;

@@ -1,5 +1,6 @@
 //! The client of registries, before a real registry and before one that does what none should.
 
+mod command;
 #[path = "../common/mod.rs"]
 mod common;
 mod hostile;
