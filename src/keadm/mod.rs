@@ -1,5 +1,7 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
+#[cfg(feature = "tools")]
+mod batch;
 mod certs;
 #[cfg(feature = "kubernetes")]
 mod chart;
@@ -138,6 +140,10 @@ pub static COMMANDS: &[&Command] = &[
     &certs::check::COMMAND,
     #[cfg(all(feature = "edge", feature = "cloud"))]
     &quickstart::COMMAND,
+    #[cfg(feature = "tools")]
+    &batch::COMMAND,
+    #[cfg(feature = "tools")]
+    &batch::generate::COMMAND,
     &service::COMMAND,
     &version::COMMAND,
     &completion::COMMAND,
@@ -146,6 +152,8 @@ pub static COMMANDS: &[&Command] = &[
 
 /// What a build without the feature `tools` lacks, by its first words.
 const LEFT_OUT: &[&str] = &[
+    #[cfg(not(feature = "tools"))]
+    "batch",
     #[cfg(not(feature = "tools"))]
     "ctl describe",
     #[cfg(not(feature = "tools"))]
