@@ -13,7 +13,7 @@ mod cluster;
 #[path = "clusterless.rs"]
 mod cluster;
 mod completion;
-#[cfg(feature = "kubernetes")]
+#[cfg(any(feature = "kubernetes", feature = "tools"))]
 mod config;
 #[cfg(feature = "edge")]
 mod ctl;
@@ -101,6 +101,12 @@ pub static COMMANDS: &[&Command] = &[
     &config::LIST,
     #[cfg(all(feature = "kubernetes", feature = "oci"))]
     &config::PULL,
+    #[cfg(feature = "tools")]
+    &config::VIEW,
+    #[cfg(feature = "tools")]
+    &config::VALIDATE,
+    #[cfg(feature = "tools")]
+    &config::MIGRATE,
     #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,
