@@ -17,6 +17,8 @@ pub mod config;
 pub mod kubernetes;
 pub mod protocol;
 pub mod store;
+#[cfg(feature = "edge")]
+pub mod trial;
 pub mod tunnel;
 
 // Ground floor: no knowledge of KubeEdge.
