@@ -1,6 +1,10 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
+#[cfg(feature = "edge")]
+mod backup;
 mod certs;
+#[cfg(feature = "edge")]
+mod change;
 #[cfg(feature = "kubernetes")]
 mod chart;
 #[cfg(feature = "kubernetes")]
@@ -13,6 +17,8 @@ mod cluster;
 mod completion;
 #[cfg(feature = "kubernetes")]
 mod config;
+#[cfg(feature = "edge")]
+mod config_update;
 #[cfg(feature = "edge")]
 mod ctl;
 #[cfg(feature = "edge")]
@@ -36,6 +42,8 @@ mod quickstart;
 #[cfg(feature = "edge")]
 mod reset;
 #[cfg(feature = "edge")]
+mod rollback;
+#[cfg(feature = "edge")]
 mod running;
 mod service;
 mod span;
@@ -44,6 +52,8 @@ mod status;
 mod testing;
 #[cfg(feature = "cloud")]
 mod token;
+#[cfg(feature = "edge")]
+mod upgrade;
 mod version;
 
 #[cfg(feature = "edge")]
@@ -110,6 +120,14 @@ pub static COMMANDS: &[&Command] = &[
     &debug::diagnose::COMMAND,
     #[cfg(feature = "edge")]
     &debug::collect::COMMAND,
+    #[cfg(feature = "edge")]
+    &upgrade::COMMAND,
+    #[cfg(feature = "edge")]
+    &rollback::COMMAND,
+    #[cfg(feature = "edge")]
+    &backup::COMMAND,
+    #[cfg(feature = "edge")]
+    &config_update::COMMAND,
     #[cfg(feature = "edge")]
     &reset::EDGE,
     #[cfg(feature = "edge")]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::Impersonation;
+use crate::pki::foreign;
 use crate::system::files::{FileError, Files};
 use crate::system::names::{Endpoint, Host, NameError};
 use crate::system::proxy::Proxy;
@@ -100,7 +101,7 @@ impl Access {
 
     /// The authorities of this machine, where the access names none; none when there are none.
     pub fn system_authorities(files: &Files) -> Option<Secret<Vec<u8>>> {
-        let mut known = BUNDLES.iter().map(Path::new);
+        let mut known = foreign::BUNDLES.iter().map(Path::new);
         known.find_map(|path| files.read(path, MAX_MATERIAL).ok().map(Secret::new))
     }
 }
@@ -164,14 +165,6 @@ impl std::error::Error for ServerError {}
 
 /// Bytes of a file of PEM or of a token. Bundles of systems have a quarter of it.
 pub const MAX_MATERIAL: usize = 1024 * 1024;
-
-/// Where systems keep the authorities that they trust.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 #[cfg(test)]
 mod tests {

@@ -81,5 +81,12 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PkiError> {
         .collect())
 }
 
+/// Where systems keep the authorities that they trust.
+pub const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 const CA: &str = "the CA's file";
 const KEY: &str = "the client's key";

@@ -99,6 +99,12 @@ impl Trial {
         })
     }
 
+    /// With another time for each start.
+    pub fn within(mut self, seconds: Option<u64>) -> Trial {
+        self.patience = seconds.unwrap_or(self.patience).clamp(1, MAX_PATIENCE);
+        self
+    }
+
     /// Puts the successors in place; when it returns, the trial has begun.
     pub fn begin(&self, host: &Host) -> Result<(), TrialError> {
         let files = &host.files;
@@ -269,5 +275,7 @@ const TRIES: u32 = 3;
 const PATIENCE: u64 = 300;
 /// Of a configuration, which no second start changes.
 const SHORT_PATIENCE: u64 = 120;
+/// A day.
+const MAX_PATIENCE: u64 = 86_400;
 /// Bytes.
 const MAX_MARKER: usize = 64 * 1024;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::protocol::control::EdgeState;
 use crate::system::host::Host;
-use crate::trial::{Standing, Trial, TrialError};
+use crate::trial::{Event, Standing, Trial, TrialError};
 
 pub struct OnTrial {
     host: Host,
@@ -177,9 +177,9 @@ impl OnTrial {
 
 /// For the log.
 fn what(trial: &Trial) -> String {
-    match trial.to.as_str() {
-        "" => "the new configuration".to_owned(),
-        to => format!("version {to}"),
+    match trial.event {
+        Event::ConfigUpdate => "the new configuration".to_owned(),
+        _ => format!("version {}", trial.to),
     }
 }
 
