@@ -81,9 +81,9 @@ pub fn address(edge: &Edge<'_>) -> String {
 
 /// The address that the cloud has of the node.
 pub fn address_at(cloud: &Cloudcore, node: &str) -> String {
-    let object = cloud
-        .run(&["ctl", "get", "node", node, "-o", "json"])
-        .json();
+    let said = cloud.run(&["cloudcore", "ctl", "get", "node", node, "-o", "json"]);
+    // There may be none yet.
+    let object: Value = serde_json::from_str(&said.out).unwrap_or_default();
     let addresses = object["status"]["addresses"].as_array().cloned();
     let addresses = addresses.unwrap_or_default();
     let found = addresses.iter().find(|it| it["type"] == "InternalIP");
