@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # command -> Debian package that brings it
 declare -A PACKAGE=(
   [busybox]=busybox [c++]=g++ [cc]=gcc [curl]=curl [dash]=dash [deb-systemd-helper]=init-system-helpers
+  [docker-registry]=docker-registry
   [file]=file [ip]=iproute2 [make]=make [nft]=nftables [openssl]=openssl
   [dpkg-deb]=dpkg [mke2fs]=e2fsprogs [python3]=python3 [qemu-arm-static]=qemu-user-static
   [qemu-system-aarch64]=qemu-system-arm [setpriv]=util-linux [shellcheck]=shellcheck [skopeo]=skopeo [tinyproxy]=tinyproxy-bin

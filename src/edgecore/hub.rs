@@ -358,9 +358,13 @@ impl Keeper<'_> {
             self.quic.worked();
         }
         let why = edge.settings.quic.as_ref().and_then(|_| self.quic.why());
-        let number = edge
-            .state
-            .connected(peer.to_string(), serial, transport, why);
+        let number = edge.state.connected(
+            cloud.hub.to_string(),
+            peer.to_string(),
+            serial,
+            transport,
+            why,
+        );
         log::info!(
             "connected to {peer} as {} (session {number}, {transport})",
             request.node

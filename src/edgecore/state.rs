@@ -136,6 +136,7 @@ impl State {
     /// A session is up: earlier problems are over. Returns the session's number.
     pub fn connected(
         &self,
+        hub: String,
         peer: String,
         serial: String,
         tunnel: Transport,
@@ -146,6 +147,7 @@ impl State {
         let session = SessionFacts {
             generation,
             since: self.0.clock.now(),
+            hub: Some(hub),
             peer,
             serial,
             tunnel,

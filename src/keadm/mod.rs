@@ -107,18 +107,32 @@ pub static COMMANDS: &[&Command] = &[
     &cloud::reset::COMMAND,
     #[cfg(feature = "kubernetes")]
     &config::LIST,
+    #[cfg(all(feature = "kubernetes", feature = "oci"))]
+    &config::PULL,
     #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,
     #[cfg(feature = "edge")]
     &ctl::GET,
+    #[cfg(all(feature = "edge", feature = "tools"))]
+    &ctl::describe::COMMAND,
+    #[cfg(feature = "edge")]
+    &ctl::unhold::POD,
+    #[cfg(feature = "edge")]
+    &ctl::unhold::NODE,
+    #[cfg(feature = "edge")]
+    &ctl::runtime::LOGS,
+    #[cfg(feature = "edge")]
+    &ctl::runtime::EXEC,
+    #[cfg(feature = "edge")]
+    &ctl::runtime::RESTART,
     #[cfg(feature = "edge")]
     &debug::check::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "tools"))]
     &debug::get::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "tools"))]
     &debug::diagnose::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "tools"))]
     &debug::collect::COMMAND,
     #[cfg(feature = "edge")]
     &upgrade::COMMAND,
@@ -140,6 +154,18 @@ pub static COMMANDS: &[&Command] = &[
     &version::COMMAND,
     &completion::COMMAND,
     &help::COMMAND,
+];
+
+/// What a build without the feature `tools` lacks, by its first words.
+const LEFT_OUT: &[&str] = &[
+    #[cfg(not(feature = "tools"))]
+    "ctl describe",
+    #[cfg(not(feature = "tools"))]
+    "debug get",
+    #[cfg(not(feature = "tools"))]
+    "debug diagnose",
+    #[cfg(not(feature = "tools"))]
+    "debug collect",
 ];
 
 /// The names under which this executable answers besides its own, with what each is.
@@ -251,6 +277,9 @@ fn incomplete(first: &str, names: &[&str], rest: &[String]) -> u8 {
     }
     let list = names.join("\", \"");
     let sentence = match rest.first() {
+        Some(word) if LEFT_OUT.contains(&format!("{first} {word}").as_str()) => {
+            left_out(&format!("{first} {word}"))
+        }
         Some(word) => format!("there is no \"{first} {word}\"; there is \"{list}\""),
         None => format!("say which: \"{list}\""),
     };
@@ -265,6 +294,12 @@ fn unknown(word: &str) -> u8 {
 
 /// The sentence for a word that is neither a command nor one of `more`.
 pub fn unknown_command(word: &str, more: &[&str]) -> String {
+    if LEFT_OUT
+        .iter()
+        .any(|name| name.split(' ').next() == Some(word))
+    {
+        return left_out(word);
+    }
     let mut known = more.to_vec();
     known.extend(COMMANDS.iter().map(|command| first_word(command)));
     known.dedup();
@@ -276,6 +311,13 @@ pub fn unknown_command(word: &str, more: &[&str]) -> String {
         }
         None => format!("unknown command \"{shown}\": there are {exist}"),
     }
+}
+
+fn left_out(name: &str) -> String {
+    format!(
+        "\"{name}\" is left out of this program, which is built for small flash: use kubeedge-VERSION-MACHINE, \
+         without \"edge\" in its name"
+    )
 }
 
 fn first_word(command: &Command) -> &'static str {

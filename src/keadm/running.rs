@@ -32,9 +32,13 @@ pub fn edgecores(host: &Host) -> Vec<Process> {
         return Vec::new();
     }
     let mut found = processes::find(EDGECORE);
-    // Not `journalctl -u edgecore`, nor those in containers or below a root prefix of their own.
+    // Not `journalctl -u edgecore`, nor an init script of that name, nor those in containers or
+    // below a root prefix of their own.
     found.retain(|process| {
-        process.name == EDGECORE && is_of_this_system(process.pid) && !has_root(process.pid)
+        process.name == EDGECORE
+            && is_called(process, EDGECORE)
+            && is_of_this_system(process.pid)
+            && !has_root(process.pid)
     });
     found
 }
@@ -42,6 +46,12 @@ pub fn edgecores(host: &Host) -> Vec<Process> {
 /// The file that a process runs.
 pub fn executable(pid: u32) -> Option<PathBuf> {
     fs::read_link(proc(pid, "exe")).ok()
+}
+
+/// A script has its own name in the kernel, and its interpreter as the first word.
+fn is_called(process: &Process, name: &str) -> bool {
+    let first = process.arguments.first().map(Path::new);
+    first.and_then(Path::file_name) == Some(OsStr::new(name))
 }
 
 fn is_of_this_system(pid: u32) -> bool {
@@ -68,3 +78,41 @@ const LOCK: &str = "/run/kubeedge/edgecore.lock";
 /// Bytes.
 const MAX_NOTE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::system::root::Root;
+    use crate::system::scratch::Scratch;
+
+    #[test]
+    fn an_init_script_is_no_edgecore() {
+        let scratch = Scratch::new();
+        let file = |folder: &str| {
+            let folder = scratch.path().join(folder);
+            fs::create_dir(&folder).unwrap();
+            folder.join(EDGECORE)
+        };
+        let (script, program) = (file("init.d"), file("bin"));
+        // Both wait for their input as long as the test holds the other end. Written by another
+        // process: what this one has open for writing, a child of another test may have too.
+        let write = "printf '#!/bin/sh\\nread -r line\\n' >\"$0\" && chmod 755 \"$0\"";
+        let written = Command::new("sh").args(["-c", write]).arg(&script).status();
+        assert!(written.unwrap().success());
+        std::os::unix::fs::symlink("/bin/cat", &program).unwrap();
+        let [mut script, mut program] = [script, program].map(|file| {
+            let mut command = Command::new(file);
+            command.stdin(Stdio::piped()).spawn().unwrap()
+        });
+        let found = edgecores(&Host::real(Root::new(None)));
+        let found: Vec<u32> = found.iter().map(|process| process.pid).collect();
+        for child in [&mut script, &mut program] {
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
+        assert!(found.contains(&program.id()));
+        assert!(!found.contains(&script.id()));
+    }
+}

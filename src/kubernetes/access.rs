@@ -1,11 +1,10 @@
 //! What is known of a cluster, and of who we are there: where it listens, whom to trust, what to show.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::Impersonation;
-use crate::pki::foreign;
 use crate::system::files::{FileError, Files};
 use crate::system::names::{Endpoint, Host, NameError};
 use crate::system::proxy::Proxy;
@@ -97,12 +96,6 @@ impl Access {
     pub fn certified_host(&self) -> &Host {
         let named = self.tls_server_name.as_ref();
         named.unwrap_or(&self.server.endpoint.host)
-    }
-
-    /// The authorities of this machine, where the access names none; none when there are none.
-    pub fn system_authorities(files: &Files) -> Option<Secret<Vec<u8>>> {
-        let mut known = foreign::BUNDLES.iter().map(Path::new);
-        known.find_map(|path| files.read(path, MAX_MATERIAL).ok().map(Secret::new))
     }
 }
 

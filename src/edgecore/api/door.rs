@@ -7,13 +7,13 @@ use hyper::header::{AUTHORIZATION, HOST, ORIGIN};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::answer::{Answer, plain, refusal};
-use super::{Desk, discovery, objects, token, watch};
-use crate::protocol::local::request::{self, Ask, Asked, Unasked};
+use super::{Desk, discovery, objects, orders, token, watch};
+use crate::protocol::local::request::{self, Ask, Unasked};
 use crate::protocol::local::{KUBECONFIG, Sort};
 use crate::protocol::resource::Kind;
 
 /// The answer to one request; its body, if it has any, is of no interest.
-pub async fn answer(desk: &Rc<Desk>, request: Request<Incoming>) -> Answer {
+pub async fn answer(desk: &Rc<Desk>, mut request: Request<Incoming>) -> Answer {
     let headers = request.headers();
     // A page in a browser could have another name lead here, or send what it can't read the answer to.
     if headers.contains_key(ORIGIN) || !is_for_us(headers) {
@@ -23,21 +23,25 @@ pub async fn answer(desk: &Rc<Desk>, request: Request<Incoming>) -> Answer {
             "only programs on this device may ask",
         );
     }
+    let uri = request.uri();
+    if request.method() == Method::POST
+        && let Ok((token, order)) = request::order(uri.path())
+    {
+        return match allowed(desk, headers, token.as_deref()) {
+            Ok(_) => orders::follow(desk, order, request.body_mut()).await,
+            Err(()) => wrong_token(),
+        };
+    }
     if request.method() != Method::GET {
         let message = "what the cloud said can only be read here: change it in the cloud";
         return refusal(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
     }
-    let uri = request.uri();
     let asked = match request::read(uri.path(), uri.query().unwrap_or_default()) {
         Ok(asked) => asked,
         Err(why) => return unasked(&why),
     };
-    let allowed = match allowed(desk, headers, &asked) {
-        Ok(allowed) => allowed,
-        Err(()) => {
-            let message = format!("a wrong token: the right one is in {KUBECONFIG}");
-            return refusal(StatusCode::UNAUTHORIZED, "Unauthorized", &message);
-        }
+    let Ok(allowed) = allowed(desk, headers, asked.token.as_deref()) else {
+        return wrong_token();
     };
     let secret = |sort: &Sort| sort.kind == Kind::Secret && !allowed;
     let meta = &desk.edge.meta;
@@ -65,11 +69,11 @@ pub async fn answer(desk: &Rc<Desk>, request: Request<Incoming>) -> Answer {
 }
 
 /// Whether the token is there; an error when it is a wrong one.
-fn allowed(desk: &Desk, headers: &HeaderMap, asked: &Asked) -> Result<bool, ()> {
+fn allowed(desk: &Desk, headers: &HeaderMap, in_path: Option<&str>) -> Result<bool, ()> {
     let header = headers.get(AUTHORIZATION);
     let header = header.map(|value| value.to_str().unwrap_or_default());
     let header = header.map(|value| value.strip_prefix("Bearer ").unwrap_or_default().trim());
-    let given: Vec<&str> = asked.token.as_deref().into_iter().chain(header).collect();
+    let given: Vec<&str> = in_path.into_iter().chain(header).collect();
     match given
         .iter()
         .all(|given| token::is_right(given, &desk.token))
@@ -77,6 +81,11 @@ fn allowed(desk: &Desk, headers: &HeaderMap, asked: &Asked) -> Result<bool, ()> 
         true => Ok(!given.is_empty()),
         false => Err(()),
     }
+}
+
+fn wrong_token() -> Answer {
+    let message = format!("a wrong token: the right one is in {KUBECONFIG}");
+    refusal(StatusCode::UNAUTHORIZED, "Unauthorized", &message)
 }
 
 fn forbidden() -> Answer {

@@ -9,7 +9,7 @@ use ureq::Agent;
 use ureq::http::HeaderValue;
 
 use super::error::UpgradeError;
-use crate::pki::foreign::{self, BUNDLES};
+use crate::pki::foreign::{self, MAX_BUNDLE};
 use crate::pki::tls::{self, Presented};
 use crate::system::cause;
 use crate::system::console;
@@ -41,13 +41,11 @@ impl Web {
     pub fn new(host: &Host, ca: Option<&Path>, proxy: Option<&str>) -> Result<Web, UpgradeError> {
         let text = match ca {
             Some(path) => host.files.read(path, MAX_BUNDLE)?,
-            None => {
-                let mut known = BUNDLES.iter().map(Path::new);
-                let found = known.find_map(|path| host.files.read(path, MAX_BUNDLE).ok());
-                found.ok_or_else(|| {
+            None => foreign::of_this_machine(&host.files)
+                .ok_or_else(|| {
                     UpgradeError::Url("this system trusts no authority: give --ca-file".to_owned())
                 })?
-            }
+                .to_vec(),
         };
         let refuse = |why: String| UpgradeError::Url(why);
         let tls = foreign::authorities(&text)
@@ -299,7 +297,6 @@ const CHUNK: usize = 32 * 1024;
 const STEP: u64 = 1 << 20;
 const MAX_SMALL: usize = 64 * 1024;
 const MAX_LARGE: u64 = 256 << 20;
-const MAX_BUNDLE: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,19 @@ pub enum UpgradeError {
     /// Neither `--from` nor `--image`.
     NoSource,
     /// This build pulls no images.
-    NoImages,
+    #[cfg_attr(feature = "oci", expect(dead_code, reason = "this build does"))]
+    NoImages(String),
+    /// What was said of the image can't be understood.
+    #[cfg_attr(
+        not(feature = "oci"),
+        expect(dead_code, reason = "nothing is read of it")
+    )]
+    Image(String),
+    #[cfg_attr(not(feature = "oci"), expect(dead_code, reason = "nothing is pulled"))]
+    Registry {
+        code: u8,
+        why: String,
+    },
     Url(String),
     /// Nothing came, or not enough; another try may help.
     Download {
@@ -77,7 +89,8 @@ impl UpgradeError {
         match self {
             UpgradeError::Change(error) => error.code(),
             UpgradeError::NoSource
-            | UpgradeError::NoImages
+            | UpgradeError::NoImages(_)
+            | UpgradeError::Image(_)
             | UpgradeError::Url(_)
             | UpgradeError::DigestForm(_) => exit::USAGE,
             UpgradeError::Download { .. } => exit::TRY_AGAIN,
@@ -87,6 +100,7 @@ impl UpgradeError {
             | UpgradeError::Unsigned(_)
             | UpgradeError::Signature { .. } => exit::DENIED,
             UpgradeError::Probe(_) => exit::UNAVAILABLE,
+            UpgradeError::Registry { code, .. } => *code,
             UpgradeError::Device(_) => exit::CONFIG,
             UpgradeError::File(error) if error.is_denied() => exit::DENIED,
             _ => exit::FAILURE,
@@ -103,11 +117,14 @@ impl fmt::Display for UpgradeError {
             UpgradeError::File(error) => error.fmt(f),
             UpgradeError::Hook(error) => error.fmt(f),
             UpgradeError::NoSource => f.write_str(
-                "where is the new executable? Give --from a file or an https:// address",
+                "where is the new executable? Give --from a file or an https:// address, or --image",
             ),
-            UpgradeError::NoImages => f.write_str(
-                "this build pulls no images: give --from a file or an https:// address",
+            UpgradeError::NoImages(name) => write!(
+                f,
+                "this build pulls no images such as {name}: give --from a file or an https:// address"
             ),
+            UpgradeError::Image(why) => f.write_str(why),
+            UpgradeError::Registry { why, .. } => f.write_str(why),
             UpgradeError::Url(why) => write!(f, "--from: {why}"),
             UpgradeError::Download { url, why } => write!(
                 f,

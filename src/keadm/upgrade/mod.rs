@@ -3,6 +3,11 @@
 mod check;
 mod download;
 mod error;
+#[cfg(feature = "oci")]
+mod image;
+#[cfg(not(feature = "oci"))]
+#[path = "no_images.rs"]
+mod image;
 mod source;
 
 use std::io::{self, BufRead, Read};
@@ -22,7 +27,7 @@ use crate::trial::{Event, Report as Record, Trial, digest};
 pub use check::Version;
 use check::{machine, probe, version};
 use error::UpgradeError;
-use source::{Wanted, read_digest, stage};
+use source::{ImageWish, Wanted, Where, read_digest, stage};
 
 pub static COMMAND: Command = Command {
     name: "upgrade edge",
@@ -45,7 +50,7 @@ struct Flags {
     /// file with its signature by /etc/kubeedge/upgrade.pub; default: FILE.minisig beside it
     #[argh(option, arg_name = "file", default = "String::new()")]
     signature: String,
-    /// file with the authorities that a web server's certificate may be by; default: the system's
+    /// file with authorities that a server's certificate may be by; default: the system's
     #[argh(option, arg_name = "file")]
     ca_file: Option<PathBuf>,
     /// proxy for the download, such as http://10.0.0.1:3128; default: HTTPS_PROXY
@@ -54,12 +59,18 @@ struct Flags {
     /// the version that is expected
     #[argh(option, arg_name = "version", default = "String::new()")]
     to_version: String,
-    /// image to take the executable from
+    /// image to take the executable from, such as registry.example/kubeedge:v0.2.0
     #[argh(option, arg_name = "image", default = "String::new()")]
     image: String,
     /// what the image must be
     #[argh(option, arg_name = "digest", default = "String::new()")]
     image_digest: String,
+    /// user and password for the registry: docker's config.json, or a line user:password
+    #[argh(option, arg_name = "file")]
+    auth_file: Option<PathBuf>,
+    /// speak to the registry without TLS
+    #[argh(switch)]
+    plain_http: bool,
     /// do not ask, and take an older one too
     #[argh(switch)]
     force: bool,
@@ -128,14 +139,13 @@ fn upgrade(
     flags: &Flags,
     versions: &mut (String, String),
 ) -> Result<Upgraded, UpgradeError> {
-    let image = !flags.image.is_empty() || !flags.image_digest.is_empty();
-    match (flags.from.is_empty(), image) {
-        (true, true) => return Err(UpgradeError::NoImages),
-        (true, false) => return Err(UpgradeError::NoSource),
-        _ => {}
-    }
+    let from = match (flags.from.as_str(), flags.image.as_str()) {
+        ("", "") => return Err(UpgradeError::NoSource),
+        ("", _) => Where::Image(image(flags)),
+        (from, _) => Where::Given(from),
+    };
     let wanted = Wanted {
-        from: &flags.from,
+        from,
         digest: read_digest(&flags.digest)?,
         signature: Some(flags.signature.as_str()).filter(|path| !path.is_empty()),
         ca: flags.ca_file.as_deref(),
@@ -147,7 +157,7 @@ fn upgrade(
     let present = present(&target);
     versions.0 = present.tag();
     hooks::run_if_any(&flags.pre_run)?;
-    console::error(&format!("fetching {}", flags.from));
+    console::error(&format!("fetching {}{}", flags.from, flags.image));
     let staged = stage(host, &wanted, &target)?;
     let outcome = take(host, flags, (&target, &staged), &present, versions);
     if outcome.is_err() && Trial::load(host).is_ok_and(|trial| trial.is_none()) {
@@ -158,6 +168,27 @@ fn upgrade(
         console::complain(SPEC.name, &error.to_string());
     }
     Ok(done)
+}
+
+/// The tag is `--toVersion`, as KubeEdge has it, where the name has neither tag nor digest.
+fn image(flags: &Flags) -> ImageWish {
+    let last = flags.image.rsplit('/').next().unwrap_or_default();
+    let is_whole = last.contains([':', '@']) || flags.to_version.is_empty();
+    let text = |path: &Option<PathBuf>| {
+        let path = path.as_ref().map(|path| path.display().to_string());
+        path.unwrap_or_default()
+    };
+    ImageWish {
+        name: match is_whole {
+            true => flags.image.clone(),
+            false => format!("{}:{}", flags.image, flags.to_version),
+        },
+        digest: flags.image_digest.clone(),
+        auth_file: text(&flags.auth_file),
+        ca_file: text(&flags.ca_file),
+        proxy: flags.proxy.clone().unwrap_or_default(),
+        plain_http: flags.plain_http,
+    }
 }
 
 /// Tries what is staged, and puts it in place.
@@ -173,7 +204,8 @@ fn take(
     versions.1 = found.tag();
     let wanted = flags.to_version.trim_start_matches('v');
     let known = [&found.version, &found.git_version].map(|it| it.trim_start_matches('v'));
-    if !wanted.is_empty() && !known.contains(&wanted) {
+    // A tag of an image may be anything.
+    if flags.image.is_empty() && !wanted.is_empty() && !known.contains(&wanted) {
         return Err(UpgradeError::OtherVersion {
             wanted: flags.to_version.clone(),
             found: found.tag(),
@@ -297,6 +329,7 @@ static SPEC: Spec = Spec {
     examples: &[
         "kubeedge upgrade edge --from ./kubeedge",
         "kubeedge upgrade edge --force --from https://downloads.example.com/v0.2.0/kubeedge-armv7",
+        "kubeedge upgrade edge --force --image registry.example/kubeedge --toVersion v0.2.0",
     ],
     spellings: &[("toVersion", "to-version"), ("upgradeID", "upgrade-id")],
     ignored: &[IGNORED],

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::download::{Url, Web};
 use super::error::UpgradeError;
+use super::image;
 use crate::keadm::change::has_room;
 use crate::pki::hash::Sha256Hash;
 use crate::pki::minisign::{MinisignError, PublicKey, Signature};
@@ -15,12 +16,28 @@ use crate::trial::{digest, successor};
 
 /// What the command line says of it.
 pub struct Wanted<'a> {
-    pub from: &'a str,
+    pub from: Where<'a>,
     pub digest: Option<Sha256Hash>,
     /// A file; else it is looked for beside the executable.
     pub signature: Option<&'a str>,
     pub ca: Option<&'a Path>,
     pub proxy: Option<&'a str>,
+}
+
+pub enum Where<'a> {
+    /// A file or an address.
+    Given(&'a str),
+    Image(ImageWish),
+}
+
+/// What is said of an image; empty is not said.
+pub struct ImageWish {
+    pub name: String,
+    pub digest: String,
+    pub auth_file: String,
+    pub ca_file: String,
+    pub proxy: String,
+    pub plain_http: bool,
 }
 
 /// Puts the new executable beside `target`, checked; what was there of an earlier try is used or goes.
@@ -99,26 +116,32 @@ fn trusted_key(host: &Host) -> Result<Option<PublicKey>, UpgradeError> {
     })
 }
 
-enum Source {
+enum Source<'a> {
     File(PathBuf),
+    Image(&'a ImageWish),
     Web(Box<Web>, Url),
 }
 
-impl Source {
-    fn open(host: &Host, wanted: &Wanted<'_>) -> Result<Source, UpgradeError> {
-        match Url::read(wanted.from) {
+impl<'a> Source<'a> {
+    fn open(host: &Host, wanted: &'a Wanted<'_>) -> Result<Source<'a>, UpgradeError> {
+        let from = match &wanted.from {
+            Where::Given(from) => *from,
+            Where::Image(wish) => return Ok(Source::Image(wish)),
+        };
+        match Url::read(from) {
             Some(url) => {
                 let url = url?;
                 let web = Web::new(host, wanted.ca, wanted.proxy)?;
                 Ok(Source::Web(Box::new(web), url))
             }
-            None => Ok(Source::File(wanted.from.into())),
+            None => Ok(Source::File(from.into())),
         }
     }
 
     fn name(&self) -> &str {
         match self {
             Source::File(path) => path.file_name().and_then(|it| it.to_str()),
+            Source::Image(wish) => Some(wish.name.as_str()),
             Source::Web(_, url) => Some(url.name()),
         }
         .unwrap_or_default()
@@ -128,6 +151,8 @@ impl Source {
     fn small(&self, host: &Host, name: &str) -> Result<Option<Vec<u8>>, UpgradeError> {
         match self {
             Source::File(path) => Ok(host.files.read_opt(&path.with_file_name(name), MAX_LIST)?),
+            // Its manifest says what it must be.
+            Source::Image(_) => Ok(None),
             Source::Web(web, url) => web.small(&url.beside(name)),
         }
     }
@@ -153,6 +178,10 @@ impl Source {
             Source::File(path) => {
                 needs_room(files.size(path)?)?;
                 files.copy(path, &staged, 0o755)?;
+            }
+            Source::Image(wish) => {
+                needs_room(files.size(target)?)?;
+                image::fetch(host, wish, &staged)?;
             }
             Source::Web(web, url) => {
                 // Nothing is known of its size yet, but that it is about as large as the present one.

@@ -7,20 +7,6 @@ use super::error::FileError;
 use super::{Files, folder, has_no_hard_links};
 
 impl Files {
-    /// Gives a file that is complete and durable the name `to` of the same file system, in place of
-    /// what has it.
-    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
-        let renamed = || {
-            self.disk.rename(from, to)?;
-            self.disk.sync_dir(folder(to))?;
-            match folder(from) == folder(to) {
-                true => Ok(()),
-                false => self.disk.sync_dir(folder(from)),
-            }
-        };
-        renamed().map_err(FileError::at("write", to))
-    }
-
     /// Keeps what is at `path` under the name `second` as well, whatever becomes of `path`: without a
     /// byte written where the file system knows hard links, else as a copy.
     pub fn keep(&self, path: &Path, second: &Path) -> Result<(), FileError> {
@@ -74,6 +60,5 @@ mod tests {
         );
         assert!(!files.exists(&at("new")));
         assert!(files.keep(&at("nothing"), &at("old")).is_err());
-        assert!(files.rename(&at("nothing"), &at("file")).is_err());
     }
 }
