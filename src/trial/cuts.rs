@@ -195,6 +195,11 @@ fn an_upgrade_writes_little() {
     let names: Vec<_> = written.iter().filter_map(|path| path.to_str()).collect();
     let marker = &MARKER[1..];
     assert_eq!(names, [marker, marker, marker, &REPORT[1..]]);
+    tried(
+        "wear-upgrade",
+        "files written by the trial of an upgrade, besides the executable itself",
+        written.len(),
+    );
 }
 
 #[test]

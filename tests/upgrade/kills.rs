@@ -1,6 +1,6 @@
 //! Upgrades whose processes are killed at any moment: the device ends up with one of the two, connected.
 //!
-//! `KUBEEDGE_TEST_KILLS` is how many; the long form has 50.
+//! 4 of them; 50 with `KUBEEDGE_LONG=1`. `KUBEEDGE_SEED=N` repeats the instants of a run.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,14 @@ use crate::stage::{MARKER, NEW, OLD, address, device, is_installed, is_tidy, new
 
 #[test]
 fn upgrades_may_be_killed_at_any_moment() {
-    let kills = std::env::var("KUBEEDGE_TEST_KILLS").ok();
-    let kills: u64 = kills.and_then(|text| text.parse().ok()).unwrap_or(4);
+    let kills = match std::env::var_os("KUBEEDGE_LONG").is_some() {
+        true => 50,
+        false => 4,
+    };
+    let given = std::env::var("KUBEEDGE_SEED").ok();
+    let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+    println!("KUBEEDGE_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
     let cloud = Cloudcore::start(&[]);
     let device = device(&cloud, "battered");
     let mut edge = device.start();
@@ -36,7 +42,7 @@ fn upgrades_may_be_killed_at_any_moment() {
             .spawn()
             .expect("the executable starts");
         // Spread over all that happens, the swap above all.
-        let pause = Duration::from_millis(fastrand::u64(0..1500));
+        let pause = Duration::from_millis(random.u64(0..1500));
         let until = Instant::now() + pause;
         while Instant::now() < until && keadm.try_wait().expect("a child").is_none() {
             std::thread::sleep(Duration::from_millis(1));
