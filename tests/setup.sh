@@ -10,7 +10,8 @@ declare -A PACKAGE=(
   [docker-registry]=docker-registry
   [file]=file [ip]=iproute2 [make]=make [nft]=nftables [openssl]=openssl
   [dpkg-deb]=dpkg [mke2fs]=e2fsprogs [python3]=python3 [qemu-arm-static]=qemu-user-static
-  [qemu-system-aarch64]=qemu-system-arm [setpriv]=util-linux [shellcheck]=shellcheck [skopeo]=skopeo [tinyproxy]=tinyproxy-bin
+  [qemu-system-aarch64]=qemu-system-arm [setpriv]=util-linux [shellcheck]=shellcheck [skopeo]=skopeo
+  [ssh]=openssh-client [sshd]=openssh-server [tinyproxy]=tinyproxy-bin
   [strace]=strace [unshare]=util-linux
 )
 peers=${XDG_CACHE_HOME:-$HOME/.cache}/kubeedge-peers

@@ -133,11 +133,11 @@ impl State {
         });
     }
 
-    /// A session is up: earlier problems are over. Returns the session's number.
+    /// A session is up with a hub, host:port as configured, and what answers there: earlier problems are over.
+    /// Returns the session's number.
     pub fn connected(
         &self,
-        hub: String,
-        peer: String,
+        (hub, peer): (String, String),
         serial: String,
         tunnel: Transport,
         no_quic: Option<String>,

@@ -126,19 +126,26 @@ pub fn prove(host: &Host, trial: &Trial) -> Result<Proof, ChangeError> {
 
 /// False when no edgecore runs, and none is to.
 fn hand_over(host: &Host) -> Result<bool, ChangeError> {
-    match running::process(host) {
-        Some(process) if is_supervised(host) => {
-            // It becomes the new one without ending, and so does whatever it has started, such as us.
-            signal(&process, Signal::SIGHUP);
-            Ok(true)
+    let begun = Instant::now();
+    loop {
+        // One that has started since has found the marker by itself.
+        if Trial::load(host)?.is_none_or(|trial| trial.starts > 0) {
+            return Ok(true);
         }
-        Some(_) => restart(host).map(|()| true),
-        None => start(host),
+        let Some(process) = running::process(host) else {
+            return start(host);
+        };
+        match running::status(host) {
+            Some(status) if status.hub_pid.is_some() => {
+                // It becomes the new one without ending, and so does whatever it has started, such as us.
+                signal(&process, Signal::SIGHUP);
+                return Ok(true);
+            }
+            // It has only started, and would not survive a signal yet.
+            None if begun.elapsed() < UNHEARD => sleep(POLL),
+            Some(_) | None => return restart(host).map(|()| true),
+        }
     }
-}
-
-fn is_supervised(host: &Host) -> bool {
-    running::status(host).is_some_and(|status| status.hub_pid.is_some())
 }
 
 fn start(host: &Host) -> Result<bool, ChangeError> {

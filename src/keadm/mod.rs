@@ -2,6 +2,8 @@
 
 #[cfg(feature = "edge")]
 mod backup;
+#[cfg(feature = "tools")]
+mod batch;
 mod certs;
 #[cfg(feature = "edge")]
 mod change;
@@ -150,6 +152,10 @@ pub static COMMANDS: &[&Command] = &[
     &certs::check::COMMAND,
     #[cfg(all(feature = "edge", feature = "cloud"))]
     &quickstart::COMMAND,
+    #[cfg(feature = "tools")]
+    &batch::COMMAND,
+    #[cfg(feature = "tools")]
+    &batch::generate::COMMAND,
     &service::COMMAND,
     &version::COMMAND,
     &completion::COMMAND,
@@ -158,6 +164,8 @@ pub static COMMANDS: &[&Command] = &[
 
 /// What a build without the feature `tools` lacks, by its first words.
 const LEFT_OUT: &[&str] = &[
+    #[cfg(not(feature = "tools"))]
+    "batch",
     #[cfg(not(feature = "tools"))]
     "ctl describe",
     #[cfg(not(feature = "tools"))]
