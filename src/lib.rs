@@ -19,6 +19,8 @@ pub mod protocol;
 #[cfg(feature = "oci")]
 pub mod registry;
 pub mod store;
+#[cfg(feature = "edge")]
+pub mod trial;
 pub mod tunnel;
 
 // Ground floor: no knowledge of KubeEdge.

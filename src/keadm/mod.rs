@@ -1,8 +1,12 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
+#[cfg(feature = "edge")]
+mod backup;
 #[cfg(feature = "tools")]
 mod batch;
 mod certs;
+#[cfg(feature = "edge")]
+mod change;
 #[cfg(feature = "kubernetes")]
 mod chart;
 #[cfg(feature = "kubernetes")]
@@ -15,6 +19,8 @@ mod cluster;
 mod completion;
 #[cfg(any(feature = "kubernetes", feature = "tools"))]
 mod config;
+#[cfg(feature = "edge")]
+mod config_update;
 #[cfg(feature = "edge")]
 mod ctl;
 #[cfg(feature = "edge")]
@@ -38,6 +44,8 @@ mod quickstart;
 #[cfg(feature = "edge")]
 mod reset;
 #[cfg(feature = "edge")]
+mod rollback;
+#[cfg(feature = "edge")]
 mod running;
 mod service;
 mod span;
@@ -46,6 +54,8 @@ mod status;
 mod testing;
 #[cfg(feature = "cloud")]
 mod token;
+#[cfg(feature = "edge")]
+mod upgrade;
 mod version;
 
 #[cfg(feature = "edge")]
@@ -132,6 +142,14 @@ pub static COMMANDS: &[&Command] = &[
     &debug::diagnose::COMMAND,
     #[cfg(all(feature = "edge", feature = "tools"))]
     &debug::collect::COMMAND,
+    #[cfg(feature = "edge")]
+    &upgrade::COMMAND,
+    #[cfg(feature = "edge")]
+    &rollback::COMMAND,
+    #[cfg(feature = "edge")]
+    &backup::COMMAND,
+    #[cfg(feature = "edge")]
+    &config_update::COMMAND,
     #[cfg(feature = "edge")]
     &reset::EDGE,
     #[cfg(feature = "edge")]

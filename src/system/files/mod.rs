@@ -13,6 +13,7 @@ mod error;
 pub mod held;
 mod layer;
 mod lock;
+mod moves;
 mod temporary;
 mod tree;
 
