@@ -94,14 +94,14 @@ fn after_a_factory_reset_the_identity_is_the_same_when_asked_for() {
     edge.connected();
     edge.stop();
     // What was changed since is not restored.
-    let key = fs::read_dir(folder).expect("a folder").flatten();
+    let mut key = fs::read_dir(folder).expect("a folder").flatten();
     let name = |entry: &fs::DirEntry| {
         entry
             .file_name()
             .to_string_lossy()
             .starts_with("server.key")
     };
-    let key = key.filter(name).next().expect("the key");
+    let key = key.find(name).expect("the key");
     fs::write(key.path(), "nonsense").expect("a damage");
     let said = fresh.run(&words).ends(1);
     assert!(said.err.contains("not as it was kept"), "{}", said.err);
