@@ -31,6 +31,7 @@ pub enum Where<'a> {
 }
 
 /// What is said of an image; empty is not said.
+#[cfg_attr(not(feature = "oci"), expect(dead_code, reason = "nothing is pulled"))]
 pub struct ImageWish {
     pub name: String,
     pub digest: String,
