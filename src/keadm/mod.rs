@@ -4,6 +4,8 @@
 mod backup;
 #[cfg(feature = "tools")]
 mod batch;
+#[cfg(feature = "tools")]
+mod bygone;
 mod certs;
 #[cfg(feature = "edge")]
 mod change;
@@ -163,6 +165,14 @@ pub static COMMANDS: &[&Command] = &[
     #[cfg(feature = "tools")]
     &batch::generate::COMMAND,
     &service::COMMAND,
+    #[cfg(feature = "tools")]
+    &bygone::INIT,
+    #[cfg(feature = "tools")]
+    &bygone::JOIN,
+    #[cfg(feature = "tools")]
+    &bygone::RESET,
+    #[cfg(feature = "tools")]
+    &bygone::BETA,
     &version::COMMAND,
     &completion::COMMAND,
     &help::COMMAND,
@@ -343,6 +353,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::system::args;
 
     #[test]
     fn every_command_explains_itself() {
@@ -361,6 +372,34 @@ mod tests {
                 assert!(example.contains(command.name), "{example}");
             }
             assert!(!command.summary.ends_with('.') && command.summary.len() <= 58);
+        }
+    }
+
+    /// The words of an example that are this program's, without what a shell does around them.
+    fn of_example(example: &str, name: &str) -> Vec<String> {
+        let start = example.find(&format!("kubeedge {name}"));
+        let line = &example[start.expect("its name") + "kubeedge ".len()..];
+        let end = [" | ", " > ", " && ", ")"]
+            .iter()
+            .filter_map(|mark| line.find(mark))
+            .min();
+        let line = &line[..end.unwrap_or(line.len())];
+        let words = line.split(' ').map(|word| word.trim_matches(['\'', '"']));
+        words.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_example_is_understood() {
+        for command in COMMANDS {
+            for example in command.spec.examples {
+                let words = of_example(example, command.name);
+                let Found::Command(found, count) = find(&words) else {
+                    panic!("{example} is no command");
+                };
+                assert_eq!(found.name, command.name, "{example}");
+                let fault = args::check(found.spec, &(found.info)(), &words[count..]);
+                assert_eq!(fault, Ok(()), "{example}");
+            }
         }
     }
 

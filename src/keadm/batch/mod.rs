@@ -123,7 +123,6 @@ static SPEC: Spec = Spec {
             tell what has become of each. Exit code: 0 done everywhere; 1 not everywhere; 69 \
             there is no ssh here; 78 the file can't be used.",
     examples: &[
-        "kubeedge batch gen-config",
         "kubeedge batch -c config.yaml --dry-run",
         "kubeedge batch -c config.yaml --accept-new-host-keys",
         "kubeedge batch -c config.yaml --resume -o json",
