@@ -35,6 +35,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("layer", registry::layer),
     ("local", words::local),
     ("message", words::message),
+    ("minisign", certificates::minisign),
     ("names", words::names),
     ("patch", words::patch),
     ("pattern", words::pattern),
