@@ -421,6 +421,8 @@ modules:
     metaServer:
       apiAudiences: [""]
       serviceAccountKeyFiles: [""]
+  taskManager:
+    allowedImages: [""]
 "#;
 
 const CLOUD_OPTIONAL: &str = r#"

@@ -102,6 +102,7 @@ pub static COMMANDS: &[&Command] = &[
     &status::COMMAND,
     #[cfg(feature = "edge")]
     &ctl::GET,
+    &ctl::confirm::CONFIRM,
     #[cfg(feature = "edge")]
     &debug::check::COMMAND,
     #[cfg(feature = "edge")]

@@ -8,8 +8,8 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::answer::{Answer, plain, refusal};
 use super::{Desk, discovery, objects, token, watch};
-use crate::protocol::local::request::{self, Ask, Asked, Unasked};
-use crate::protocol::local::{KUBECONFIG, Sort};
+use crate::protocol::local::request::{self, Ask, Unasked};
+use crate::protocol::local::{CONFIRM, KUBECONFIG, Sort};
 use crate::protocol::resource::Kind;
 
 /// The answer to one request; its body, if it has any, is of no interest.
@@ -23,6 +23,9 @@ pub async fn answer(desk: &Rc<Desk>, request: Request<Incoming>) -> Answer {
             "only programs on this device may ask",
         );
     }
+    if request.method() == Method::POST && request.uri().path() == CONFIRM {
+        return confirm(desk, headers);
+    }
     if request.method() != Method::GET {
         let message = "what the cloud said can only be read here: change it in the cloud";
         return refusal(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
@@ -32,7 +35,7 @@ pub async fn answer(desk: &Rc<Desk>, request: Request<Incoming>) -> Answer {
         Ok(asked) => asked,
         Err(why) => return unasked(&why),
     };
-    let allowed = match allowed(desk, headers, &asked) {
+    let allowed = match allowed(desk, headers, asked.token.as_deref()) {
         Ok(allowed) => allowed,
         Err(()) => {
             let message = format!("a wrong token: the right one is in {KUBECONFIG}");
@@ -64,12 +67,27 @@ pub async fn answer(desk: &Rc<Desk>, request: Request<Incoming>) -> Answer {
     }
 }
 
+/// A person agrees to the upgrade that waits for that: one who may read the token's file.
+fn confirm(desk: &Desk, headers: &HeaderMap) -> Answer {
+    match allowed(desk, headers, None) {
+        Ok(true) if desk.edge.jobs.confirm() => plain("the upgrade begins"),
+        Ok(true) => {
+            let message = "no job waits for a confirmation";
+            refusal(StatusCode::BAD_REQUEST, "BadRequest", message)
+        }
+        _ => {
+            let message = format!("only who has the token in {KUBECONFIG} may confirm");
+            refusal(StatusCode::UNAUTHORIZED, "Unauthorized", &message)
+        }
+    }
+}
+
 /// Whether the token is there; an error when it is a wrong one.
-fn allowed(desk: &Desk, headers: &HeaderMap, asked: &Asked) -> Result<bool, ()> {
+fn allowed(desk: &Desk, headers: &HeaderMap, in_path: Option<&str>) -> Result<bool, ()> {
     let header = headers.get(AUTHORIZATION);
     let header = header.map(|value| value.to_str().unwrap_or_default());
     let header = header.map(|value| value.strip_prefix("Bearer ").unwrap_or_default().trim());
-    let given: Vec<&str> = asked.token.as_deref().into_iter().chain(header).collect();
+    let given: Vec<&str> = in_path.into_iter().chain(header).collect();
     match given
         .iter()
         .all(|given| token::is_right(given, &desk.token))

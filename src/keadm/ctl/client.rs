@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::protocol::local::file::{self, Access};
 use crate::protocol::local::select::BadSelector;
-use crate::protocol::local::{ADDRESS, KUBECONFIG};
+use crate::protocol::local::{ADDRESS, CONFIRM, KUBECONFIG};
 use crate::system::cause;
 use crate::system::exit;
 use crate::system::files::FileError;
@@ -62,7 +62,10 @@ impl Client {
     }
 
     pub fn get(&self, path: &str) -> Result<Value, Fault> {
-        let (code, body) = self.ask(path).map_err(Fault::NoApi)?.ok_or(Fault::Answer)?;
+        let (code, body) = self
+            .ask("GET", path)
+            .map_err(Fault::NoApi)?
+            .ok_or(Fault::Answer)?;
         let value: Value = serde_json::from_slice(&body).map_err(|_| Fault::Answer)?;
         match code {
             200 => Ok(value),
@@ -73,15 +76,29 @@ impl Client {
         }
     }
 
+    /// Agrees to what waits for that.
+    pub fn confirm(&self) -> Result<(), Fault> {
+        let answer = self.ask("POST", CONFIRM).map_err(Fault::NoApi)?;
+        let (code, body) = answer.ok_or(Fault::Answer)?;
+        if code == 200 {
+            return Ok(());
+        }
+        let value: Value = serde_json::from_slice(&body).map_err(|_| Fault::Answer)?;
+        let message = value["message"].as_str().unwrap_or("it does not say why");
+        Err(Fault::Refused(code, message.to_owned()))
+    }
+
     /// Status and body. HTTP/1.0: the body ends with the connection.
-    fn ask(&self, path: &str) -> io::Result<Option<(u16, Vec<u8>)>> {
+    fn ask(&self, method: &str, path: &str) -> io::Result<Option<(u16, Vec<u8>)>> {
         let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let token = self.token.as_ref();
         let token = token.map_or_else(String::new, |it| format!("Authorization: Bearer {it}\r\n"));
         let address = self.address;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{token}\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n{token}\r\n"
+        );
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(MAX_ANSWER).read_to_end(&mut answer)?;

@@ -1,6 +1,7 @@
 //! `ctl get`: what the cloud has told this device, asked of the edgecore that runs here.
 
 pub(super) mod client;
+pub(super) mod confirm;
 mod jsonpath;
 pub(super) mod print;
 pub(super) mod table;

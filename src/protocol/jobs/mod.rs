@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::message::Message;
 use super::resource::{JobFamily, Resource};
-pub use report::Report;
+pub use report::{OPERATION, Report};
 pub use words::{Digest, Image, Version, Wish};
 
 /// Which job of which node.
