@@ -15,7 +15,7 @@ dist/SHA256SUMS, the parts list kubeedge-<version>.cdx.json (CycloneDX) with kub
 table of sizes. What it needs, it installs first.
 
 usage: ./musl-build.sh [TARGET...]            build (x86_64 aarch64 armv7 armv6 unless told otherwise)
-       ./musl-build.sh --edge [TARGET...]     build for devices alone, without cloudcore, Kubernetes and QUIC:
+       ./musl-build.sh --edge [TARGET...]     build for devices alone, without cloudcore, Kubernetes, QUIC, tools:
                                                 dist/kubeedge-<version>-edge-<target>
        ./musl-build.sh --setup [TARGET...]    only install and prepare what a build needs
        ./musl-build.sh --image [TARGET...]    put what dist/ has (x86_64 aarch64 armv7) into a container image:

@@ -16,7 +16,11 @@ pub mod config;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod protocol;
+#[cfg(feature = "oci")]
+pub mod registry;
 pub mod store;
+#[cfg(feature = "edge")]
+pub mod trial;
 pub mod tunnel;
 
 // Ground floor: no knowledge of KubeEdge.

@@ -297,6 +297,119 @@ fn completion_of_bash_completes() {
 }
 
 #[test]
+fn completion_of_bash_knows_what_this_machine_knows() {
+    let place = folder("completion-live");
+    let script = place.join("kubeedge.bash");
+    let output = run(&["kubeedge", "completion", "bash"]);
+    fs::write(&script, &output.stdout).expect("the script is written");
+    // In the place of a program that has a cloud.
+    let lines = "NAME STATE\nedge-1 connected\nedge-2 -\n$(touch\u{20}x) -\n";
+    let ask = |line: &str, prefix: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ask = format!(
+            "kubeedge() {{ [ \"$1 $2\" = \"{prefix}\" ] && printf '%s' '{lines}'; }}; source {}; COMP_WORDS=({line} ''); \
+             COMP_CWORD={}; _kubeedge; echo \"${{COMPREPLY[*]}}\"",
+            script.display(),
+            words.len()
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &ask]).output();
+        stdout(&output.expect("bash starts"))
+    };
+    for (line, asked) in [
+        ("kubeedge token delete", "token list"),
+        ("keadm certs revoke", "cloudcore ctl"),
+        ("kubeedge cloudcore ctl delete node", "cloudcore ctl"),
+        ("kubeedge cloudcore ctl apply --node", "cloudcore ctl"),
+    ] {
+        let words = ask(line, asked);
+        assert!(
+            words.contains("edge-1 edge-2") && !words.contains("touch"),
+            "{line}: {words}"
+        );
+        assert!(!ask(line, "nothing").contains("edge-1"), "{line}");
+    }
+    assert!(!ask("kubeedge token list", "token list").contains("edge-1"));
+}
+
+/// Of examples those that change nothing, or only what is in this folder.
+const HARMLESS: &[&str] = &[
+    "batch gen-config",
+    "beta",
+    "certs check",
+    "completion",
+    "config images list",
+    "ctl",
+    "debug get",
+    "debug diagnose pod",
+    "deprecated",
+    "help",
+    "manifest",
+    "service status",
+    "status",
+    "version",
+];
+
+#[test]
+fn examples_run() {
+    let place = folder("examples");
+    let list = stdout(&run(&["kubeedge", "--list"]));
+    let mut ran = 0;
+    for name in list.lines().filter(|name| *name != "keadm") {
+        let words: Vec<&str> = name.split(' ').collect();
+        let help = stdout(&run(&[&["kubeedge"], &words[..], &["--help"]].concat()));
+        let examples = help
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("kubeedge "));
+        let is_harmless = |line: &&str| {
+            HARMLESS.iter().any(|start| line.starts_with(start))
+                && !line.contains(['>', '|', '(', '<', '\''])
+        };
+        for line in examples.filter(is_harmless) {
+            let output = Command::new(KUBEEDGE)
+                .args(line.split(' '))
+                .env("KUBEEDGE_ROOT", &place)
+                .env_remove("KUBECONFIG")
+                .env("HOME", &place)
+                .current_dir(&place)
+                .stdin(Stdio::null())
+                .output()
+                .expect("the executable starts");
+            assert_ne!(code(&output), 64, "{line}: {}", stderr(&output));
+            ran += 1;
+        }
+    }
+    assert!(ran > 15, "{ran}");
+}
+
+#[test]
+fn names_of_the_past_say_what_to_use() {
+    for (words, instead) in [
+        (
+            &["deprecated", "init", "--kubeedge-version", "1.12"][..],
+            "kubeedge init",
+        ),
+        (
+            &["deprecated", "join", "--cloudcore-ipport=h:1"],
+            "kubeedge join",
+        ),
+        (&["deprecated", "reset", "--force"], "kubeedge reset edge"),
+        (&["beta"], "kubeedge help"),
+    ] {
+        let output = run(&[&["keadm"], words].concat());
+        assert_eq!(
+            (code(&output), stdout(&output).as_str()),
+            (1, ""),
+            "{words:?}"
+        );
+        let said = stderr(&output);
+        assert!(
+            said.contains(instead) && said.lines().count() == 1,
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn completions_of_zsh_and_fish_name_both_programs() {
     let zsh = stdout(&run(&["kubeedge", "completion", "zsh"]));
     assert!(

@@ -415,22 +415,173 @@ fn kubectl_gets_lists_and_watches() {
     cloud.satisfied();
 }
 
+/// Exit code, stdout and stderr of a command.
+fn keadm(device: &Device, words: &str) -> (i32, String, String) {
+    let mut command = Command::new(KUBEEDGE);
+    command
+        .args(words.split(' '))
+        .env("KUBEEDGE_ROOT", device.path("/"));
+    let out = command.output().expect("keadm runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        out.status.code().expect("a code"),
+        text(&out.stdout),
+        text(&out.stderr),
+    )
+}
+
+#[test]
+fn keadm_tells_all_of_an_object() {
+    let Site { mut cloud, device } = Site::new();
+    let keadm = |words: &str| keadm(&device, words);
+    let edge = started(&device);
+    edge.connected();
+    fill(&mut cloud);
+    let (code, text, why) = keadm("ctl describe configmaps");
+    assert_eq!((code, why.as_str()), (0, ""));
+    let part = |name: &str| format!("Name:         {name}\nNamespace:    default\n");
+    assert!(
+        text.contains(&part("one")) && text.contains(&part("two")),
+        "{text}"
+    );
+    assert!(text.contains("Data:\n  a:\n  ----\n  b\n"), "{text}");
+    let (code, text, _) = keadm("ctl describe cm -A -l app=web");
+    assert_eq!(code, 0);
+    assert!(text.contains("three") && !text.contains("two"), "{text}");
+    let (_, text, _) = keadm("ctl get cm -A -o name -l app!=web");
+    assert_eq!(text, "configmap/two\n");
+    let (code, text, _) = keadm("ctl describe node edge-1 --show-events");
+    assert!(
+        code == 0 && text.starts_with("Name:           edge-1\n"),
+        "{text}"
+    );
+    // What is there is told, also when something else is not.
+    let (code, text, why) = keadm("ctl describe configmap one none");
+    assert_eq!(code, 1, "{why}");
+    assert!(
+        text.contains(&part("one")) && why.contains("\"none\" not found"),
+        "{text}{why}"
+    );
+    let (code, text, _) = keadm("ctl describe devices -A");
+    assert_eq!(
+        (code, text.as_str()),
+        (0, "the cloud has sent no devices here\n")
+    );
+    let (code, _, why) = keadm("ctl describe secrets");
+    assert!(
+        code == 64 && why.contains("pods, devices, configmaps, nodes"),
+        "{code} {why}"
+    );
+    edge.stop();
+    cloud.satisfied();
+}
+
+/// Status of an order, with this as its body.
+fn order(device: &Device, target: &str, body: &str) -> (u16, Value) {
+    let length = body.len().to_string();
+    let target = target.to_owned();
+    let mut stream = TcpStream::connect(address(device)).expect("the API listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a patience");
+    let request = format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let code = head.split(' ').nth(1).expect("a status");
+    let said = serde_json::from_str(body).expect("JSON");
+    (code.parse().expect("a number"), said)
+}
+
+#[test]
+fn held_pods_are_released_as_far_as_there_are_any() {
+    let Site { mut cloud, device } = Site::new();
+    let edge = started(&device);
+    edge.connected();
+    let pod = |hold: &str, phase: &str| {
+        json!({"kind": "Pod", "apiVersion": "v1", "spec": {"nodeName": "edge-1"}, "status": {"phase": phase},
+            "metadata": {"annotations": {"edge.kubeedge.io/hold-upgrade": hold}}})
+    };
+    put(&mut cloud, "default/pod/held", &pod("true", "Pending"));
+    put(&mut cloud, "default/pod/free", &pod("false", "Pending"));
+    put(&mut cloud, "default/pod/over", &pod("true", "Succeeded"));
+    let of_pods = "/api/v1/pods/unhold-upgrade";
+    for (body, expected) in [
+        ("default/held", 200),
+        ("default/free", 400),
+        ("default/over", 400),
+        ("default/none", 404),
+        ("held", 400),
+        ("default/../x", 400),
+        ("", 400),
+        ("x".repeat(600).as_str(), 400),
+    ] {
+        let (code, said) = order(&device, of_pods, body);
+        assert_eq!(code, expected, "{body}: {said}");
+    }
+    let of_nodes = "/api/v1/nodes/unhold-upgrade";
+    let (code, said) = order(&device, of_nodes, "edge-1\n");
+    assert_eq!((code, &said["status"]), (200, &json!("Success")));
+    assert!(
+        said["message"]
+            .as_str()
+            .expect("words")
+            .starts_with("pods released: 1;"),
+        "{said}"
+    );
+    assert_eq!(order(&device, of_nodes, "another").0, 200);
+    assert_eq!(
+        order(
+            &device,
+            "/token/x/api/v1/pods/unhold-upgrade",
+            "default/held"
+        )
+        .0,
+        401
+    );
+    assert_eq!(
+        order(&device, "/api/v1/pods/restart", "default/held").0,
+        405
+    );
+
+    let (code, text, _) = keadm(&device, "ctl unhold-upgrade pod held");
+    assert!(
+        code == 0 && text.contains("default/held is released"),
+        "{code} {text}"
+    );
+    let (code, _, why) = keadm(&device, "ctl unhold-upgrade pod free -n default");
+    assert!(code == 1 && why.contains("is not held"), "{code} {why}");
+    let (code, text, _) = keadm(&device, "ctl unhold-upgrade node");
+    assert!(
+        code == 0 && text.contains("pods released: 1;"),
+        "{code} {text}"
+    );
+    edge.stop();
+    cloud.satisfied();
+}
+
+#[test]
+fn what_needs_containers_says_so() {
+    let device = Device::new("edge-1");
+    for words in [
+        "ctl logs web -n shop --tail 5 -f",
+        "ctl exec web -c main -it -- ls -l /",
+        "ctl restart pod web",
+    ] {
+        let (code, text, why) = keadm(&device, words);
+        assert_eq!((code, text.as_str()), (1, ""), "{words}");
+        assert!(
+            why.contains("runs no containers") && why.lines().count() == 1,
+            "{why}"
+        );
+    }
+}
+
 #[test]
 fn keadm_shows_what_is_kept() {
     let Site { mut cloud, device } = Site::new();
-    let keadm = |words: &str| -> (i32, String, String) {
-        let mut command = Command::new(KUBEEDGE);
-        command
-            .args(words.split(' '))
-            .env("KUBEEDGE_ROOT", device.path("/"));
-        let out = command.output().expect("keadm runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            out.status.code().expect("a code"),
-            text(&out.stdout),
-            text(&out.stderr),
-        )
-    };
+    let keadm = |words: &str| keadm(&device, words);
     let (code, _, why) = keadm("ctl get pods");
     assert_eq!(code, 69, "{why}");
     assert!(why.contains("metaServer"), "{why}");

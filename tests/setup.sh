@@ -7,9 +7,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # command -> Debian package that brings it
 declare -A PACKAGE=(
   [busybox]=busybox [c++]=g++ [cc]=gcc [curl]=curl [dash]=dash [deb-systemd-helper]=init-system-helpers
+  [docker-registry]=docker-registry
   [file]=file [ip]=iproute2 [make]=make [nft]=nftables [openssl]=openssl
   [dpkg-deb]=dpkg [mke2fs]=e2fsprogs [python3]=python3 [qemu-arm-static]=qemu-user-static
-  [qemu-system-aarch64]=qemu-system-arm [setpriv]=util-linux [shellcheck]=shellcheck [skopeo]=skopeo [tinyproxy]=tinyproxy-bin
+  [qemu-system-aarch64]=qemu-system-arm [setpriv]=util-linux [shellcheck]=shellcheck [skopeo]=skopeo
+  [ssh]=openssh-client [sshd]=openssh-server [tinyproxy]=tinyproxy-bin
   [strace]=strace [unshare]=util-linux
 )
 peers=${XDG_CACHE_HOME:-$HOME/.cache}/kubeedge-peers

@@ -1,11 +1,13 @@
 //! The two configuration files: read them, change them without losing a comment, say what is wrong.
 
+pub mod audit;
 pub mod cloud;
 pub mod duration;
 pub mod edge;
 pub mod edit;
 mod editor;
 pub mod first_boot;
+pub mod migrate;
 mod read;
 pub mod set;
 mod types;

@@ -72,6 +72,16 @@ impl Types {
         Ok((path, at))
     }
 
+    /// What is known of a whole file.
+    pub fn top(&self) -> Type<'_> {
+        Type {
+            default: Some(&self.defaults),
+            optional: Some(&self.optional),
+            present: None,
+            key: String::new(),
+        }
+    }
+
     /// The elements that a list has when the file does not name it.
     pub fn default_list(&self, path: &[Segment]) -> Option<&Value> {
         let list = path
@@ -95,8 +105,7 @@ pub(super) struct Type<'a> {
 impl<'a> Type<'a> {
     /// Gives a text the type of its key.
     pub fn coerce(&self, raw: &str) -> Result<Value, String> {
-        let default = self.default.filter(|value| !value.is_null());
-        match default.or(self.optional) {
+        match self.expected() {
             None | Some(Value::Null) => untyped(raw),
             Some(Value::Bool(_)) => boolean(unquoted(raw))
                 .map(Value::Bool)
@@ -126,6 +135,17 @@ impl<'a> Type<'a> {
         }
     }
 
+    /// A value of the type; none when anything goes.
+    pub fn expected(&self) -> Option<&'a Value> {
+        let default = self.default.filter(|value| !value.is_null());
+        default.or(self.optional)
+    }
+
+    /// Whether it is a mapping whose keys nobody has listed.
+    pub fn is_free(&self) -> bool {
+        self.keys().next().is_none()
+    }
+
     /// What fills a list up to the element that is set.
     pub fn zero(value: &Value) -> Value {
         match value {
@@ -138,7 +158,7 @@ impl<'a> Type<'a> {
         }
     }
 
-    fn child(&self, key: &str) -> Type<'a> {
+    pub fn child(&self, key: &str) -> Type<'a> {
         let get = |value: Option<&'a Value>| value.and_then(|value| value.get(key));
         let any = self.optional.and_then(|value| value.get("*"));
         Type {
@@ -149,7 +169,7 @@ impl<'a> Type<'a> {
         }
     }
 
-    fn element(&self, index: usize) -> Type<'a> {
+    pub fn element(&self, index: usize) -> Type<'a> {
         let first = |value: Option<&'a Value>| value.and_then(|value| value.get(0));
         Type {
             default: first(self.default),
@@ -159,7 +179,7 @@ impl<'a> Type<'a> {
         }
     }
 
-    fn keys(&self) -> impl Iterator<Item = &'a str> {
+    pub fn keys(&self) -> impl Iterator<Item = &'a str> {
         [self.default, self.optional, self.present]
             .into_iter()
             .flatten()
@@ -168,7 +188,7 @@ impl<'a> Type<'a> {
             .map(String::as_str)
     }
 
-    fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.keys().any(|known| known == key)
     }
 
@@ -395,6 +415,7 @@ modules:
     profile: ""
     proxy: ""
     proxyCredentialsFile: ""
+    sandbox: true
     servers: [""]
   edged:
     annotations: {"*": ""}
@@ -421,6 +442,7 @@ modules:
     metaServer:
       apiAudiences: [""]
       serviceAccountKeyFiles: [""]
+    stateDir: ""
   taskManager:
     allowedImages: [""]
 "#;

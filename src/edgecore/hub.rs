@@ -358,9 +358,8 @@ impl Keeper<'_> {
             self.quic.worked();
         }
         let why = edge.settings.quic.as_ref().and_then(|_| self.quic.why());
-        let number = edge
-            .state
-            .connected(peer.to_string(), serial, transport, why);
+        let at = (cloud.hub.to_string(), peer.to_string());
+        let number = edge.state.connected(at, serial, transport, why);
         log::info!(
             "connected to {peer} as {} (session {number}, {transport})",
             request.node

@@ -20,6 +20,7 @@ mod no_tunnel;
 mod node;
 mod parent;
 mod pending;
+mod probe;
 mod pushes;
 mod quic;
 mod requests;
@@ -87,6 +88,9 @@ pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
         }
         Err(error) => return args::fail(SPEC.name, &error, given.verbosity, exit::USAGE),
     }
+    if flags.probe {
+        return probe::run(host, &source(host, &flags));
+    }
     let parent = match is_hub.then(Parent::meet).transpose() {
         Ok(parent) => parent,
         Err(NoParent::Gone) => return exit::FAILURE,
@@ -100,12 +104,23 @@ pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
     }
     // Modes are always given; this is for what a library might create.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let source = source(host, &flags);
+    let code = match parent {
+        Some(parent) => daemon::run(host, &source, Some(parent), !flags.no_sandbox),
+        None => service(host, &source, arguments, &flags, prepare),
+    };
+    log::flush();
+    code
+}
+
+/// Where its settings are from.
+fn source(host: &Host, flags: &Flags) -> Source {
     // A path that a person types is theirs; the default lies below the root prefix.
     let config = flags
         .config
         .clone()
         .unwrap_or_else(|| host.root.at(settings::CONFIG));
-    let source = Source {
+    Source {
         config,
         uplink: Uplink {
             address: flags.bind_address,
@@ -113,13 +128,7 @@ pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
         },
         node_address: flags.node_ip,
         state: flags.state_dir.as_deref().map(absolute),
-    };
-    let code = match parent {
-        Some(parent) => daemon::run(host, &source, Some(parent), !flags.no_sandbox),
-        None => service(host, &source, arguments, &flags, prepare),
-    };
-    log::flush();
-    code
+    }
 }
 
 /// The hub is another process, and may stand elsewhere.
@@ -224,6 +233,9 @@ struct Flags {
     /// keep all rights, for finding faults
     #[argh(switch)]
     no_sandbox: bool,
+    /// see whether the cloud lets this device in, beside an edgecore that runs, and end
+    #[argh(switch)]
+    probe: bool,
     /// print the version, and end
     #[argh(switch)]
     version: bool,

@@ -133,10 +133,11 @@ impl State {
         });
     }
 
-    /// A session is up: earlier problems are over. Returns the session's number.
+    /// A session is up with a hub, host:port as configured, and what answers there: earlier problems are over.
+    /// Returns the session's number.
     pub fn connected(
         &self,
-        peer: String,
+        (hub, peer): (String, String),
         serial: String,
         tunnel: Transport,
         no_quic: Option<String>,
@@ -146,6 +147,7 @@ impl State {
         let session = SessionFacts {
             generation,
             since: self.0.clock.now(),
+            hub: Some(hub),
             peer,
             serial,
             tunnel,

@@ -151,6 +151,13 @@ fn beginnings(entries: &[Entry]) -> Vec<&'static str> {
 fn bash() -> String {
     let entries = entries();
     let roles = role_names();
+    let live: String = LIVE
+        .iter()
+        .map(|(words, flag, values)| match *flag {
+            "" => format!("    \"{words}:\"*|\"{words} \"*) live={values} ;;\n"),
+            flag => format!("    \"{words}:{flag}\") live={values} ;;\n"),
+        })
+        .collect();
     let first = next_words(&entries, "");
     let first = first.replace(" cloudcore", "");
     let mut cases = format!("    'kubeedge:') words='{roles} {first}' ;;\n");
@@ -170,6 +177,7 @@ fn bash() -> String {
         ));
     }
     BASH.replace("@CASES@", cases.trim_end())
+        .replace("@LIVE@", live.trim_end())
 }
 
 /// zsh reads the script of bash through its own adapter.
@@ -211,6 +219,17 @@ fn fish() -> String {
             }
         }
     }
+    for (words, flag, values) in LIVE {
+        let flag = match *flag {
+            "" => "-x".to_owned(),
+            flag => format!("-l {} -x", flag.trim_start_matches('-')),
+        };
+        for name in ["kubeedge", "keadm"] {
+            script.push_str(&format!(
+                "complete -c {name} -n '__kubeedge_in \"{words}\"' {flag} -a '(__kubeedge_live {values})'\n"
+            ));
+        }
+    }
     script
 }
 
@@ -222,6 +241,16 @@ fn role_names() -> String {
     let names = ROLES.iter().map(|(name, _)| *name);
     names.collect::<Vec<_>>().join(" ")
 }
+
+/// Which command takes, by itself or for a flag, what only this machine knows.
+const LIVE: &[(&str, &str, &str)] = &[
+    ("token delete", "", "tokens"),
+    ("certs revoke", "", "nodes"),
+    ("cloudcore ctl delete node", "", "nodes"),
+    ("cloudcore ctl label", "", "nodes"),
+    ("cloudcore ctl apply", "--node", "nodes"),
+    ("rollback edge", "--historical-version", "backups"),
+];
 
 /// Commands of cloudcore, which has no table that is seen from here: tests/dispatch.rs tries each.
 #[cfg(feature = "cloud")]
@@ -318,8 +347,20 @@ static SPEC: Spec = Spec {
 };
 
 const BASH: &str = r#"# completion for kubeedge, keadm and cloudcore; files are offered where nothing is known
+_kubeedge_live() {
+  local first rest number=0
+  case "$1" in
+    nodes) kubeedge cloudcore ctl nodes ;;
+    tokens) kubeedge token list ;;
+    backups) echo; ls /etc/kubeedge/backup ;;
+  esac 2>/dev/null </dev/null | while read -r first rest; do
+    number=$((number + 1))
+    # Below the titles; compgen would act on what is no plain word.
+    case "$number:$first" in 1:* | *: | *:*[!A-Za-z0-9._-]*) ;; *) echo "$first" ;; esac
+  done
+}
 _kubeedge() {
-  local name="${COMP_WORDS[0]##*/}" current="${COMP_WORDS[COMP_CWORD]}" so_far='' word words=''
+  local name="${COMP_WORDS[0]##*/}" current="${COMP_WORDS[COMP_CWORD]}" so_far='' word words='' live='' previous
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case "$word" in
       -*) ;;
@@ -331,6 +372,11 @@ _kubeedge() {
   case "$name:$so_far" in
 @CASES@
   esac
+  previous="${COMP_WORDS[COMP_CWORD-1]}"
+  case "$so_far:$previous" in
+@LIVE@
+  esac
+  [ -z "$live" ] || case "$current" in -*) ;; *) words="$words $(_kubeedge_live "$live")" ;; esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -o default -F _kubeedge kubeedge keadm cloudcore
@@ -357,6 +403,16 @@ end
 function __kubeedge_in
   set -l words (__kubeedge_words)
   string match -q -- "$argv[1]*" "$words"
+end
+function __kubeedge_live
+  switch $argv[1]
+    case nodes
+      kubeedge cloudcore ctl nodes 2>/dev/null | tail -n +2 | string replace -r ' .*' ''
+    case tokens
+      kubeedge token list 2>/dev/null | tail -n +2 | string replace -r ' .*' ''
+    case backups
+      ls /etc/kubeedge/backup 2>/dev/null
+  end
 end
 complete -c kubeedge -f
 complete -c keadm -f

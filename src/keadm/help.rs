@@ -103,7 +103,7 @@ fn is_there(command: &str) -> bool {
 }
 
 fn row(name: &str, what: &str) -> String {
-    format!("  {name:<20}{}", args::wrap(what, 22))
+    format!("  {name:<19} {}", args::wrap(what, 22))
 }
 
 static SPEC: Spec = Spec {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::system::exit;
 use crate::system::files::{FileError, Lock};
 use crate::system::host::Host;
 
@@ -26,15 +27,25 @@ pub enum LockError {
     File(FileError),
 }
 
+impl LockError {
+    pub fn code(&self) -> u8 {
+        match self {
+            LockError::Busy(_) => exit::TRY_AGAIN,
+            LockError::File(error) if error.is_denied() => exit::DENIED,
+            LockError::File(_) => exit::FAILURE,
+        }
+    }
+}
+
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LockError::Busy(Some(pid)) => write!(
                 f,
-                "process {pid} joins or resets this device right now: wait until it is done"
+                "process {pid} joins, resets or changes this device right now: wait until it is done"
             ),
             LockError::Busy(None) => f.write_str(
-                "another process joins or resets this device right now: wait until it is done",
+                "another process joins, resets or changes this device right now: wait until it is done",
             ),
             LockError::File(error) => error.fmt(f),
         }

@@ -1,6 +1,14 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
+#[cfg(feature = "edge")]
+mod backup;
+#[cfg(feature = "tools")]
+mod batch;
+#[cfg(feature = "tools")]
+mod bygone;
 mod certs;
+#[cfg(feature = "edge")]
+mod change;
 #[cfg(feature = "kubernetes")]
 mod chart;
 #[cfg(feature = "kubernetes")]
@@ -11,8 +19,10 @@ mod cluster;
 #[path = "clusterless.rs"]
 mod cluster;
 mod completion;
-#[cfg(feature = "kubernetes")]
+#[cfg(any(feature = "kubernetes", feature = "tools"))]
 mod config;
+#[cfg(feature = "edge")]
+mod config_update;
 #[cfg(feature = "edge")]
 mod ctl;
 #[cfg(feature = "edge")]
@@ -36,6 +46,8 @@ mod quickstart;
 #[cfg(feature = "edge")]
 mod reset;
 #[cfg(feature = "edge")]
+mod rollback;
+#[cfg(feature = "edge")]
 mod running;
 mod service;
 mod span;
@@ -44,6 +56,8 @@ mod status;
 mod testing;
 #[cfg(feature = "cloud")]
 mod token;
+#[cfg(feature = "edge")]
+mod upgrade;
 mod version;
 
 #[cfg(feature = "edge")]
@@ -97,20 +111,49 @@ pub static COMMANDS: &[&Command] = &[
     &cloud::reset::COMMAND,
     #[cfg(feature = "kubernetes")]
     &config::LIST,
+    #[cfg(all(feature = "kubernetes", feature = "oci"))]
+    &config::PULL,
+    #[cfg(feature = "tools")]
+    &config::VIEW,
+    #[cfg(feature = "tools")]
+    &config::VALIDATE,
+    #[cfg(feature = "tools")]
+    &config::MIGRATE,
     #[cfg(feature = "edge")]
     &join::COMMAND,
     &status::COMMAND,
     #[cfg(feature = "edge")]
     &ctl::GET,
+    #[cfg(feature = "edge")]
     &ctl::confirm::CONFIRM,
+    #[cfg(all(feature = "edge", feature = "tools"))]
+    &ctl::describe::COMMAND,
+    #[cfg(feature = "edge")]
+    &ctl::unhold::POD,
+    #[cfg(feature = "edge")]
+    &ctl::unhold::NODE,
+    #[cfg(feature = "edge")]
+    &ctl::runtime::LOGS,
+    #[cfg(feature = "edge")]
+    &ctl::runtime::EXEC,
+    #[cfg(feature = "edge")]
+    &ctl::runtime::RESTART,
     #[cfg(feature = "edge")]
     &debug::check::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "tools"))]
     &debug::get::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "tools"))]
     &debug::diagnose::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "tools"))]
     &debug::collect::COMMAND,
+    #[cfg(feature = "edge")]
+    &upgrade::COMMAND,
+    #[cfg(feature = "edge")]
+    &rollback::COMMAND,
+    #[cfg(feature = "edge")]
+    &backup::COMMAND,
+    #[cfg(feature = "edge")]
+    &config_update::COMMAND,
     #[cfg(feature = "edge")]
     &reset::EDGE,
     #[cfg(feature = "edge")]
@@ -119,10 +162,36 @@ pub static COMMANDS: &[&Command] = &[
     &certs::check::COMMAND,
     #[cfg(all(feature = "edge", feature = "cloud"))]
     &quickstart::COMMAND,
+    #[cfg(feature = "tools")]
+    &batch::COMMAND,
+    #[cfg(feature = "tools")]
+    &batch::generate::COMMAND,
     &service::COMMAND,
+    #[cfg(feature = "tools")]
+    &bygone::INIT,
+    #[cfg(feature = "tools")]
+    &bygone::JOIN,
+    #[cfg(feature = "tools")]
+    &bygone::RESET,
+    #[cfg(feature = "tools")]
+    &bygone::BETA,
     &version::COMMAND,
     &completion::COMMAND,
     &help::COMMAND,
+];
+
+/// What a build without the feature `tools` lacks, by its first words.
+const LEFT_OUT: &[&str] = &[
+    #[cfg(not(feature = "tools"))]
+    "batch",
+    #[cfg(not(feature = "tools"))]
+    "ctl describe",
+    #[cfg(not(feature = "tools"))]
+    "debug get",
+    #[cfg(not(feature = "tools"))]
+    "debug diagnose",
+    #[cfg(not(feature = "tools"))]
+    "debug collect",
 ];
 
 /// The names under which this executable answers besides its own, with what each is.
@@ -234,6 +303,9 @@ fn incomplete(first: &str, names: &[&str], rest: &[String]) -> u8 {
     }
     let list = names.join("\", \"");
     let sentence = match rest.first() {
+        Some(word) if LEFT_OUT.contains(&format!("{first} {word}").as_str()) => {
+            left_out(&format!("{first} {word}"))
+        }
         Some(word) => format!("there is no \"{first} {word}\"; there is \"{list}\""),
         None => format!("say which: \"{list}\""),
     };
@@ -248,6 +320,12 @@ fn unknown(word: &str) -> u8 {
 
 /// The sentence for a word that is neither a command nor one of `more`.
 pub fn unknown_command(word: &str, more: &[&str]) -> String {
+    if LEFT_OUT
+        .iter()
+        .any(|name| name.split(' ').next() == Some(word))
+    {
+        return left_out(word);
+    }
     let mut known = more.to_vec();
     known.extend(COMMANDS.iter().map(|command| first_word(command)));
     known.dedup();
@@ -261,6 +339,13 @@ pub fn unknown_command(word: &str, more: &[&str]) -> String {
     }
 }
 
+fn left_out(name: &str) -> String {
+    format!(
+        "\"{name}\" is left out of this program, which is built for small flash: use kubeedge-VERSION-MACHINE, \
+         without \"edge\" in its name"
+    )
+}
+
 fn first_word(command: &Command) -> &'static str {
     command.name.split(' ').next().unwrap_or_default()
 }
@@ -270,6 +355,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::system::args;
 
     #[test]
     fn every_command_explains_itself() {
@@ -288,6 +374,34 @@ mod tests {
                 assert!(example.contains(command.name), "{example}");
             }
             assert!(!command.summary.ends_with('.') && command.summary.len() <= 58);
+        }
+    }
+
+    /// The words of an example that are this program's, without what a shell does around them.
+    fn of_example(example: &str, name: &str) -> Vec<String> {
+        let start = example.find(&format!("kubeedge {name}"));
+        let line = &example[start.expect("its name") + "kubeedge ".len()..];
+        let end = [" | ", " > ", " && ", ")"]
+            .iter()
+            .filter_map(|mark| line.find(mark))
+            .min();
+        let line = &line[..end.unwrap_or(line.len())];
+        let words = line.split(' ').map(|word| word.trim_matches(['\'', '"']));
+        words.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_example_is_understood() {
+        for command in COMMANDS {
+            for example in command.spec.examples {
+                let words = of_example(example, command.name);
+                let Found::Command(found, count) = find(&words) else {
+                    panic!("{example} is no command");
+                };
+                assert_eq!(found.name, command.name, "{example}");
+                let fault = args::check(found.spec, &(found.info)(), &words[count..]);
+                assert_eq!(fault, Ok(()), "{example}");
+            }
         }
     }
 

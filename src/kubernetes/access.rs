@@ -1,7 +1,7 @@
 //! What is known of a cluster, and of who we are there: where it listens, whom to trust, what to show.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::Impersonation;
@@ -97,12 +97,6 @@ impl Access {
         let named = self.tls_server_name.as_ref();
         named.unwrap_or(&self.server.endpoint.host)
     }
-
-    /// The authorities of this machine, where the access names none; none when there are none.
-    pub fn system_authorities(files: &Files) -> Option<Secret<Vec<u8>>> {
-        let mut known = BUNDLES.iter().map(Path::new);
-        known.find_map(|path| files.read(path, MAX_MATERIAL).ok().map(Secret::new))
-    }
 }
 
 impl FromStr for Server {
@@ -164,14 +158,6 @@ impl std::error::Error for ServerError {}
 
 /// Bytes of a file of PEM or of a token. Bundles of systems have a quarter of it.
 pub const MAX_MATERIAL: usize = 1024 * 1024;
-
-/// Where systems keep the authorities that they trust.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 #[cfg(test)]
 mod tests {

@@ -182,7 +182,7 @@ impl Holder {
     fn authorities(&self) -> Result<Secret<Vec<u8>>, String> {
         match &self.access.authorities {
             Some(material) => material.read(&self.files).map_err(|it| it.to_string()),
-            None => Access::system_authorities(&self.files).ok_or_else(|| {
+            None => foreign::of_this_machine(&self.files).ok_or_else(|| {
                 "neither the kubeconfig nor this machine says which CAs to trust: add \
                  certificate-authority-data to the cluster"
                     .to_owned()

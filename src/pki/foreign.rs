@@ -1,6 +1,7 @@
 //! What others have issued: bundles of authorities, and certificates for clients with keys of any kind
 //! that rustls knows.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::{
@@ -13,6 +14,8 @@ use super::tls::{Presented, client_showing, provider};
 use super::verifier::ServerGate;
 use super::{PkiError, pem};
 use crate::system::clock::Clock;
+use crate::system::files::Files;
+use crate::system::secret::Secret;
 
 /// The certificates of a PEM text that can be authorities, at least one. The caller bounds the text.
 /// What else is in it, and what can't be read, is left out: bundles of systems hold oddities.
@@ -29,6 +32,12 @@ pub fn authorities(text: &[u8]) -> Result<Arc<RootCertStore>, PkiError> {
         (true, Some(fault)) => Err(fault),
         (true, None) => Err(PkiError::malformed(CA, "it holds no PEM block CERTIFICATE")),
     }
+}
+
+/// The authorities that this machine trusts, as PEM; none when it has no list of them.
+pub fn of_this_machine(files: &Files) -> Option<Secret<Vec<u8>>> {
+    let mut known = BUNDLES.iter().map(Path::new);
+    known.find_map(|path| files.read(path, MAX_BUNDLE).ok().map(Secret::new))
 }
 
 /// A client's certificate, those between it and its authority behind it, and the key, from PEM: ECDSA
@@ -80,6 +89,17 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PkiError> {
         .map(|it| CertificateDer::from(it.der.to_vec()))
         .collect())
 }
+
+/// Bytes of a list of authorities. Those of systems have a quarter of it.
+pub const MAX_BUNDLE: usize = 1024 * 1024;
+
+/// Where systems keep the authorities that they trust.
+const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 const CA: &str = "the CA's file";
 const KEY: &str = "the client's key";

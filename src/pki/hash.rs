@@ -1,6 +1,7 @@
 //! SHA-256 digests, as they pin a CA in a join token and name keys.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
@@ -12,6 +13,19 @@ pub struct Sha256Hash([u8; 32]);
 impl Sha256Hash {
     pub fn of(bytes: &[u8]) -> Sha256Hash {
         Sha256Hash(Sha256::digest(bytes).into())
+    }
+
+    /// Of all that comes, however much.
+    pub fn of_all(mut from: impl Read) -> io::Result<Sha256Hash> {
+        let (mut digest, mut chunk) = (Sha256::new(), vec![0; CHUNK]);
+        loop {
+            match from.read(&mut chunk) {
+                Ok(0) => return Ok(Sha256Hash(digest.finalize().into())),
+                Ok(length) => digest.update(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -68,6 +82,9 @@ fn nibble(digit: u8) -> Result<u8, HashError> {
     }
 }
 
+/// Bytes at a time.
+const CHUNK: usize = 64 * 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +94,8 @@ mod tests {
         let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Sha256Hash::of(b"abc").to_string(), text);
         assert_eq!(text.parse(), Ok(Sha256Hash::of(b"abc")));
+        let long = vec![7; CHUNK * 2 + 5];
+        assert_eq!(Sha256Hash::of_all(&*long).unwrap(), Sha256Hash::of(&long));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::fmt;
 
 use crate::system::clock::Timestamp;
 
+#[cfg(feature = "edge")]
+pub mod blake2b;
 pub mod certificate;
 pub mod chain;
 pub mod csr;
@@ -14,6 +16,8 @@ pub mod foreign;
 pub mod hash;
 pub mod issue;
 pub mod key;
+#[cfg(feature = "edge")]
+pub mod minisign;
 pub mod pem;
 mod signature;
 mod subject;

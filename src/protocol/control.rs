@@ -270,6 +270,9 @@ pub struct SessionFacts {
     /// Counts the sessions of this process, from 1.
     pub generation: u64,
     pub since: Timestamp,
+    /// host:port of the hub, as the configuration has it: one of several, maybe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
     /// The address that answered.
     pub peer: String,
     /// Serial of the certificate that the session was opened with.
@@ -280,6 +283,16 @@ pub struct SessionFacts {
     /// Why that is not QUIC, where QUIC was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_quic: Option<String>,
+}
+
+impl EdgeStatus {
+    /// host:port of the hub that the edge has a session with, or of the one that it belongs to.
+    pub fn hub(&self) -> &str {
+        let session = self.session.as_ref();
+        session
+            .and_then(|session| session.hub.as_deref())
+            .unwrap_or(&self.cloud)
+    }
 }
 
 /// cloudcore's answer to `status`.

@@ -40,6 +40,7 @@ pub mod service;
 pub mod signals;
 pub mod socket;
 pub mod threads;
+pub mod uci;
 pub mod uplink;
 pub mod way;
 pub mod yaml;

@@ -46,6 +46,8 @@ pub struct Device {
     pub environment: Vec<(&'static str, String)>,
     /// Shell commands in a mount namespace of edgecore's own, before it starts; `$1` is the root folder.
     pub mounts: Option<String>,
+    /// What runs as edgecore, when that is another executable than the one under test.
+    pub program: Option<PathBuf>,
 }
 
 impl Device {
@@ -61,6 +63,7 @@ impl Device {
             edged_keys: Vec::new(),
             environment: Vec::new(),
             mounts: None,
+            program: None,
         }
     }
 
@@ -190,7 +193,8 @@ impl Device {
         };
         command
             .args(["-c", "umask $1; shift; exec \"$@\"", "sh", umask])
-            .args([KUBEEDGE, "edgecore"])
+            .arg(self.program.as_deref().unwrap_or(Path::new(KUBEEDGE)))
+            .arg("edgecore")
             .args(flags)
             .env("KUBEEDGE_ROOT", self.folder.path())
             .env_remove("NOTIFY_SOCKET")

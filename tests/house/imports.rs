@@ -12,6 +12,7 @@ const MAY_TAKE: &[(&str, &[&str])] = &[
     ("edgecore", MIDDLE),
     ("authority", &["store"]),
     ("store", &["kubernetes"]),
+    ("trial", &[]),
     ("tunnel", &["protocol"]),
     ("config", &[]),
     ("protocol", &[]),
@@ -24,6 +25,7 @@ const MAY_TAKE: &[(&str, &[&str])] = &[
 const MIDDLE: &[&str] = &[
     "authority",
     "store",
+    "trial",
     "tunnel",
     "config",
     "protocol",

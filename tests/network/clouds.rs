@@ -48,6 +48,9 @@ fn a_device_moves_when_its_place_is_gone_and_stays_when_it_is_back() {
     let second = peer(&site, &first);
     let expected = if first == at_a { &at_b } else { &at_a };
     assert_eq!(second, *expected);
+    let told = site.run(&["status"]).ends(0).out;
+    let sentence = format!("roamer is connected to {second}.");
+    assert!(told.starts_with(&sentence), "{told}");
     // The certificate API is asked where it answers as well, and the tunnel moves over there.
     site.run(&["certs", "renew"]).ends(0);
     assert_eq!(site.connected().session.expect("a session").peer, second);

@@ -4,11 +4,14 @@ use kubeedge::pki::certificate::Certificate;
 use kubeedge::pki::chain::{verify_client, verify_server};
 use kubeedge::pki::csr::Csr;
 use kubeedge::pki::key::PrivateKey;
+use kubeedge::pki::minisign::{PublicKey, Signature};
 use kubeedge::pki::pem as files;
 
 use super::assert_sentence;
 
 const CA: &[u8] = include_bytes!("../../../tests/vectors/token-ca/ca.der");
+/// Whose private key nobody has.
+const SIGNER: &str = "RWQxMjM0NTY3OAbl3dZuh+ODWSdVv+vQedkMZ+hvydeHZ/LmsB0VS5F2";
 const NODE: &[u8] = include_bytes!("../../seeds/certificate/node");
 
 /// Whatever is read from a certificate agrees with its bytes, and nobody but the CA makes one that is believed.
@@ -136,4 +139,22 @@ pub fn pem(data: &[u8]) {
         .collect();
     let again = files::blocks(written.as_bytes()).expect("own PEM");
     assert!(again == blocks);
+}
+
+/// A signature, or a key, of an executable; what is read is no proof of anything yet.
+pub fn minisign(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let key: PublicKey = SIGNER.parse().unwrap();
+    match text.parse::<Signature>() {
+        Ok(signature) => {
+            assert!(text.contains(&signature.comment));
+            assert!(key.verify(&b"kubeedge"[..], &signature).is_err());
+        }
+        Err(error) => assert_sentence(&error.to_string()),
+    }
+    if let Err(error) = text.parse::<PublicKey>() {
+        assert_sentence(&error.to_string());
+    }
 }

@@ -2,9 +2,10 @@
 
 use kubeedge::config::cloud::CloudConfig;
 use kubeedge::config::edge::EdgeConfig;
-use kubeedge::config::first_boot::{filled, pairs, uci};
+use kubeedge::config::first_boot::{filled, options, pairs};
 use kubeedge::config::set::{Kind, apply, parse_items};
 use kubeedge::config::{edit, path};
+use kubeedge::system::uci;
 use kubeedge::system::yaml::Document;
 
 use super::assert_sentence;
@@ -119,11 +120,19 @@ pub fn first_boot(data: &[u8]) {
     }
 }
 
-/// UCI: an edit takes out edgecore's token, and nothing else.
+/// UCI: a switch is what it was set to, and an edit takes out edgecore's token, and nothing else.
 pub fn uci(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
+    for on in [true, false] {
+        let switched = uci::with_switch(text, "edgecore", "enabled", on);
+        assert_eq!(uci::is_on(&switched, "edgecore", "enabled"), on);
+        assert_eq!(
+            uci::with_switch(&switched, "edgecore", "enabled", on),
+            switched
+        );
+    }
     let entries = match uci::entries(text) {
         Ok(entries) => entries,
         Err(error) => return assert_sentence(&error.to_string()),
@@ -135,8 +144,8 @@ pub fn uci(data: &[u8]) {
                 .iter()
                 .all(|entry| text.get(entry.line.clone()).is_some())
     );
-    let _ = uci::pairs(text).map_err(|error| assert_sentence(&error.to_string()));
-    let Some(left) = uci::without_token(text).expect("it was read before") else {
+    let _ = options::pairs(text).map_err(|error| assert_sentence(&error.to_string()));
+    let Some(left) = options::without_token(text).expect("it was read before") else {
         return;
     };
     let others = |entries: Vec<uci::Entry>| -> Vec<_> {
@@ -147,5 +156,5 @@ pub fn uci(data: &[u8]) {
     };
     let after = uci::entries(&left).expect("what was written can be read");
     assert_eq!(others(after), others(entries));
-    assert_eq!(uci::without_token(&left).expect("again"), None);
+    assert_eq!(options::without_token(&left).expect("again"), None);
 }

@@ -7,6 +7,7 @@ mod configuration;
 mod http;
 mod kubernetes;
 mod memory;
+mod registry;
 mod tokens;
 mod tunnel;
 mod words;
@@ -32,8 +33,10 @@ pub const ALL: &[(&str, Body)] = &[
     ("kube_answer", kubernetes::kube_answer),
     ("kube_events", kubernetes::kube_events),
     ("kubeconfig", kubernetes::kubeconfig),
+    ("layer", registry::layer),
     ("local", words::local),
     ("message", words::message),
+    ("minisign", certificates::minisign),
     ("names", words::names),
     ("patch", words::patch),
     ("pattern", words::pattern),
@@ -42,6 +45,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("portal", http::portal),
     ("proxy", http::proxy),
     ("records", words::records),
+    ("registry", registry::registry),
     ("release", cluster::release),
     ("reply", words::reply),
     ("resource", words::resource),

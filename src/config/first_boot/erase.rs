@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{FirstBootError, JOIN_FILE, Source, TOKEN_FILE, UCI, text, uci};
+use super::{FirstBootError, JOIN_FILE, Source, TOKEN_FILE, UCI, options, text};
 use crate::system::host::Host;
 
 /// Removes the join file, the token of UCI, and a file that either names below /etc/kubeedge; true when
@@ -45,7 +45,7 @@ fn erase_option(host: &Host, path: &Path) -> Result<bool, FirstBootError> {
     if let Some(folder) = path.parent() {
         host.files.sweep(folder)?;
     }
-    let Some(left) = uci::without_token(&text)? else {
+    let Some(left) = options::without_token(&text)? else {
         return Ok(false);
     };
     let mode = host.files.mode(path)?;

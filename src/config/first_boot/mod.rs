@@ -6,8 +6,8 @@
 mod erase;
 mod error;
 mod name;
+pub mod options;
 pub mod pairs;
-pub mod uci;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ pub fn find_erasable(host: &Host) -> Option<Request> {
 /// The level of the log that UCI names.
 pub fn log_level(host: &Host) -> Option<String> {
     let text = text(&host.files, &host.root.at(UCI)).ok()??;
-    uci::option(&text, "log_level")
+    options::option(&text, "log_level")
 }
 
 /// Makes of a request what edgecore starts from; an argument of edgecore, since it is a command that can.
@@ -96,7 +96,7 @@ impl Source {
             },
             Source::Uci => match text(&host.files, &host.root.at(UCI))? {
                 Some(text) => {
-                    let pairs = uci::pairs(&text)?;
+                    let pairs = options::pairs(&text)?;
                     if pairs.as_ref().is_some_and(|pairs| pairs.has(TOKEN)) {
                         close_to_others(&host.files, &host.root.at(UCI));
                     }

@@ -111,7 +111,7 @@ pub(super) fn too_many(source: Source, line: usize) -> FirstBootError {
 /// Of one source.
 pub(super) const MAX_PAIRS: usize = 64;
 /// Bytes.
-pub(super) const MAX_KEY: usize = 40;
+const MAX_KEY: usize = 40;
 
 #[cfg(test)]
 mod tests {

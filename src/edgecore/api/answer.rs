@@ -81,6 +81,13 @@ pub fn refusal(code: StatusCode, reason: &str, message: &str) -> Answer {
     answer
 }
 
+/// What was done, likewise.
+pub fn done(message: &str) -> Answer {
+    let said = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+        "message": message, "code": 200});
+    json_of(StatusCode::OK, &said)
+}
+
 pub fn status(code: StatusCode, reason: &str, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": code.as_u16()})

@@ -7,13 +7,13 @@ use hyper::header::{AUTHORIZATION, HOST, ORIGIN};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::answer::{Answer, plain, refusal};
-use super::{Desk, discovery, objects, token, watch};
+use super::{Desk, discovery, objects, orders, token, watch};
 use crate::protocol::local::request::{self, Ask, Unasked};
-use crate::protocol::local::{CONFIRM, KUBECONFIG, Sort};
+use crate::protocol::local::{KUBECONFIG, Sort};
 use crate::protocol::resource::Kind;
 
 /// The answer to one request; its body, if it has any, is of no interest.
-pub async fn answer(desk: &Rc<Desk>, request: Request<Incoming>) -> Answer {
+pub async fn answer(desk: &Rc<Desk>, mut request: Request<Incoming>) -> Answer {
     let headers = request.headers();
     // A page in a browser could have another name lead here, or send what it can't read the answer to.
     if headers.contains_key(ORIGIN) || !is_for_us(headers) {
@@ -23,24 +23,25 @@ pub async fn answer(desk: &Rc<Desk>, request: Request<Incoming>) -> Answer {
             "only programs on this device may ask",
         );
     }
-    if request.method() == Method::POST && request.uri().path() == CONFIRM {
-        return confirm(desk, headers);
+    let uri = request.uri();
+    if request.method() == Method::POST
+        && let Ok((token, order)) = request::order(uri.path())
+    {
+        return match allowed(desk, headers, token.as_deref()) {
+            Ok(known) => orders::follow(desk, order, known, request.body_mut()).await,
+            Err(()) => wrong_token(),
+        };
     }
     if request.method() != Method::GET {
         let message = "what the cloud said can only be read here: change it in the cloud";
         return refusal(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
     }
-    let uri = request.uri();
     let asked = match request::read(uri.path(), uri.query().unwrap_or_default()) {
         Ok(asked) => asked,
         Err(why) => return unasked(&why),
     };
-    let allowed = match allowed(desk, headers, asked.token.as_deref()) {
-        Ok(allowed) => allowed,
-        Err(()) => {
-            let message = format!("a wrong token: the right one is in {KUBECONFIG}");
-            return refusal(StatusCode::UNAUTHORIZED, "Unauthorized", &message);
-        }
+    let Ok(allowed) = allowed(desk, headers, asked.token.as_deref()) else {
+        return wrong_token();
     };
     let secret = |sort: &Sort| sort.kind == Kind::Secret && !allowed;
     let meta = &desk.edge.meta;
@@ -67,21 +68,6 @@ pub async fn answer(desk: &Rc<Desk>, request: Request<Incoming>) -> Answer {
     }
 }
 
-/// A person agrees to the upgrade that waits for that: one who may read the token's file.
-fn confirm(desk: &Desk, headers: &HeaderMap) -> Answer {
-    match allowed(desk, headers, None) {
-        Ok(true) if desk.edge.jobs.confirm() => plain("the upgrade begins"),
-        Ok(true) => {
-            let message = "no job waits for a confirmation";
-            refusal(StatusCode::BAD_REQUEST, "BadRequest", message)
-        }
-        _ => {
-            let message = format!("only who has the token in {KUBECONFIG} may confirm");
-            refusal(StatusCode::UNAUTHORIZED, "Unauthorized", &message)
-        }
-    }
-}
-
 /// Whether the token is there; an error when it is a wrong one.
 fn allowed(desk: &Desk, headers: &HeaderMap, in_path: Option<&str>) -> Result<bool, ()> {
     let header = headers.get(AUTHORIZATION);
@@ -95,6 +81,11 @@ fn allowed(desk: &Desk, headers: &HeaderMap, in_path: Option<&str>) -> Result<bo
         true => Ok(!given.is_empty()),
         false => Err(()),
     }
+}
+
+fn wrong_token() -> Answer {
+    let message = format!("a wrong token: the right one is in {KUBECONFIG}");
+    refusal(StatusCode::UNAUTHORIZED, "Unauthorized", &message)
 }
 
 fn forbidden() -> Answer {

@@ -1,4 +1,4 @@
-//! The API for programs on the device: what the cloud said, in the words of Kubernetes, for reading only.
+//! The API for programs on the device: what the cloud said, in the words of Kubernetes, and the few things it does for them.
 //!
 //! It listens on a loopback address, bound before the process gives up its rights. See docs/operating.md, "What the
 //! cloud said".
@@ -7,6 +7,7 @@ mod answer;
 mod discovery;
 mod door;
 mod objects;
+mod orders;
 pub mod token;
 mod watch;
 

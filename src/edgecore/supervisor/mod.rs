@@ -8,12 +8,13 @@ mod errands;
 mod events;
 mod hooks;
 mod keeper;
+mod trial;
 
 use std::fmt;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -29,6 +30,7 @@ pub use errands::OFF;
 use events::{Event, Events};
 use hooks::Hooks;
 use keeper::Keeper;
+use trial::{Begin, Look, OnTrial};
 
 /// Runs until it is told to stop, or the hub ends in a way that another start would not change;
 /// returns the exit code. The error says why there can be no second process here.
@@ -43,6 +45,8 @@ pub fn run(host: &Host, config: &Path, first: FirstBoot, arguments: &[String]) -
         backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         was_ready: false,
         silence: SILENCE,
+        trial: OnTrial::find(host),
+        makes_room: false,
         keeper: Keeper {
             host: host.clone(),
             config: config.to_owned(),
@@ -54,8 +58,13 @@ pub fn run(host: &Host, config: &Path, first: FirstBoot, arguments: &[String]) -
     if !supervisor.wait_for_configuration() {
         return Ok(exit::OK);
     }
-    let hub = Hub::start(&supervisor.program).inspect_err(|_| events::release())?;
-    Ok(supervisor.run(hub))
+    match supervisor.trial.begin() {
+        Begin::Hub => {
+            let hub = Hub::start(&supervisor.program).inspect_err(|_| events::release())?;
+            Ok(supervisor.run(hub))
+        }
+        Begin::Program(file) => Ok(supervisor.become_program(&file)),
+    }
 }
 
 struct Supervisor {
@@ -65,6 +74,10 @@ struct Supervisor {
     was_ready: bool,
     /// How long a hub may say nothing.
     silence: Duration,
+    /// What has to prove itself, if anything.
+    trial: OnTrial,
+    /// The hub was asked to end for another one.
+    makes_room: bool,
     keeper: Keeper,
 }
 
@@ -99,12 +112,20 @@ impl Supervisor {
         loop {
             let started = Instant::now();
             match self.watch(hub) {
+                Ended::AsAsked(_) if std::mem::take(&mut self.makes_room) => {
+                    hub = match self.next() {
+                        Ok(hub) => hub,
+                        Err(code) => return code,
+                    };
+                    continue;
+                }
                 Ended::AsAsked(status) => return code(status).unwrap_or(exit::FAILURE),
                 Ended::ByItself(status) => {
                     // What fails at the start is told to who started it, and so is what only a
-                    // person can change.
+                    // person can change; but what is on trial only fails.
                     if let Some(code) = code(status)
                         && (code == exit::CONFIG || !self.was_ready)
+                        && !self.trial.is_on()
                     {
                         return code;
                     }
@@ -119,10 +140,36 @@ impl Supervisor {
                 self.backoff.reset();
             }
             hub = match self.restart() {
-                Some(hub) => hub,
-                None => return exit::OK,
+                Ok(hub) => hub,
+                Err(code) => return code,
             };
         }
+    }
+
+    /// Another hub at once; else the exit code.
+    fn next(&mut self) -> Result<Hub, u8> {
+        match self.trial.begin() {
+            Begin::Program(file) => Err(self.become_program(&file)),
+            Begin::Hub => match Hub::start(&self.program) {
+                Ok(hub) => Ok(hub),
+                Err(error) => {
+                    log::error!("cannot start the hub: {error}: it is tried again");
+                    self.restart()
+                }
+            },
+        }
+    }
+
+    /// Goes on as another executable, in this very process: to the init system nothing has happened,
+    /// and nothing that runs below this process ends. Returns when that did not work.
+    fn become_program(&self, file: &Path) -> u8 {
+        log::info!("going on as {}", file.display());
+        log::logger().flush();
+        let arguments = self.program.arguments.iter().skip(1);
+        events::release();
+        let error = Command::new(file).arg0("edgecore").args(arguments).exec();
+        log::error!("{} does not start: {error}", file.display());
+        exit::FAILURE
     }
 
     /// Stays with a hub to its end.
@@ -134,15 +181,24 @@ impl Supervisor {
                 Some(asked) => GRACE.saturating_sub(asked.elapsed()),
                 None => self.silence.saturating_sub(heard.elapsed()),
             };
-            let rest = self.keeper.rest();
+            let rest = self.keeper.rest().min(match asked {
+                Some(_) => Duration::MAX,
+                None => self.trial.rest(),
+            });
             match self.events.wait(Some(&mut hub.line), left.min(rest)) {
                 // Only a hook may have ended, or have had its time. The hub's end is seen at its line,
                 // after its last words.
                 Event::Child => {}
                 Event::Nothing if rest < left => {}
                 Event::Stop => {
+                    self.makes_room = false;
                     hub.signal(Signal::SIGTERM);
                     asked.get_or_insert_with(Instant::now);
+                }
+                Event::Reload if asked.is_none() && self.trial.has_come() => {
+                    self.makes_room = true;
+                    hub.signal(Signal::SIGTERM);
+                    asked = Some(Instant::now());
                 }
                 Event::Reload => {
                     self.keeper.first.hurry();
@@ -152,9 +208,10 @@ impl Supervisor {
                 Event::Said(lines) => {
                     heard = Instant::now();
                     for line in lines {
+                        self.trial.hear(&line);
                         match self.keeper.answer(&line) {
                             Some(answer) => hub.line.say(&answer),
-                            None => self.pass_on(&line, asked.is_some()),
+                            None => self.pass_on(&line, asked.is_some() && !self.makes_room),
                         }
                     }
                 }
@@ -169,6 +226,11 @@ impl Supervisor {
             }
             for line in self.keeper.hooks.look() {
                 hub.line.say(&line);
+            }
+            if asked.is_none() && self.trial.look() == Look::Late {
+                self.makes_room = true;
+                hub.signal(Signal::SIGTERM);
+                asked = Some(Instant::now());
             }
             if self.keeper.first.look() {
                 hub.signal(Signal::SIGHUP);
@@ -185,17 +247,22 @@ impl Supervisor {
         }
     }
 
-    /// Another hub, after a while; none when it is time to stop.
-    fn restart(&mut self) -> Option<Hub> {
+    /// Another hub, after a while; else the exit code.
+    fn restart(&mut self) -> Result<Hub, u8> {
         loop {
             // We are alive, and know what we do.
             notify::alive();
             match self.pause() {
-                Event::Stop => return None,
+                Event::Stop => return Err(exit::OK),
                 // Who asks to reload has changed something: no reason to wait.
-                _ => match Hub::start(&self.program) {
-                    Ok(hub) => return Some(hub),
-                    Err(error) => log::error!("cannot start the hub: {error}: it is tried again"),
+                _ => match self.trial.begin() {
+                    Begin::Program(file) => return Err(self.become_program(&file)),
+                    Begin::Hub => match Hub::start(&self.program) {
+                        Ok(hub) => return Ok(hub),
+                        Err(error) => {
+                            log::error!("cannot start the hub: {error}: it is tried again");
+                        }
+                    },
                 },
             }
         }
@@ -278,6 +345,8 @@ mod tests {
             backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(50)),
             was_ready: false,
             silence,
+            trial: OnTrial::find(&host),
+            makes_room: false,
             keeper: Keeper {
                 config: "/nonexistent".into(),
                 hooks: Hooks::default(),

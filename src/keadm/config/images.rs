@@ -43,7 +43,13 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
-    let images = list(host, &flags);
+    let images = of(
+        host,
+        &flags.part,
+        &flags.kubeedge_version,
+        &flags.image_repository,
+    );
+    let images = images.map(|images| Images { images });
     out::finish(
         SPEC.name,
         given.verbosity,
@@ -53,8 +59,14 @@ fn run(args: &[String], host: &Host) -> u8 {
     )
 }
 
-fn list(host: &Host, flags: &Flags) -> Result<Images, ChartError> {
-    let part = flags.part.to_lowercase();
+/// The images of a part (cloud, edge, all) in a version; empty for the ones of this program.
+pub fn of(
+    host: &Host,
+    part: &str,
+    version: &str,
+    repository: &str,
+) -> Result<Vec<String>, ChartError> {
+    let part = part.to_lowercase();
     let with_edge = match part.as_str() {
         "cloud" => false,
         "edge" | "all" => true,
@@ -67,8 +79,8 @@ fn list(host: &Host, flags: &Flags) -> Result<Images, ChartError> {
     };
     let bundle = Bundle::open()?;
     let asked = Given {
-        version: flags.kubeedge_version.clone(),
-        repository: flags.image_repository.clone(),
+        version: version.to_owned(),
+        repository: repository.to_owned(),
         ..Given::default()
     };
     let asked = asked.read(host, serde_json::json!({}))?;
@@ -93,7 +105,7 @@ fn list(host: &Host, flags: &Flags) -> Result<Images, ChartError> {
         );
     }
     images.sort();
-    Ok(Images { images })
+    Ok(images)
 }
 
 #[derive(Serialize)]

@@ -3,14 +3,12 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::protocol::local::file::{self, Access};
-use crate::protocol::local::select::BadSelector;
-use crate::protocol::local::{ADDRESS, CONFIRM, KUBECONFIG};
+use crate::protocol::local::{ADDRESS, KUBECONFIG};
 use crate::system::cause;
 use crate::system::exit;
 use crate::system::files::FileError;
@@ -31,13 +29,6 @@ pub enum Fault {
     },
     NameOfAll,
     File(FileError),
-    /// Nothing that the cloud has sent is here.
-    NoStore(PathBuf),
-    /// The selector can't be read.
-    Selector(BadSelector),
-    /// An object of a type that is not here, or can't be read.
-    Missing(&'static str, String),
-    Damaged(PathBuf),
     NoApi(io::Error),
     /// What the API says, with its status.
     Refused(u16, String),
@@ -62,10 +53,18 @@ impl Client {
     }
 
     pub fn get(&self, path: &str) -> Result<Value, Fault> {
-        let (code, body) = self
-            .ask("GET", path)
-            .map_err(Fault::NoApi)?
-            .ok_or(Fault::Answer)?;
+        self.send("GET", path, "")
+    }
+
+    /// Has something done; what is said of it.
+    pub fn post(&self, path: &str, body: &str) -> Result<String, Fault> {
+        let said = self.send("POST", path, body)?;
+        Ok(said["message"].as_str().unwrap_or("done").to_owned())
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> Result<Value, Fault> {
+        let answer = self.ask(method, path, body).map_err(Fault::NoApi)?;
+        let (code, body) = answer.ok_or(Fault::Answer)?;
         let value: Value = serde_json::from_slice(&body).map_err(|_| Fault::Answer)?;
         match code {
             200 => Ok(value),
@@ -76,29 +75,20 @@ impl Client {
         }
     }
 
-    /// Agrees to what waits for that.
-    pub fn confirm(&self) -> Result<(), Fault> {
-        let answer = self.ask("POST", CONFIRM).map_err(Fault::NoApi)?;
-        let (code, body) = answer.ok_or(Fault::Answer)?;
-        if code == 200 {
-            return Ok(());
-        }
-        let value: Value = serde_json::from_slice(&body).map_err(|_| Fault::Answer)?;
-        let message = value["message"].as_str().unwrap_or("it does not say why");
-        Err(Fault::Refused(code, message.to_owned()))
-    }
-
     /// Status and body. HTTP/1.0: the body ends with the connection.
-    fn ask(&self, method: &str, path: &str) -> io::Result<Option<(u16, Vec<u8>)>> {
+    fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<Option<(u16, Vec<u8>)>> {
         let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let token = self.token.as_ref();
         let token = token.map_or_else(String::new, |it| format!("Authorization: Bearer {it}\r\n"));
         let address = self.address;
-        let request = format!(
-            "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n{token}\r\n"
-        );
+        let length = match body.len() {
+            0 => String::new(),
+            length => format!("Content-Type: text/plain\r\nContent-Length: {length}\r\n"),
+        };
+        let request =
+            format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{token}{length}\r\n{body}");
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
@@ -117,8 +107,8 @@ fn parted(mut answer: Vec<u8>) -> Option<(u16, Vec<u8>)> {
 impl Fault {
     pub fn code(&self) -> u8 {
         match self {
-            Fault::Kind { .. } | Fault::NameOfAll | Fault::Selector(_) => exit::USAGE,
-            Fault::NoApi(_) | Fault::NoStore(_) => exit::UNAVAILABLE,
+            Fault::Kind { .. } | Fault::NameOfAll => exit::USAGE,
+            Fault::NoApi(_) => exit::UNAVAILABLE,
             Fault::File(error) if error.is_denied() => exit::DENIED,
             Fault::Refused(401 | 403, _) => exit::DENIED,
             Fault::Refused(503, _) => exit::TRY_AGAIN,
@@ -141,21 +131,6 @@ impl fmt::Display for Fault {
                 f.write_str("one object lives in one namespace: say which with --namespace")
             }
             Fault::File(error) => error.fmt(f),
-            Fault::NoStore(path) => write!(
-                f,
-                "there is no {}: no edgecore has kept here what a cloud says; see `kubeedge status`",
-                path.display()
-            ),
-            Fault::Selector(error) => error.fmt(f),
-            Fault::Missing(what, name) => write!(
-                f,
-                "there is no {what} {name:?} here: `kubeedge debug get {what} -A` shows those that there are"
-            ),
-            Fault::Damaged(path) => write!(
-                f,
-                "{} is damaged: restart edgecore, it has the cloud send it again",
-                path.display()
-            ),
             Fault::NoApi(error) => write!(
                 f,
                 "edgecore can't be asked: {}: see that it runs, and that modules.metaManager.metaServer.enable \

@@ -26,9 +26,9 @@ fn run(args: &[String], host: &Host) -> u8 {
         Ok(given) => given,
         Err(code) => return code,
     };
-    match Client::of(host).and_then(|client| client.confirm()) {
-        Ok(()) => {
-            console::line("agreed: the upgrade begins");
+    match Client::of(host).and_then(|client| client.post(PATH, "")) {
+        Ok(said) => {
+            console::line(&said);
             exit::OK
         }
         Err(fault) => {
@@ -47,3 +47,5 @@ static SPEC: Spec = Spec {
     spellings: &[],
     ignored: &[],
 };
+
+const PATH: &str = "/api/v1/taskupgrade/confirm-upgrade";

@@ -1,10 +1,20 @@
-//! `ctl get`: what the cloud has told this device, asked of the edgecore that runs here.
+//! `ctl`: questions to the edgecore that runs here. This file is `ctl get`: what the cloud has told this device.
 
 pub(super) mod client;
 pub(super) mod confirm;
+#[cfg(feature = "tools")]
+pub mod describe;
 mod jsonpath;
 pub(super) mod print;
+pub mod runtime;
+#[cfg(feature = "tools")]
+mod sheet;
+#[cfg(feature = "tools")]
+mod sheets;
+#[cfg(feature = "tools")]
+mod sheets_pod;
 pub(super) mod table;
+pub mod unhold;
 
 use argh::{ArgsInfo, FromArgs};
 use serde_json::Value;
@@ -42,6 +52,9 @@ struct Flags {
     /// of all namespaces
     #[argh(switch, short = 'A')]
     all_namespaces: bool,
+    /// those with these labels, as a=b,c!=d,e in (f,g),!h
+    #[argh(option, short = 'l', arg_name = "labels", default = "String::new()")]
+    selector: String,
     /// text, wide, json, yaml, name or jsonpath=PATH; default: text
     #[argh(
         option,
@@ -78,7 +91,7 @@ fn get(host: &Host, flags: &Flags) -> Result<String, Fault> {
     }
     let namespace = flags.namespace.as_deref().unwrap_or("default");
     let namespace = Some(namespace).filter(|_| !flags.all_namespaces);
-    let path = sort.path(namespace, flags.name.as_deref());
+    let path = sort.path(namespace, flags.name.as_deref()) + &labels(&flags.selector);
     let answer = Client::of(host)?.get(&path)?;
     let items = match answer.get("items").and_then(Value::as_array) {
         Some(items) if flags.name.is_none() => items.clone(),
@@ -86,6 +99,19 @@ fn get(host: &Host, flags: &Flags) -> Result<String, Fault> {
     };
     let (all, now) = (flags.all_namespaces, host.clock.now());
     Ok(flags.output.text(&[(sort, items)], &answer, all, now))
+}
+
+/// The query that chooses by labels.
+fn labels(selector: &str) -> String {
+    if selector.is_empty() {
+        return String::new();
+    }
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let written = selector.bytes().map(|byte| match safe(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    format!("?labelSelector={}", written.collect::<String>())
 }
 
 static SPEC: Spec = Spec {
@@ -97,7 +123,23 @@ static SPEC: Spec = Spec {
         "kubeedge ctl get pods -A",
         "kubeedge ctl get configmap app -n shop -o yaml",
         "kubeedge ctl get devices -o json",
+        "kubeedge ctl get configmaps -A -l app=web",
     ],
     spellings: &[],
     ignored: &[],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_written_for_a_query() {
+        assert_eq!(labels(""), "");
+        assert_eq!(
+            labels("a=b,c in (d)"),
+            "?labelSelector=a%3Db%2Cc%20in%20%28d%29"
+        );
+        assert_eq!(labels("é&"), "?labelSelector=%C3%A9%26");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::jsonpath::JsonPath;
 use super::table;
@@ -79,11 +79,6 @@ impl Print {
             .collect();
         parts.join("\n")
     }
-}
-
-/// As kubectl has it.
-pub fn list(items: Vec<Value>) -> Value {
-    json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items})
 }
 
 const FORMS: &str = "the formats are text, wide, json, yaml, name and jsonpath=PATH";

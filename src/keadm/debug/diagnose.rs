@@ -5,9 +5,10 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::check::look::State;
 use super::check::{Wish, check, endpoint};
+use super::fault::Fault;
 use super::store::Store;
-use crate::keadm::ctl::client::Fault;
 use crate::keadm::ctl::table;
 use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group};
@@ -134,7 +135,8 @@ fn node(host: &Host, flags: &Flags) -> Diagnosis {
 /// What a check finds amiss, sorted by how often it is the reason.
 fn amiss(host: &Host, wish: &Wish, likely: &[&str]) -> Diagnosis {
     let checked = check(host, wish, likely);
-    let mut rows = checked.failures();
+    let rows = checked.rows.iter();
+    let mut rows: Vec<_> = rows.filter(|row| row.state == State::Failed).collect();
     let rank = |item: &str| likely.iter().position(|it| *it == item);
     rows.sort_by_key(|row| rank(row.item));
     let verdict = match checked.good {

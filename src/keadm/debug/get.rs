@@ -1,12 +1,12 @@
 //! `debug get`: what the cloud has told this device, as kubectl would show it, from the device's storage.
 
 use argh::{ArgsInfo, FromArgs};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::fault::Fault;
 use super::store::Store;
-use crate::keadm::ctl::client::Fault;
-use crate::keadm::ctl::print::{self, Print};
-use crate::keadm::ctl::table;
+use crate::keadm::ctl::print::Print;
+use crate::keadm::ctl::{client, table};
 use crate::keadm::{Command, Group, out};
 use crate::protocol::form::Form;
 use crate::protocol::local::select::Selection;
@@ -87,10 +87,10 @@ fn get(host: &Host, flags: &Flags) -> Result<String, Fault> {
         None if NEVER.contains(&flags.kind.as_str()) => Vec::new(),
         None => {
             let known = SORTS.iter().map(|sort| sort.plural);
-            return Err(Fault::Kind {
+            return Err(Fault::Ask(client::Fault::Kind {
                 given: flags.kind.clone(),
                 known: ["all"].into_iter().chain(known).collect(),
-            });
+            }));
         }
     };
     let mut selection = Selection::default();
@@ -122,7 +122,7 @@ fn get(host: &Host, flags: &Flags) -> Result<String, Fault> {
     }
     let whole = match (flags.names.len(), items().count()) {
         (1, 1) => items().next().cloned().unwrap_or(Value::Null),
-        _ => print::list(items().cloned().collect()),
+        _ => list(items().cloned().collect()),
     };
     let is_text = matches!(flags.output, Print::Form(Form::Text) | Print::Wide);
     if all.is_empty() && is_text {
@@ -132,6 +132,11 @@ fn get(host: &Host, flags: &Flags) -> Result<String, Fault> {
         .output
         .text(&all, &whole, flags.all_namespaces, host.clock.now());
     Ok(text)
+}
+
+/// As kubectl has it.
+fn list(items: Vec<Value>) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items})
 }
 
 const NEVER: &[&str] = &["svc", "service", "services", "ep", "endpoint", "endpoints"];

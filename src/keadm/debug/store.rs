@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::keadm::ctl::client::Fault;
+use super::fault::Fault;
 use crate::protocol::resource::Kind;
 use crate::system::files::FileError;
 use crate::system::host::Host;

@@ -51,8 +51,8 @@ pub struct Session {
 impl Joined {
     /// With what edgecore says of itself.
     pub fn connected(mut self, status: EdgeStatus) -> Joined {
+        self.cloud = status.hub().to_owned();
         self.node = status.node;
-        self.cloud = status.cloud;
         self.certificate = status.certificate.map(|facts| Certificate {
             serial: facts.serial,
             not_after: facts.not_after,

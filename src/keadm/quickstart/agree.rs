@@ -65,6 +65,7 @@ mod tests {
         SessionFacts {
             generation,
             since: NOW,
+            hub: None,
             peer,
             serial,
             tunnel: Transport::WebSocket,

@@ -37,7 +37,7 @@ fn of_running(status: &EdgeStatus, found: &Found) -> Verdict {
             Verdict {
                 connected: true,
                 code: exit::OK,
-                sentence: format!("{node} is connected to {cloud}."),
+                sentence: format!("{node} is connected to {}.", status.hub()),
                 advice: boot.then(|| {
                     "nothing now; but edgecore will not start when this device boots: join again \
                      with an init system, or have your boot scripts start it."

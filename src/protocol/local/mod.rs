@@ -6,9 +6,6 @@ pub mod select;
 
 use crate::protocol::resource::Kind;
 
-/// Where an upgrade that waits for a person is agreed to, with POST.
-pub const CONFIRM: &str = "/api/v1/taskupgrade/confirm-upgrade";
-
 /// Where it listens unless edgecore.yaml says otherwise; as KubeEdge's.
 pub const ADDRESS: &str = "127.0.0.1:10550";
 /// What a program needs to be shown Secrets, made anew at every start of the device.

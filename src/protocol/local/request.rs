@@ -21,6 +21,17 @@ pub enum Ask {
     List(List),
 }
 
+/// What a program may have done, by POST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A Pod, `namespace/name`, is held no longer.
+    UnholdPod,
+    /// None of a node's Pods is held any longer.
+    UnholdNode,
+    /// The upgrade that waits for a person's word.
+    ConfirmUpgrade,
+}
+
 /// Some of the objects of a type.
 #[derive(Debug)]
 pub struct List {
@@ -66,6 +77,25 @@ pub fn read(path: &str, query: &str) -> Result<Asked, Unasked> {
     if path.len() + query.len() > MAX_TARGET {
         return Err(Unasked::Query);
     }
+    let (token, parts) = parts(path)?;
+    Ok(Asked {
+        token,
+        ask: ask(&parts, query)?,
+    })
+}
+
+/// Reads the path of a request that is to have something done, with the token that it may begin with.
+pub fn order(path: &str) -> Result<(Option<String>, Order), Unasked> {
+    if path.len() > MAX_TARGET {
+        return Err(Unasked::Query);
+    }
+    let (token, parts) = parts(path)?;
+    let named = ORDERS.iter().find(|(path, _)| *path == parts.join("/"));
+    let (_, order) = named.ok_or(Unasked::NotFound)?;
+    Ok((token, *order))
+}
+
+fn parts(path: &str) -> Result<(Option<String>, Vec<&str>), Unasked> {
     let path = path.strip_prefix('/').ok_or(Unasked::NotFound)?;
     let mut parts: Vec<&str> = path.split('/').take(MAX_PARTS).collect();
     if parts.last() == Some(&"") {
@@ -76,10 +106,7 @@ pub fn read(path: &str, query: &str) -> Result<Asked, Unasked> {
         token = Some(given.to_owned());
         parts.drain(..2);
     }
-    Ok(Asked {
-        token,
-        ask: ask(&parts, query)?,
-    })
+    Ok((token, parts))
 }
 
 fn ask(parts: &[&str], query: &str) -> Result<Ask, Unasked> {
@@ -178,6 +205,12 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Where orders go: as KubeEdge's.
+const ORDERS: &[(&str, Order)] = &[
+    ("api/v1/pods/unhold-upgrade", Order::UnholdPod),
+    ("api/v1/nodes/unhold-upgrade", Order::UnholdNode),
+    ("api/v1/taskupgrade/confirm-upgrade", Order::ConfirmUpgrade),
+];
 const MAX_TARGET: usize = 8 * 1024;
 const MAX_PARTS: usize = 12;
 
@@ -226,6 +259,28 @@ mod tests {
         let asked = read("/token/word/api/v1/secrets", "").unwrap();
         assert_eq!(asked.token.as_deref(), Some("word"));
         assert!(matches!(asked.ask, Ask::List(_)));
+    }
+
+    #[test]
+    fn orders_have_their_paths() {
+        let order = |path: &str| super::order(path);
+        assert_eq!(
+            order("/api/v1/pods/unhold-upgrade"),
+            Ok((None, Order::UnholdPod))
+        );
+        assert_eq!(
+            order("/token/word/api/v1/nodes/unhold-upgrade/"),
+            Ok((Some("word".to_owned()), Order::UnholdNode))
+        );
+        for path in [
+            "",
+            "/",
+            "/api/v1/pods",
+            "/api/v1/pods/x",
+            "/api/v1/pods/unhold-upgrade/x",
+        ] {
+            assert_eq!(order(path), Err(Unasked::NotFound), "{path}");
+        }
     }
 
     #[test]

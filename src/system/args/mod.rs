@@ -95,6 +95,11 @@ pub fn parse<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Giv
     })
 }
 
+/// Whether a command has these flags and takes as many words; the error is a sentence. Values are not judged.
+pub fn check(spec: &Spec, info: &Info, args: &[String]) -> Result<(), String> {
+    normal::read(spec, info, args)?.check_completeness(info)
+}
+
 /// Prints why a command failed, with the chain of causes from `-v 1` on; returns `code`.
 pub fn fail(name: &str, error: &dyn Error, verbosity: Option<u8>, code: u8) -> u8 {
     console::complain(name, &error.to_string());

@@ -8,10 +8,12 @@ mod appender;
 mod batch;
 #[cfg(test)]
 pub mod crash;
+mod draft;
 mod error;
 pub mod held;
 mod layer;
 mod lock;
+mod moves;
 mod temporary;
 mod tree;
 
@@ -23,6 +25,7 @@ use std::sync::Arc;
 
 pub use appender::Appender;
 pub use batch::{Batch, Uncommitted};
+pub use draft::Draft;
 pub use error::FileError;
 pub use layer::{Layer, Operation};
 pub use lock::Lock;
@@ -114,6 +117,19 @@ impl Files {
             }
         };
         created().map_err(FileError::at("create", path))
+    }
+
+    /// Begins a file of any size that is written a piece at a time; atomic like `replace`.
+    pub fn draft(&self, path: &Path, mode: u32) -> Result<Draft<'_>, FileError> {
+        Draft::begin(&self.disk, path, mode)
+    }
+
+    /// Gives a file another name in the same file system; what was there is replaced.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        let renamed = self.disk.rename(from, to);
+        renamed
+            .and_then(|()| self.disk.sync_dir(folder(to)))
+            .map_err(FileError::at("write", to))
     }
 
     /// Writes `size` bytes beside `path` and removes them: whether the disk would take them.

@@ -12,7 +12,6 @@ mod procd;
 mod rcs;
 mod report;
 mod systemd;
-mod uci;
 mod written;
 
 use std::path::PathBuf;

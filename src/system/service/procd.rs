@@ -10,9 +10,10 @@ use super::call::Program;
 use super::error::ServiceError;
 use super::none::NoInit;
 use super::report::{Report, Status, Touch};
-use super::{Daemon, Service, uci, written};
+use super::{Daemon, Service, written};
 use crate::system::host::Host;
 use crate::system::processes::{Process, ProcessError};
+use crate::system::uci;
 
 /// Below a root prefix only files are written, and the daemon is started as without an init
 /// system.
@@ -73,7 +74,7 @@ impl Procd {
 
     fn switch(&self, enabled: bool) -> Result<Option<Touch>, ServiceError> {
         let (before, path) = (self.config()?, self.host.root.at(CONFIG));
-        let after = uci::with_enabled(&before, self.daemon.name, enabled);
+        let after = uci::with_switch(&before, self.daemon.name, ENABLED, enabled);
         if after == before {
             return Ok(None);
         }
@@ -226,7 +227,7 @@ impl Service for Procd {
     fn starts_at_boot(&self) -> Result<bool, ServiceError> {
         let [link, _] = self.links();
         let linked = link.symlink_metadata().is_ok();
-        Ok(linked && uci::is_enabled(&self.config()?, self.daemon.name))
+        Ok(linked && uci::is_on(&self.config()?, self.daemon.name, ENABLED))
     }
 
     fn remove(&self) -> Result<Report, ServiceError> {
@@ -248,6 +249,8 @@ const SCRIPT: &str = include_str!("../../../init-scripts/procd/edgecore");
 const SHIPPED: &str = include_str!("../../../init-scripts/procd/kubeedge.config");
 const KEEP: &str = include_str!("../../../init-scripts/procd/keep.d");
 const SHEBANG: &[u8] = b"#!/bin/sh /etc/rc.common\n";
+/// The option by which a person switches it.
+const ENABLED: &str = "enabled";
 const NAMES: [&str; 2] = ["edgecore", "cloudcore"];
 const SCRIPTS: &str = "/etc/init.d";
 const CONFIG: &str = "/etc/config/kubeedge";

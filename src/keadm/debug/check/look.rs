@@ -136,11 +136,6 @@ impl State {
 }
 
 impl Checked {
-    pub fn failures(&self) -> Vec<&Row> {
-        let rows = self.rows.iter();
-        rows.filter(|row| row.state == State::Failed).collect()
-    }
-
     pub fn code(&self) -> u8 {
         match self.good {
             true => exit::OK,

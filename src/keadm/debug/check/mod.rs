@@ -1,7 +1,7 @@
 //! `debug check`: all that a device needs, item by item, with a remedy for each that is amiss.
 
 mod cloud;
-mod look;
+pub mod look;
 mod machine;
 mod network;
 mod ping;

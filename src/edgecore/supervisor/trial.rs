@@ -1,0 +1,190 @@
+//! A new executable or configuration proves itself here by a session, or what was before comes back.
+//!
+//! Starts are counted on the disk before each of them. A start without a session is over when the hub
+//! ends, or when its time is: so an outage of the cloud ends the trial too, and it does so once.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::protocol::control::EdgeState;
+use crate::system::host::Host;
+use crate::trial::{Event, Standing, Trial, TrialError};
+
+pub struct OnTrial {
+    host: Host,
+    /// Set while it has to be proved what runs here.
+    trial: Option<Trial>,
+    /// When this start began.
+    since: Instant,
+    /// When it had its first session.
+    session: Option<Instant>,
+}
+
+/// What a start begins with.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Begin {
+    Hub,
+    /// This executable has the name now, and takes over the service.
+    Program(PathBuf),
+}
+
+/// What a look has shown.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Look {
+    Nothing,
+    /// This start has had its time.
+    Late,
+}
+
+impl OnTrial {
+    /// Looks what the last process has left: this one was started from what is in place now.
+    pub fn find(host: &Host) -> OnTrial {
+        let mut on_trial = OnTrial {
+            host: host.clone(),
+            trial: None,
+            since: Instant::now(),
+            session: None,
+        };
+        match Trial::load(host) {
+            Ok(Some(trial)) => on_trial.meet(trial),
+            Ok(None) => {}
+            Err(error) => log::warn!("{error}"),
+        }
+        on_trial
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// Whether a trial has begun since this process was started, which it has to make room for.
+    pub fn has_come(&self) -> bool {
+        if self.is_on() {
+            return false;
+        }
+        let trial = Trial::load(&self.host).unwrap_or_else(|error| {
+            log::warn!("{error}");
+            None
+        });
+        trial.is_some_and(|trial| trial.standing(&self.host) == Standing::Changed)
+    }
+
+    /// To be called before every hub; counts it.
+    pub fn begin(&mut self) -> Begin {
+        if !self.is_on() {
+            // One that has come while this process ran.
+            let come = Trial::load(&self.host).ok().flatten();
+            let come = come.filter(|trial| trial.standing(&self.host) == Standing::Changed);
+            if let Some(trial) = come {
+                if let Some(program) = trial.program(&self.host) {
+                    return Begin::Program(program);
+                }
+                self.trial = Some(trial);
+            }
+        }
+        let Some(trial) = &mut self.trial else {
+            return Begin::Hub;
+        };
+        (self.since, self.session) = (Instant::now(), None);
+        match trial.count(&self.host) {
+            Ok(true) => {
+                let (starts, tries) = (trial.starts, trial.tries);
+                log::info!(
+                    "{}: start {starts} of {tries} without a session",
+                    what(trial)
+                );
+                return Begin::Hub;
+            }
+            Ok(false) => {}
+            // What can't be counted must not be tried for ever.
+            Err(error) => log::error!("{error}: what was before the change is brought back"),
+        }
+        let program = trial.program(&self.host);
+        let why = format!(
+            "no session with the cloud in {} starts of at most {} s",
+            trial.starts, trial.patience
+        );
+        log::error!("{}: {why}: what was before is brought back", what(trial));
+        let undone = trial.undo(&self.host, &why);
+        self.trial = None;
+        match (undone, program) {
+            (Ok(()), Some(program)) => Begin::Program(program),
+            (Ok(()), None) => Begin::Hub,
+            (Err(error), program) => {
+                log::error!("{error}");
+                // What is there is better than nothing, whichever it is.
+                match (&error, program) {
+                    (TrialError::Lost(_), _) | (_, None) => Begin::Hub,
+                    (_, Some(program)) => Begin::Program(program),
+                }
+            }
+        }
+    }
+
+    /// What the hub says of itself.
+    pub fn hear(&mut self, line: &str) {
+        let status = line.strip_prefix("STATUS=");
+        if self.is_on() && status == Some(&EdgeState::Connected.to_string()) {
+            self.session.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// How long until it is time for a look.
+    pub fn rest(&self) -> Duration {
+        match (&self.trial, self.session) {
+            (None, _) => Duration::MAX,
+            (Some(_), Some(session)) => PROOF.saturating_sub(session.elapsed()),
+            (Some(trial), None) => trial.patience().saturating_sub(self.since.elapsed()),
+        }
+    }
+
+    /// Ends the trial when it is proved.
+    pub fn look(&mut self) -> Look {
+        if !self.rest().is_zero() {
+            return Look::Nothing;
+        }
+        let Some(trial) = &mut self.trial else {
+            return Look::Nothing;
+        };
+        if self.session.is_none() {
+            log::warn!("{}: no session within {} s", what(trial), trial.patience);
+            return Look::Late;
+        }
+        match trial.succeed(&self.host) {
+            Ok(()) => log::info!("{} has proved itself by a session", what(trial)),
+            // It is cleared away at the next start.
+            Err(error) => log::error!("{error}"),
+        }
+        self.trial = None;
+        Look::Nothing
+    }
+
+    fn meet(&mut self, mut trial: Trial) {
+        let met = match trial.standing(&self.host) {
+            Standing::Changed => {
+                self.trial = Some(trial);
+                return;
+            }
+            Standing::AsBefore => trial.undo(&self.host, INTERRUPTED),
+            Standing::Foreign => trial.give_up(&self.host, FOREIGN),
+            Standing::Over => trial.clear(&self.host),
+        };
+        if let Err(error) = met {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// For the log.
+fn what(trial: &Trial) -> String {
+    match trial.event {
+        Event::ConfigUpdate => "the new configuration".to_owned(),
+        _ => format!("version {}", trial.to),
+    }
+}
+
+/// A hub that lives so long after its first session has proved itself.
+const PROOF: Duration = Duration::from_secs(10);
+const INTERRUPTED: &str =
+    "it was interrupted before anything was changed, or while it was taken back";
+const FOREIGN: &str = "somebody else has replaced the file meanwhile";

@@ -1,0 +1,97 @@
+//! Why there is no backup, or none that can be restored.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::keadm::change::ChangeError;
+use crate::keadm::device::DeviceError;
+use crate::keadm::hooks::HookError;
+use crate::system::exit;
+use crate::system::files::FileError;
+use crate::trial::TrialError;
+
+#[derive(Debug)]
+pub enum BackupError {
+    Change(ChangeError),
+    Device(DeviceError),
+    File(FileError),
+    Hook(HookError),
+    Trial(TrialError),
+    /// There is none in this folder.
+    None(PathBuf),
+    Manifest {
+        path: PathBuf,
+        why: String,
+    },
+    /// A file is not as it was kept.
+    Damaged(PathBuf),
+}
+
+impl BackupError {
+    pub fn code(&self) -> u8 {
+        match self {
+            BackupError::Change(error) => error.code(),
+            BackupError::Device(_) => exit::CONFIG,
+            BackupError::File(error) if error.is_denied() => exit::DENIED,
+            _ => exit::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for BackupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BackupError::Change(error) => error.fmt(f),
+            BackupError::Device(error) => error.fmt(f),
+            BackupError::File(error) => error.fmt(f),
+            BackupError::Hook(error) => error.fmt(f),
+            BackupError::Trial(error) => error.fmt(f),
+            BackupError::None(path) => write!(
+                f,
+                "there is no backup in {}: see `kubeedge backup edge --list`",
+                path.display()
+            ),
+            BackupError::Manifest { path, why } => write!(
+                f,
+                "{} can't be understood ({why}): take another backup",
+                path.display()
+            ),
+            BackupError::Damaged(path) => write!(
+                f,
+                "{} is not as it was kept: take another backup",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BackupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            BackupError::Change(error) => Some(error),
+            BackupError::Device(error) => Some(error),
+            BackupError::File(error) => Some(error),
+            BackupError::Hook(error) => Some(error),
+            BackupError::Trial(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! from {
+    ($($variant:ident($error:ty)),* $(,)?) => {$(
+        impl From<$error> for BackupError {
+            fn from(error: $error) -> BackupError {
+                BackupError::$variant(error)
+            }
+        }
+    )*};
+}
+
+from!(
+    Change(ChangeError),
+    Device(DeviceError),
+    File(FileError),
+    Hook(HookError),
+    Trial(TrialError),
+);

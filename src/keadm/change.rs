@@ -1,0 +1,266 @@
+//! What upgrade, rollback, backup and config-update have in common: one at a time, a report of each, and
+//! a running edgecore that proves what was changed.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::lock::{self, LockError};
+use super::running;
+use crate::system::files::{FileError, Lock};
+use crate::system::host::Host;
+use crate::system::processes::{self, Process};
+use crate::system::service::{self, Choice, Daemon, ServiceError, folder_of};
+use crate::system::{console, exit};
+use crate::trial::{Event, Report, Standing, Trial, TrialError};
+
+/// Nobody else joins, resets or changes this device meanwhile, KubeEdge's keadm included where it can.
+pub struct Alone(#[expect(dead_code, reason = "held until dropped")] [Lock; 2]);
+
+/// Without it nothing is done, and nothing is reported: the report belongs to who has it.
+pub fn alone(host: &Host) -> Result<Alone, LockError> {
+    let device = lock::take(host)?;
+    let record = host.root.at(RECORD);
+    if let Some(folder) = record.parent() {
+        host.files
+            .make_dir(folder, 0o755)
+            .map_err(LockError::File)?;
+    }
+    let changes = host.files.lock(&record).map_err(|error| match error {
+        FileError::Locked { holder, .. } => LockError::Busy(holder),
+        error => LockError::File(error),
+    })?;
+    Ok(Alone([device, changes]))
+}
+
+/// Where the executable is that edgecore runs from; links that lead to it go on doing so.
+pub fn program(host: &Host) -> Result<PathBuf, ChangeError> {
+    let own = processes::own_executable().unwrap_or_default();
+    let folder = host.root.at(folder_of(&host.root, &own));
+    let name = folder.join("edgecore");
+    std::fs::canonicalize(&name).map_err(|_| ChangeError::NotInstalled(name))
+}
+
+/// Whether another trial is still under way; one that is decided or was interrupted is none.
+pub fn refuse_a_second(host: &Host) -> Result<(), ChangeError> {
+    let Some(mut trial) = Trial::load(host)? else {
+        return Ok(());
+    };
+    match trial.standing(host) {
+        Standing::Changed => Err(ChangeError::OnTrial),
+        Standing::AsBefore => {
+            Ok(trial.undo(host, "it was interrupted before anything was changed")?)
+        }
+        Standing::Foreign => Ok(trial.give_up(host, "somebody else has replaced the file")?),
+        Standing::Over => Ok(trial.clear(host)?),
+    }
+}
+
+/// What is told of a failure, besides the sentence on stderr.
+pub fn report_failure(host: &Host, event: Event, (from, to): (&str, &str), why: &str) {
+    let report = Report {
+        event,
+        success: false,
+        from_version: from.to_owned(),
+        to_version: to.to_owned(),
+        error_message: why.to_owned(),
+        kept: String::new(),
+    };
+    if let Err(error) = report.write(host) {
+        console::error(&error.to_string());
+    }
+}
+
+/// How a change ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// There was a session.
+    Proven,
+    /// There is no edgecore: the trial begins when there is one.
+    Waits,
+}
+
+/// Has edgecore go on with what the trial is about, and waits until that is decided. The trial does not
+/// need this process: it may be ended at any moment.
+pub fn prove(host: &Host, trial: &Trial) -> Result<Proof, ChangeError> {
+    if !hand_over(host)? {
+        return Ok(Proof::Waits);
+    }
+    let begun = Instant::now();
+    let patience = trial.patience().saturating_mul(trial.tries) + SLACK;
+    let mut was_taken = false;
+    let mut told = 0;
+    while let Some(now) = Trial::load(host)? {
+        if now.starts > told {
+            told = now.starts;
+            was_taken = true;
+            console::error(&format!(
+                "waiting for a session with the cloud: start {told} of {}, at most {} s",
+                now.tries, now.patience
+            ));
+        }
+        if !was_taken && begun.elapsed() > UNHEARD {
+            // Whatever runs there does not know of trials.
+            was_taken = true;
+            restart(host)?;
+        }
+        if begun.elapsed() > patience {
+            return Err(ChangeError::Undecided);
+        }
+        // The end of a trial is a file that goes.
+        sleep(POLL);
+    }
+    let report = Report::read(host).filter(|report| report.event == trial.event);
+    match report {
+        Some(report) if report.success => Ok(Proof::Proven),
+        Some(report) => Err(ChangeError::Undone(report.error_message)),
+        // The cloud has been told already.
+        None if trial.standing(host) == Standing::Changed => Ok(Proof::Proven),
+        None => Err(ChangeError::Undone("see the log of edgecore".to_owned())),
+    }
+}
+
+/// False when no edgecore runs, and none is to.
+fn hand_over(host: &Host) -> Result<bool, ChangeError> {
+    let begun = Instant::now();
+    loop {
+        // One that has started since has found the marker by itself.
+        if Trial::load(host)?.is_none_or(|trial| trial.starts > 0) {
+            return Ok(true);
+        }
+        let Some(process) = running::process(host) else {
+            return start(host);
+        };
+        match running::status(host) {
+            Some(status) if status.hub_pid.is_some() => {
+                // It becomes the new one without ending, and so does whatever it has started, such as us.
+                signal(&process, Signal::SIGHUP);
+                return Ok(true);
+            }
+            // It has only started, and would not survive a signal yet.
+            None if begun.elapsed() < UNHEARD => sleep(POLL),
+            Some(_) | None => return restart(host).map(|()| true),
+        }
+    }
+}
+
+fn start(host: &Host) -> Result<bool, ChangeError> {
+    let service = service::detect(host, Daemon::edgecore(&host.root), Choice::Auto);
+    if !service.is_installed() {
+        return Ok(false);
+    }
+    service.start()?;
+    Ok(true)
+}
+
+fn restart(host: &Host) -> Result<(), ChangeError> {
+    let service = service::detect(host, Daemon::edgecore(&host.root), Choice::Auto);
+    service.stop()?;
+    if let Some(process) = running::process(host) {
+        processes::terminate(&process, GRACE)
+            .map_err(|error| ChangeError::Stuck(error.to_string()))?;
+    }
+    service.start()?;
+    Ok(())
+}
+
+fn signal(process: &Process, signal: Signal) {
+    if let Ok(pid) = i32::try_from(process.pid) {
+        // One that has ended meanwhile is noticed by what does not come.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// Whether `path` has room for so many bytes and some more.
+pub fn has_room(path: &Path, bytes: u64) -> bool {
+    let free = crate::system::facts::free_space(path).unwrap_or(u64::MAX);
+    free >= bytes.saturating_add(MARGIN)
+}
+
+/// Why a change did not happen, or did not last.
+#[derive(Debug)]
+pub enum ChangeError {
+    NotInstalled(PathBuf),
+    OnTrial,
+    Service(ServiceError),
+    Stuck(String),
+    Trial(TrialError),
+    /// What was before is back.
+    Undone(String),
+    Undecided,
+}
+
+impl ChangeError {
+    /// Whether the trial itself reports it.
+    pub fn is_of_trial(&self) -> bool {
+        matches!(self, ChangeError::Undone(_) | ChangeError::Undecided)
+    }
+
+    pub fn code(&self) -> u8 {
+        match self {
+            ChangeError::OnTrial | ChangeError::Undecided => exit::TRY_AGAIN,
+            ChangeError::Undone(_) => exit::UNAVAILABLE,
+            ChangeError::Trial(TrialError::File(error)) if error.is_denied() => exit::DENIED,
+            _ => exit::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChangeError::NotInstalled(path) => write!(
+                f,
+                "there is no {}: join this device first, see `kubeedge join --help`",
+                path.display()
+            ),
+            ChangeError::OnTrial => f.write_str(
+                "an earlier change is on trial still: wait until it is over, see `kubeedge status`",
+            ),
+            ChangeError::Service(error) => error.fmt(f),
+            ChangeError::Stuck(why) => write!(f, "edgecore does not stop: {why}"),
+            ChangeError::Trial(error) => error.fmt(f),
+            ChangeError::Undone(why) => write!(f, "it was taken back, and all is as before: {why}"),
+            ChangeError::Undecided => f.write_str(
+                "edgecore has not decided the trial in time: see its log; it goes on without this command",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ChangeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ChangeError::Service(error) => Some(error),
+            ChangeError::Trial(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<TrialError> for ChangeError {
+    fn from(error: TrialError) -> ChangeError {
+        ChangeError::Trial(error)
+    }
+}
+
+impl From<ServiceError> for ChangeError {
+    fn from(error: ServiceError) -> ChangeError {
+        ChangeError::Service(error)
+    }
+}
+
+/// Where KubeEdge's keadm keeps its own lock.
+const RECORD: &str = "/etc/kubeedge/idempotency_record";
+const POLL: Duration = Duration::from_millis(50);
+/// A supervisor that heard its signal has begun by then.
+const UNHEARD: Duration = Duration::from_secs(30);
+/// For stopping and starting besides.
+const SLACK: Duration = Duration::from_secs(120);
+const GRACE: Duration = Duration::from_secs(10);
+/// Bytes that are left free.
+const MARGIN: u64 = 128 * 1024;

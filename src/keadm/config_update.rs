@@ -1,0 +1,271 @@
+//! `config-update`: other values in edgecore.yaml, which a running edgecore has to prove.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use super::change::{self, ChangeError, Proof};
+use super::device::CONFIG;
+use super::hooks::{self, HookError};
+use super::out::{self, Format};
+use super::{Command, Group, running, upgrade};
+use crate::config::edge::EdgeConfig;
+use crate::config::{self, ConfigError, set};
+use crate::system::args::{self, Spec};
+use crate::system::files::FileError;
+use crate::system::host::Host;
+use crate::system::secret::Secret;
+use crate::system::{console, exit};
+use crate::trial::{Event, Report as Record, Trial, TrialError, successor};
+
+pub static COMMAND: Command = Command {
+    name: "config-update",
+    group: Group::Edge,
+    summary: "change values in edgecore.yaml, if they prove themselves",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+/// what to change
+#[derive(FromArgs, ArgsInfo)]
+struct Flags {
+    /// values, such as modules.edgeHub.heartbeat=30; commas separate several
+    #[argh(option, arg_name = "key=value")]
+    set: Vec<String>,
+    /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
+    #[argh(option, arg_name = "file")]
+    config: Option<PathBuf>,
+    /// seconds that edgecore may take to get a session; default: 120
+    #[argh(option, arg_name = "seconds")]
+    timeout: Option<u64>,
+    /// script to run before anything is changed; nothing is when it fails
+    #[argh(option, arg_name = "script", default = "String::new()")]
+    pre_run: String,
+    /// script to run when all has worked
+    #[argh(option, arg_name = "script", default = "String::new()")]
+    post_run: String,
+    /// text or json; default: text
+    #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
+    output: Format,
+}
+
+fn run(args: &[String], host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, args) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let flags = given.flags;
+    let fail = |error: &dyn std::error::Error, code| {
+        out::fail(SPEC.name, error, given.verbosity, flags.output, code)
+    };
+    if flags.set.iter().all(|text| text.trim().is_empty()) {
+        return fail(&UpdateError::Nothing, exit::USAGE);
+    }
+    let _alone = match change::alone(host) {
+        Ok(alone) => alone,
+        Err(error) => return fail(&error, error.code()),
+    };
+    match update(host, &flags) {
+        Ok(done) => {
+            out::show(&done, flags.output);
+            exit::OK
+        }
+        Err(error) => {
+            if !matches!(&error, UpdateError::Change(error) if error.is_of_trial()) {
+                let version = version(host);
+                let versions = ("", version.as_str());
+                change::report_failure(host, Event::ConfigUpdate, versions, &error.to_string());
+            }
+            fail(&error, error.code())
+        }
+    }
+}
+
+fn update(host: &Host, flags: &Flags) -> Result<Updated, UpdateError> {
+    change::refuse_a_second(host)?;
+    let path = flags.config.clone().unwrap_or_else(|| host.root.at(CONFIG));
+    let name = path.display().to_string();
+    // There may be a token in it.
+    let before = Secret::new(host.files.read(&path, config::MAX_FILE)?);
+    let before = String::from_utf8_lossy(&before);
+    let mut items = Vec::new();
+    for text in &flags.set {
+        items.extend(set::parse_items(text)?);
+    }
+    let (old, _) = EdgeConfig::load(&before, &name)?;
+    let after = set::apply(&before, &items, set::Kind::Edge).map_err(|it| it.in_file(&name))?;
+    let (new, _) = EdgeConfig::load(&after, &name)?;
+    if !new.hub.enable {
+        return Err(UpdateError::HubOff);
+    }
+    hooks::run_if_any(&flags.pre_run)?;
+    let mut done = Updated {
+        file: path.clone(),
+        changed: after != before,
+        restarted: false,
+    };
+    let mode = host.files.mode(&path)?;
+    let runs = running::process(host).is_some();
+    if !done.changed || old == new || !runs {
+        // Nothing that edgecore would do otherwise, or nobody who could prove it.
+        if done.changed {
+            host.files.replace(&path, after.as_bytes(), mode)?;
+        }
+        record(host)?;
+    } else {
+        prove(host, &path, (&after, mode), flags.timeout)?;
+        done.restarted = true;
+    }
+    if let Err(error) = hooks::run_if_any(&flags.post_run) {
+        console::complain(SPEC.name, &error.to_string());
+    }
+    Ok(done)
+}
+
+fn prove(
+    host: &Host,
+    path: &Path,
+    (text, mode): (&str, u32),
+    timeout: Option<u64>,
+) -> Result<(), UpdateError> {
+    host.files
+        .replace(&successor(path), text.as_bytes(), mode)?;
+    let version = version(host);
+    let trial = Trial::plan(host, Event::ConfigUpdate, ("", &version), &[(path, false)])?;
+    let trial = trial.within(timeout);
+    trial.begin(host)?;
+    match change::prove(host, &trial)? {
+        Proof::Proven => Ok(()),
+        // It has ended meanwhile; its next start proves it.
+        Proof::Waits => Ok(()),
+    }
+}
+
+fn version(host: &Host) -> String {
+    let target = change::program(host);
+    let target = target.unwrap_or_else(|_| PathBuf::from("/"));
+    upgrade::present(&target).tag()
+}
+
+fn record(host: &Host) -> Result<(), UpdateError> {
+    let record = Record {
+        event: Event::ConfigUpdate,
+        success: true,
+        from_version: String::new(),
+        to_version: version(host),
+        error_message: String::new(),
+        kept: String::new(),
+    };
+    Ok(record.write(host)?)
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Updated {
+    file: PathBuf,
+    /// False when the file said all that already.
+    changed: bool,
+    /// Whether the change was for the edgecore that runs.
+    restarted: bool,
+}
+
+impl out::Report for Updated {
+    fn text(&self) -> String {
+        let file = self.file.display();
+        match (self.changed, self.restarted) {
+            (false, _) => format!("{file} says that already: nothing was changed.\n"),
+            (_, true) => format!("{file} is changed, and edgecore has a session with it.\n"),
+            (_, false) => format!("{file} is changed; edgecore did not have to start anew.\n"),
+        }
+    }
+}
+
+/// Why nothing is changed.
+#[derive(Debug)]
+enum UpdateError {
+    Nothing,
+    HubOff,
+    Change(ChangeError),
+    Config(ConfigError),
+    File(FileError),
+    Hook(HookError),
+}
+
+impl UpdateError {
+    fn code(&self) -> u8 {
+        match self {
+            UpdateError::Nothing => exit::USAGE,
+            UpdateError::HubOff | UpdateError::Config(_) => exit::CONFIG,
+            UpdateError::Change(error) => error.code(),
+            UpdateError::File(error) if error.is_denied() => exit::DENIED,
+            UpdateError::File(_) | UpdateError::Hook(_) => exit::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for UpdateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UpdateError::Nothing => f.write_str(
+                "what is to be changed? Give --set, such as --set modules.edgeHub.heartbeat=30",
+            ),
+            UpdateError::HubOff => {
+                f.write_str("modules.edgeHub.enable can't be false: without it nothing runs here")
+            }
+            UpdateError::Change(error) => error.fmt(f),
+            UpdateError::Config(error) => error.fmt(f),
+            UpdateError::File(error) => error.fmt(f),
+            UpdateError::Hook(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for UpdateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            UpdateError::Nothing | UpdateError::HubOff => None,
+            UpdateError::Change(error) => Some(error),
+            UpdateError::Config(error) => Some(error),
+            UpdateError::File(error) => Some(error),
+            UpdateError::Hook(error) => Some(error),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($variant:ident($error:ty)),* $(,)?) => {$(
+        impl From<$error> for UpdateError {
+            fn from(error: $error) -> UpdateError {
+                UpdateError::$variant(error)
+            }
+        }
+    )*};
+}
+
+from!(
+    Change(ChangeError),
+    Config(ConfigError),
+    File(FileError),
+    Hook(HookError),
+);
+
+impl From<TrialError> for UpdateError {
+    fn from(error: TrialError) -> UpdateError {
+        UpdateError::Change(error.into())
+    }
+}
+
+static SPEC: Spec = Spec {
+    name: "kubeedge config-update",
+    about: "Changes values in edgecore.yaml, comments and all else kept. The whole file is checked first; \
+            a running edgecore starts its work anew when the change is one for it, and without a session \
+            with the cloud within 120 s the file is as before. Exit code: 69 it was taken back; 75 \
+            another change goes on; 78 a value is wrong.",
+    examples: &["kubeedge config-update --set modules.edgeHub.heartbeat=30"],
+    spellings: &[],
+    ignored: &[],
+};

@@ -1,0 +1,258 @@
+//! `rollback edge`: the executable and the configuration of a backup again, if they prove themselves.
+
+use std::path::{Path, PathBuf};
+
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use super::backup::{self, BackupError, Kept, Kind};
+use super::change::{self, Proof};
+use super::out::{self, Format};
+use super::{Command, Group, hooks, links, running, upgrade};
+use crate::system::args::{self, Ignored, Spec};
+use crate::system::host::Host;
+use crate::system::{console, exit};
+use crate::trial::{Event, Report as Record, Trial, digest, successor};
+
+pub static COMMAND: Command = Command {
+    name: "rollback edge",
+    group: Group::Edge,
+    summary: "go back to the executable and configuration of a backup",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+/// what to go back to
+#[derive(FromArgs, ArgsInfo)]
+struct Flags {
+    /// version whose backup to take; default: the newest backup
+    #[argh(option, arg_name = "version", default = "String::new()")]
+    historical_version: String,
+    /// folder of a backup in another place, such as another partition
+    #[argh(option, arg_name = "folder")]
+    from: Option<PathBuf>,
+    /// restore the device's key and certificates too, as after a factory reset
+    #[argh(switch)]
+    keep_identity: bool,
+    /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
+    #[argh(option, arg_name = "file")]
+    config: Option<PathBuf>,
+    /// seconds that each start may take to get a session; default: 300
+    #[argh(option, arg_name = "seconds")]
+    timeout: Option<u64>,
+    /// script to run before anything is changed; nothing is when it fails
+    #[argh(option, arg_name = "script", default = "String::new()")]
+    pre_run: String,
+    /// script to run when all has worked
+    #[argh(option, arg_name = "script", default = "String::new()")]
+    post_run: String,
+    /// text or json; default: text
+    #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
+    output: Format,
+}
+
+fn run(args: &[String], host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, args) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let flags = given.flags;
+    let fail = |error: &dyn std::error::Error, code| {
+        out::fail(SPEC.name, error, given.verbosity, flags.output, code)
+    };
+    let _alone = match change::alone(host) {
+        Ok(alone) => alone,
+        Err(error) => return fail(&error, error.code()),
+    };
+    let mut versions = (String::new(), flags.historical_version.clone());
+    match rollback(host, &flags, &mut versions) {
+        Ok(done) => {
+            out::show(&done, flags.output);
+            exit::OK
+        }
+        Err(error) => {
+            if !matches!(&error, BackupError::Change(error) if error.is_of_trial()) {
+                let versions = (versions.0.as_str(), versions.1.as_str());
+                change::report_failure(host, Event::Rollback, versions, &error.to_string());
+            }
+            fail(&error, error.code())
+        }
+    }
+}
+
+fn rollback(
+    host: &Host,
+    flags: &Flags,
+    versions: &mut (String, String),
+) -> Result<Back, BackupError> {
+    change::refuse_a_second(host)?;
+    let kept = choose(host, flags)?;
+    versions.1 = kept.version.clone();
+    let program = kept.file(Kind::Program)?;
+    let config = kept.file(Kind::Config)?;
+    hooks::run_if_any(&flags.pre_run)?;
+    if flags.keep_identity {
+        for entry in kept.files.iter().filter(|it| it.kind == Kind::Identity) {
+            kept.check(entry)?;
+            put(host, &kept, entry, &host.root.at(&entry.path))?;
+        }
+    }
+    // The executable is where one is; on an empty partition, where it was.
+    let target = change::program(host);
+    let mut places: Vec<(&backup::Entry, PathBuf, bool)> = Vec::new();
+    if let Some(entry) = config {
+        let default = || host.root.at(&entry.path);
+        let default = flags.config.clone().unwrap_or_else(default);
+        places.push((entry, default, false));
+    }
+    if let Some(entry) = program {
+        let place = target
+            .as_ref()
+            .map_or_else(|_| host.root.at(&entry.path), PathBuf::clone);
+        places.push((entry, place, true));
+    }
+    if let Ok(target) = &target {
+        versions.0 = upgrade::present(target).tag();
+    }
+    // What is there already is not changed.
+    places.retain(|(entry, path, _)| !digest(path).is_ok_and(|found| found == entry.sha256));
+    let mut done = Back {
+        from: versions.0.clone(),
+        to: kept.version.clone(),
+        backup: kept.folder.clone(),
+        changed: !places.is_empty() || flags.keep_identity,
+        proven: true,
+    };
+    let all_there = places.iter().all(|(_, path, _)| host.files.exists(path));
+    if places.is_empty() || !all_there || running::process(host).is_none() {
+        // Nothing runs that could prove it, or that could be disturbed.
+        for (entry, path, is_program) in &places {
+            put(host, &kept, entry, path)?;
+            if let (true, Some(folder)) = (*is_program, path.parent()) {
+                links::make(&host.files, folder, path, false)?;
+            }
+        }
+        done.proven = places.is_empty();
+        record(host, &done)?;
+    } else {
+        for (entry, path, _) in &places {
+            host.files
+                .copy(&kept.folder.join(&entry.name), &successor(path), entry.mode)?;
+        }
+        let files: Vec<(&Path, bool)> = places
+            .iter()
+            .map(|(_, path, it)| (path.as_path(), *it))
+            .collect();
+        let versions = (done.from.as_str(), done.to.as_str());
+        let trial = Trial::plan(host, Event::Rollback, versions, &files)?;
+        let mut trial = trial.within(flags.timeout);
+        trial.kept = kept.folder.display().to_string();
+        trial.begin(host)?;
+        done.proven = change::prove(host, &trial)? == Proof::Proven;
+    }
+    if let Err(error) = hooks::run_if_any(&flags.post_run) {
+        console::complain(SPEC.name, &error.to_string());
+    }
+    Ok(done)
+}
+
+fn put(host: &Host, kept: &Kept, entry: &backup::Entry, path: &Path) -> Result<(), BackupError> {
+    if let Some(folder) = path.parent() {
+        let mode = if entry.kind == Kind::Identity {
+            0o700
+        } else {
+            0o755
+        };
+        host.files.make_dir(folder, mode)?;
+    }
+    Ok(host
+        .files
+        .copy(&kept.folder.join(&entry.name), path, entry.mode)?)
+}
+
+/// The backup that is meant, whether on flash or in memory.
+fn choose(host: &Host, flags: &Flags) -> Result<Kept, BackupError> {
+    if let Some(folder) = &flags.from {
+        return backup::read(host, folder);
+    }
+    let tops = [backup::FOLDER, backup::IN_MEMORY].map(|top| host.root.at(top));
+    let mut found = Vec::new();
+    for top in &tops {
+        found.extend(backup::all(host, top)?);
+    }
+    let wanted = flags.historical_version.trim_start_matches('v');
+    found.retain(|kept| wanted.is_empty() || kept.version.trim_start_matches('v') == wanted);
+    found.sort_by_key(|kept| std::cmp::Reverse(kept.created));
+    let none = || {
+        let [flash, _] = &tops;
+        BackupError::None(match wanted {
+            "" => flash.clone(),
+            _ => flash.join(&flags.historical_version),
+        })
+    };
+    found.into_iter().next().ok_or_else(none)
+}
+
+fn record(host: &Host, done: &Back) -> Result<(), BackupError> {
+    let record = Record {
+        event: Event::Rollback,
+        success: true,
+        from_version: done.from.clone(),
+        to_version: done.to.clone(),
+        error_message: String::new(),
+        kept: done.backup.display().to_string(),
+    };
+    Ok(record.write(host)?)
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Back {
+    from: String,
+    to: String,
+    backup: PathBuf,
+    /// False when all was as in the backup.
+    changed: bool,
+    /// False when there is no edgecore that could prove it yet.
+    proven: bool,
+}
+
+impl out::Report for Back {
+    fn text(&self) -> String {
+        let Back { to, backup, .. } = self;
+        let backup = backup.display();
+        match (self.changed, self.proven) {
+            (false, _) => format!("All is as in {backup}: nothing was changed.\n"),
+            (_, true) => format!("{to} of {backup} is back.\n"),
+            (_, false) => format!("{to} of {backup} is back. No edgecore runs: start it.\n"),
+        }
+    }
+}
+
+static SPEC: Spec = Spec {
+    name: "kubeedge rollback edge",
+    about: "Puts the executable and the configuration of a backup in place, and has a running edgecore go \
+            on with them. Without a session with the cloud what was there before comes back. Exit code: \
+            69 it was taken back; 75 another change goes on.",
+    examples: &[
+        "kubeedge rollback edge",
+        "kubeedge rollback edge --historical-version v0.1.0",
+        "kubeedge rollback edge --from /mnt/etc/kubeedge/backup/v0.1.0 --keep-identity",
+    ],
+    spellings: &[],
+    ignored: &[IGNORED],
+};
+
+/// KubeEdge's edgecore gives them to a keadm that does not know them any more.
+const IGNORED: &[Ignored] = &[ignored("name"), ignored("history")];
+
+const fn ignored(long: &'static str) -> Ignored {
+    Ignored {
+        long,
+        short: None,
+        value: true,
+        why: "the newest backup is taken",
+    }
+}

@@ -1,0 +1,355 @@
+//! `upgrade edge`: another executable in the place of this one, if it proves itself.
+
+mod check;
+mod download;
+mod error;
+#[cfg(feature = "oci")]
+mod image;
+#[cfg(not(feature = "oci"))]
+#[path = "no_images.rs"]
+mod image;
+mod source;
+
+use std::io::{self, BufRead, Read};
+use std::path::{Path, PathBuf};
+
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use super::backup;
+use super::change::{self, Proof, has_room};
+use super::out::{self, Format};
+use super::{Command, Group, device, hooks};
+use crate::system::args::{self, Ignored, Spec};
+use crate::system::host::Host;
+use crate::system::{build, console, exit};
+use crate::trial::{Event, Report as Record, Trial, digest};
+pub use check::Version;
+use check::{machine, probe, version};
+use error::UpgradeError;
+use source::{ImageWish, Wanted, Where, read_digest, stage};
+
+pub static COMMAND: Command = Command {
+    name: "upgrade edge",
+    group: Group::Edge,
+    summary: "put a newer executable in place, if it proves itself",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+/// what to take, and how
+#[derive(FromArgs, ArgsInfo)]
+struct Flags {
+    /// the new executable: a file, or an https:// address
+    #[argh(option, arg_name = "where", default = "String::new()")]
+    from: String,
+    /// what it must be: sha256: and 64 digits; default: what SHA256SUMS beside it says
+    #[argh(option, arg_name = "digest", default = "String::new()")]
+    digest: String,
+    /// file with its signature by /etc/kubeedge/upgrade.pub; default: FILE.minisig beside it
+    #[argh(option, arg_name = "file", default = "String::new()")]
+    signature: String,
+    /// file with authorities that a server's certificate may be by; default: the system's
+    #[argh(option, arg_name = "file")]
+    ca_file: Option<PathBuf>,
+    /// proxy for the download, such as http://10.0.0.1:3128; default: HTTPS_PROXY
+    #[argh(option, arg_name = "url")]
+    proxy: Option<String>,
+    /// the version that is expected
+    #[argh(option, arg_name = "version", default = "String::new()")]
+    to_version: String,
+    /// image to take the executable from, such as registry.example/kubeedge:v0.2.0
+    #[argh(option, arg_name = "image", default = "String::new()")]
+    image: String,
+    /// what the image must be
+    #[argh(option, arg_name = "digest", default = "String::new()")]
+    image_digest: String,
+    /// user and password for the registry: docker's config.json, or a line user:password
+    #[argh(option, arg_name = "file")]
+    auth_file: Option<PathBuf>,
+    /// speak to the registry without TLS
+    #[argh(switch)]
+    plain_http: bool,
+    /// do not ask, and take an older one too
+    #[argh(switch)]
+    force: bool,
+    /// do not ask the cloud first whether it lets the new executable in
+    #[argh(switch)]
+    no_probe: bool,
+    /// make no backup of what is here
+    #[argh(switch)]
+    disable_backup: bool,
+    /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
+    #[argh(option, arg_name = "file")]
+    config: Option<String>,
+    /// seconds that each start may take to get a session; default: 300
+    #[argh(option, arg_name = "seconds")]
+    timeout: Option<u64>,
+    /// script to run before anything is changed; nothing is when it fails
+    #[argh(option, arg_name = "script", default = "String::new()")]
+    pre_run: String,
+    /// script to run when all has worked
+    #[argh(option, arg_name = "script", default = "String::new()")]
+    post_run: String,
+    /// the job of an old cloud that this is for: nothing is asked
+    #[argh(option, arg_name = "id", default = "String::new()", hidden_help)]
+    upgrade_id: String,
+    /// text or json; default: text
+    #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
+    output: Format,
+}
+
+fn run(args: &[String], host: &Host) -> u8 {
+    let given = match args::enter::<Flags>(&SPEC, args) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let flags = given.flags;
+    if !flags.force && flags.upgrade_id.is_empty() && !confirmed() {
+        console::error("nothing was changed");
+        return exit::OK;
+    }
+    let fail = |error: &dyn std::error::Error, code| {
+        out::fail(SPEC.name, error, given.verbosity, flags.output, code)
+    };
+    let _alone = match change::alone(host) {
+        Ok(alone) => alone,
+        Err(error) => return fail(&error, error.code()),
+    };
+    let mut versions = (String::new(), flags.to_version.clone());
+    match upgrade(host, &flags, &mut versions) {
+        Ok(done) => {
+            out::show(&done, flags.output);
+            exit::OK
+        }
+        Err(error) => {
+            // A trial writes its own.
+            if !matches!(&error, UpgradeError::Change(error) if error.is_of_trial()) {
+                let versions = (versions.0.as_str(), versions.1.as_str());
+                change::report_failure(host, Event::Upgrade, versions, &error.to_string());
+            }
+            fail(&error, error.code())
+        }
+    }
+}
+
+fn upgrade(
+    host: &Host,
+    flags: &Flags,
+    versions: &mut (String, String),
+) -> Result<Upgraded, UpgradeError> {
+    let from = match (flags.from.as_str(), flags.image.as_str()) {
+        ("", "") => return Err(UpgradeError::NoSource),
+        ("", _) => Where::Image(image(flags)),
+        (from, _) => Where::Given(from),
+    };
+    let wanted = Wanted {
+        from,
+        digest: read_digest(&flags.digest)?,
+        signature: Some(flags.signature.as_str()).filter(|path| !path.is_empty()),
+        ca: flags.ca_file.as_deref(),
+        proxy: flags.proxy.as_deref(),
+    };
+    device::load(host, flags.config.as_deref())?;
+    let target = change::program(host)?;
+    change::refuse_a_second(host)?;
+    let present = present(&target);
+    versions.0 = present.tag();
+    hooks::run_if_any(&flags.pre_run)?;
+    console::error(&format!("fetching {}{}", flags.from, flags.image));
+    let staged = stage(host, &wanted, &target)?;
+    let outcome = take(host, flags, (&target, &staged), &present, versions);
+    if outcome.is_err() && Trial::load(host).is_ok_and(|trial| trial.is_none()) {
+        host.files.remove(&staged)?;
+    }
+    let done = outcome?;
+    if let Err(error) = hooks::run_if_any(&flags.post_run) {
+        console::complain(SPEC.name, &error.to_string());
+    }
+    Ok(done)
+}
+
+/// The tag is `--toVersion`, as KubeEdge has it, where the name has neither tag nor digest.
+fn image(flags: &Flags) -> ImageWish {
+    let last = flags.image.rsplit('/').next().unwrap_or_default();
+    let is_whole = last.contains([':', '@']) || flags.to_version.is_empty();
+    let text = |path: &Option<PathBuf>| {
+        let path = path.as_ref().map(|path| path.display().to_string());
+        path.unwrap_or_default()
+    };
+    ImageWish {
+        name: match is_whole {
+            true => flags.image.clone(),
+            false => format!("{}:{}", flags.image, flags.to_version),
+        },
+        digest: flags.image_digest.clone(),
+        auth_file: text(&flags.auth_file),
+        ca_file: text(&flags.ca_file),
+        proxy: flags.proxy.clone().unwrap_or_default(),
+        plain_http: flags.plain_http,
+    }
+}
+
+/// Tries what is staged, and puts it in place.
+fn take(
+    host: &Host,
+    flags: &Flags,
+    (target, staged): (&Path, &Path),
+    present: &Version,
+    versions: &mut (String, String),
+) -> Result<Upgraded, UpgradeError> {
+    machine(staged)?;
+    let found = version(staged)?;
+    versions.1 = found.tag();
+    let wanted = flags.to_version.trim_start_matches('v');
+    let known = [&found.version, &found.git_version].map(|it| it.trim_start_matches('v'));
+    // A tag of an image may be anything.
+    if flags.image.is_empty() && !wanted.is_empty() && !known.contains(&wanted) {
+        return Err(UpgradeError::OtherVersion {
+            wanted: flags.to_version.clone(),
+            found: found.tag(),
+        });
+    }
+    let mut done = Upgraded {
+        from: present.tag(),
+        to: found.tag(),
+        changed: false,
+        proven: true,
+        backup: None,
+    };
+    if digest(target)? == digest(staged)? {
+        host.files.remove(staged)?;
+        record(host, &done)?;
+        return Ok(done);
+    }
+    if found.is_older_than(present) && !flags.force {
+        return Err(UpgradeError::Older {
+            present: present.tag(),
+            found: found.tag(),
+        });
+    }
+    if !flags.no_probe {
+        console::error("asking the cloud whether it lets the new executable in");
+        console::error(&probe(host, staged, flags.config.as_deref())?);
+    }
+    let size = host.files.size(target).unwrap_or(u64::MAX);
+    let mut kept = "in place until the trial is over, then not at all".to_owned();
+    if !flags.disable_backup {
+        let folder = match has_room(target, size) {
+            true => backup::FOLDER,
+            // Flash has less than another copy free.
+            false => backup::IN_MEMORY,
+        };
+        let made = backup::make(host, folder, flags.config.as_deref(), present)?;
+        kept = made.display().to_string();
+        done.backup = Some(made);
+    }
+    let mut trial = Trial::plan(
+        host,
+        Event::Upgrade,
+        (&done.from, &done.to),
+        &[(target, true)],
+    )?
+    .within(flags.timeout);
+    trial.kept = kept;
+    trial.begin(host)?;
+    done.changed = true;
+    done.proven = change::prove(host, &trial)? == Proof::Proven;
+    Ok(done)
+}
+
+/// What is installed says of itself, or else what this program is.
+pub fn present(target: &Path) -> Version {
+    version(target).unwrap_or_else(|_| Version {
+        version: build::VERSION.to_owned(),
+        git_version: super::version::KUBEEDGE.to_owned(),
+    })
+}
+
+fn record(host: &Host, done: &Upgraded) -> Result<(), UpgradeError> {
+    let record = Record {
+        event: Event::Upgrade,
+        success: true,
+        from_version: done.from.clone(),
+        to_version: done.to.clone(),
+        error_message: String::new(),
+        kept: String::new(),
+    };
+    Ok(record.write(host)?)
+}
+
+/// Asks on stderr; only a clear yes is one.
+fn confirmed() -> bool {
+    console::error("This replaces the executable of edgecore and keadm. Go on? [y/N]");
+    let mut answer = String::new();
+    let read = io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer);
+    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Upgraded {
+    from: String,
+    to: String,
+    /// False when it was there already.
+    changed: bool,
+    /// False when there is no edgecore that could prove it yet.
+    proven: bool,
+    backup: Option<PathBuf>,
+}
+
+impl out::Report for Upgraded {
+    fn text(&self) -> String {
+        let Upgraded { from, to, .. } = self;
+        let mut text = match (self.changed, self.proven) {
+            (false, _) => return format!("{to} is here already: nothing was changed.\n"),
+            (_, true) => {
+                format!("Upgraded from {from} to {to}: it has a session with the cloud.\n")
+            }
+            (_, false) => format!(
+                "{to} is in place of {from}. No edgecore runs: the trial begins with its next start.\n"
+            ),
+        };
+        if let Some(backup) = &self.backup {
+            text += &format!("What was before is in {}.\n", backup.display());
+        }
+        text
+    }
+}
+
+static SPEC: Spec = Spec {
+    name: "kubeedge upgrade edge",
+    about: "Fetches another executable, checks its digest and signature, sees that it is for this \
+            machine, starts, and is let in by the cloud, and only then puts it in the place of this one. \
+            Three starts without a session bring the old one back. Exit code: 69 it was taken back, or \
+            does not reach the cloud; 75 the download broke off, or another change goes on; 77 digest or \
+            signature is wrong.",
+    examples: &[
+        "kubeedge upgrade edge --from ./kubeedge",
+        "kubeedge upgrade edge --force --from https://downloads.example.com/v0.2.0/kubeedge-armv7",
+        "kubeedge upgrade edge --force --image registry.example/kubeedge --toVersion v0.2.0",
+    ],
+    spellings: &[("toVersion", "to-version"), ("upgradeID", "upgrade-id")],
+    ignored: &[IGNORED],
+};
+
+/// Of KubeEdge's old jobs.
+const IGNORED: &[Ignored] = &[
+    ignored("historyID", "the report says what there is to go back to"),
+    ignored("fromVersion", "the executable that is here says what it is"),
+    ignored("type", "it is an upgrade"),
+];
+
+const fn ignored(long: &'static str, why: &'static str) -> Ignored {
+    Ignored {
+        long,
+        short: None,
+        value: true,
+        why,
+    }
+}
+
+/// Bytes.
+const MAX_ANSWER: u64 = 64;

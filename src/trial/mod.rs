@@ -1,0 +1,281 @@
+//! Files on trial: an executable or a configuration that takes the place of another until a session
+//! with the cloud proves it, or three starts without one bring the other back.
+//!
+//! Beside each file lie its successor, until it has the name, and what it was, until the trial ends.
+//! The marker says what is tried; the last of the files decides whether the change has happened. So
+//! after a power cut at any moment the next start knows how to go on: see `Standing`.
+
+#[cfg(test)]
+mod cuts;
+mod error;
+mod report;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pki::hash::Sha256Hash;
+use crate::system::host::Host;
+use crate::system::root::Root;
+pub use error::TrialError;
+pub use report::{Event, REPORT, Report};
+
+/// What is tried; a file as long as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    pub event: Event,
+    pub from: String,
+    pub to: String,
+    /// Starts that may go by without a session.
+    pub tries: u32,
+    /// Seconds that each of them may take.
+    pub patience: u64,
+    /// Those that were begun.
+    pub starts: u32,
+    /// For the report: what there is to go back to afterwards.
+    pub kept: String,
+    /// Set when it is decided: empty for a success, else why it failed.
+    over: Option<String>,
+    /// In the order in which they are changed; the last one decides.
+    files: Vec<Swap>,
+}
+
+/// One file that is changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Swap {
+    /// Without the root prefix.
+    path: PathBuf,
+    was: String,
+    is: String,
+    /// Whether it is the program itself.
+    program: bool,
+}
+
+/// How far a change has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The new is in place and has to prove itself.
+    Changed,
+    /// The old is in place: it was not changed yet, or was brought back.
+    AsBefore,
+    /// Neither: somebody else has put another there.
+    Foreign,
+    /// It is decided already, and only has to be cleared away.
+    Over,
+}
+
+impl Trial {
+    /// Nothing is changed by it. `files` are real paths, the program last.
+    pub fn plan(
+        host: &Host,
+        event: Event,
+        (from, to): (&str, &str),
+        files: &[(&Path, bool)],
+    ) -> Result<Trial, TrialError> {
+        let swap = |(path, program): &(&Path, bool)| {
+            let inner = inside(&host.root, path).ok_or_else(|| TrialError::Outside(path.into()))?;
+            Ok(Swap {
+                was: digest(path)?,
+                is: digest(&successor(path))?,
+                path: inner,
+                program: *program,
+            })
+        };
+        let files: Result<Vec<Swap>, TrialError> = files.iter().map(swap).collect();
+        let files = files?;
+        let is_program = files.last().is_some_and(|file| file.program);
+        Ok(Trial {
+            event,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            tries: if is_program { TRIES } else { 1 },
+            patience: if is_program { PATIENCE } else { SHORT_PATIENCE },
+            starts: 0,
+            kept: String::new(),
+            over: None,
+            files,
+        })
+    }
+
+    /// With another time for each start.
+    pub fn within(mut self, seconds: Option<u64>) -> Trial {
+        self.patience = seconds.unwrap_or(self.patience).clamp(1, MAX_PATIENCE);
+        self
+    }
+
+    /// Puts the successors in place; when it returns, the trial has begun.
+    pub fn begin(&self, host: &Host) -> Result<(), TrialError> {
+        let files = &host.files;
+        files.make_dir(&host.root.at(FOLDER), 0o700)?;
+        // First: what is made from here on is found and cleared away by the next start.
+        self.write(host)?;
+        for path in self.paths(host) {
+            files.keep(&path, &predecessor(&path))?;
+        }
+        for path in self.paths(host) {
+            files.rename(&successor(&path), &path)?;
+        }
+        Ok(())
+    }
+
+    /// The trial that was begun, if any. What can't be understood is none of ours.
+    pub fn load(host: &Host) -> Result<Option<Trial>, TrialError> {
+        let path = host.root.at(MARKER);
+        match host.files.read_opt(&path, MAX_MARKER)? {
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| TrialError::Marker(path, error.to_string())),
+            None => Ok(None),
+        }
+    }
+
+    pub fn standing(&self, host: &Host) -> Standing {
+        let Some(last) = self.files.last() else {
+            return Standing::Foreign;
+        };
+        if self.over.is_some() {
+            return Standing::Over;
+        }
+        match digest(&host.root.at(&last.path)) {
+            Ok(found) if found == last.is => Standing::Changed,
+            Ok(found) if found == last.was => Standing::AsBefore,
+            _ => Standing::Foreign,
+        }
+    }
+
+    /// Whether the program is what is tried, and where it is.
+    pub fn program(&self, host: &Host) -> Option<PathBuf> {
+        let program = self.files.iter().find(|file| file.program)?;
+        Some(host.root.at(&program.path))
+    }
+
+    /// One more start; false when there were enough of them without a session.
+    pub fn count(&mut self, host: &Host) -> Result<bool, TrialError> {
+        if self.starts >= self.tries {
+            return Ok(false);
+        }
+        self.starts += 1;
+        self.write(host)?;
+        Ok(true)
+    }
+
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience)
+    }
+
+    /// What was tried works.
+    pub fn succeed(&mut self, host: &Host) -> Result<(), TrialError> {
+        self.end(host, "")
+    }
+
+    /// Brings back what was, as far as that has not happened; `why` goes into the report. Once it
+    /// returns, nothing is left of the trial.
+    pub fn undo(&mut self, host: &Host, why: &str) -> Result<(), TrialError> {
+        for swap in self.files.iter().rev() {
+            let path = host.root.at(&swap.path);
+            if digest(&path).is_ok_and(|found| found == swap.was) {
+                continue;
+            }
+            let old = predecessor(&path);
+            if digest(&old).is_ok_and(|found| found == swap.was) {
+                host.files.rename(&old, &path)?;
+                continue;
+            }
+            let why = format!("{why}; what was before is gone: {} stays", path.display());
+            self.end(host, &why)?;
+            return Err(TrialError::Lost(path));
+        }
+        self.end(host, why)
+    }
+
+    /// Forgets the trial; what somebody else has put in place stays.
+    pub fn give_up(&mut self, host: &Host, why: &str) -> Result<(), TrialError> {
+        self.end(host, why)
+    }
+
+    /// Clears away what is left of a trial that is decided.
+    pub fn clear(&self, host: &Host) -> Result<(), TrialError> {
+        let why = self.over.clone().unwrap_or_default();
+        let report = Report {
+            event: self.event,
+            success: why.is_empty(),
+            from_version: self.from.clone(),
+            to_version: self.to.clone(),
+            error_message: why,
+            kept: self.kept.clone(),
+        };
+        report.write(host)?;
+        for path in self.paths(host) {
+            // The marker says where they are, so it goes last.
+            host.files.remove(&successor(&path))?;
+            host.files.remove(&predecessor(&path))?;
+        }
+        host.files.remove(&host.root.at(MARKER))?;
+        Ok(())
+    }
+
+    fn end(&mut self, host: &Host, why: &str) -> Result<(), TrialError> {
+        // Before anything that was kept for the other decision goes.
+        self.over = Some(why.to_owned());
+        self.write(host)?;
+        self.clear(host)
+    }
+
+    fn paths(&self, host: &Host) -> Vec<PathBuf> {
+        self.files
+            .iter()
+            .map(|file| host.root.at(&file.path))
+            .collect()
+    }
+
+    fn write(&self, host: &Host) -> Result<(), TrialError> {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let path = host.root.at(MARKER);
+        Ok(host.files.replace(&path, text.as_bytes(), 0o600)?)
+    }
+}
+
+/// Where the successor of a file waits for its turn.
+pub fn successor(path: &Path) -> PathBuf {
+    beside(path, "new")
+}
+
+/// Where what a file was is kept meanwhile.
+pub fn predecessor(path: &Path) -> PathBuf {
+    beside(path, "old")
+}
+
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{what}"))
+}
+
+/// The digest of a file of any size, as text.
+pub fn digest(path: &Path) -> Result<String, TrialError> {
+    let found = File::open(path).and_then(Sha256Hash::of_all);
+    found
+        .map(|hash| hash.to_string())
+        .map_err(|source| TrialError::Unreadable(path.to_owned(), source))
+}
+
+/// The path as it is without the root prefix.
+fn inside(root: &Root, path: &Path) -> Option<PathBuf> {
+    match root.prefix() {
+        None => Some(path.to_owned()),
+        Some(prefix) => Some(Path::new("/").join(path.strip_prefix(prefix).ok()?)),
+    }
+}
+
+pub const FOLDER: &str = "/etc/kubeedge/upgrade";
+pub const MARKER: &str = "/etc/kubeedge/upgrade/trial.json";
+/// Starts of a new executable, and the seconds that each may take: what a cloud may be away for.
+const TRIES: u32 = 3;
+const PATIENCE: u64 = 300;
+/// Of a configuration, which no second start changes.
+const SHORT_PATIENCE: u64 = 120;
+/// A day.
+const MAX_PATIENCE: u64 = 86_400;
+/// Bytes.
+const MAX_MARKER: usize = 64 * 1024;
