@@ -3,6 +3,7 @@
 mod apply;
 mod documents;
 mod get;
+mod jobs;
 mod label;
 mod nodes;
 mod output;
@@ -23,9 +24,12 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["apply", ..] => apply::run(&arguments[1..], host),
+        ["config-update", ..] => jobs::config_update(&arguments[1..], host),
         ["delete", "node", ..] => delete_node(&arguments[2..], host),
         ["delete", ..] => delete(&arguments[1..], host),
         ["get", ..] => get::run(&arguments[1..], host),
+        ["jobs", ..] => jobs::show(&arguments[1..], host),
+        ["upgrade", ..] => jobs::upgrade(&arguments[1..], host),
         ["label", ..] => label::run(&arguments[1..], host),
         ["nodes", ..] => nodes::run(&arguments[1..], host),
         [] | ["-h" | "--help" | "help", ..] => {
@@ -33,8 +37,9 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
             exit::OK
         }
         [other, ..] => {
-            let sentence =
-                format!("unknown command {other:?}: there are nodes, label, apply, get, delete");
+            let sentence = format!(
+                "unknown command {other:?}: there are nodes, label, apply, get, delete, upgrade, config-update, jobs"
+            );
             console::complain("cloudcore ctl", &sentence);
             exit::USAGE
         }
@@ -213,6 +218,9 @@ Usage: cloudcore ctl COMMAND
   apply    give objects from a file to nodes
   get      show objects
   delete   delete an object or a node
+  upgrade  upgrade nodes, a few at a time
+  config-update  change the configuration of nodes, likewise
+  jobs     show upgrades and changes, go on with one, or cancel it
 
 Example:
   cloudcore ctl apply -f config.yaml --selector role=router

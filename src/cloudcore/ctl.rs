@@ -1,5 +1,6 @@
 //! What an operator says to a running cloudcore: the admin socket.
 
+mod jobs;
 mod objects;
 
 use std::io;
@@ -109,6 +110,9 @@ async fn answer(cloud: &Arc<Cloud>, mut stream: UnixStream) -> io::Result<()> {
     match request.op.as_str() {
         op if objects::OPERATIONS.contains(&op) => {
             objects::answer(cloud, &request, &mut reader, &mut stream).await
+        }
+        op if jobs::OPERATIONS.contains(&op) => {
+            jobs::answer(cloud, &request, &mut reader, &mut stream).await
         }
         "add-san" => send(&mut stream, &add_names(cloud, &request.names).await).await,
         "gettoken" | "token-create" => {

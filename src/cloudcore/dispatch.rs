@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cloud::Cloud;
 use super::outbox::Outbox;
+use crate::protocol::jobs;
 use crate::protocol::message::Message;
 use crate::protocol::resource::{BadResource, Kind, Resource};
 use crate::system::clock::Timestamp;
@@ -21,6 +22,10 @@ pub fn dispatch(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, message: M
     let operation = message.route.operation.as_str();
     if operation == "response" {
         return acknowledged(cloud, node, outbox, &message);
+    }
+    if operation == jobs::OPERATION {
+        cloud.nodes.jobs.hear(node, &message);
+        return Answer::Now(None);
     }
     // What these are about is for their topics to say, and is no resource.
     if QUIET.contains(&operation) {

@@ -15,6 +15,7 @@ mod dispatch;
 mod door;
 pub mod http;
 mod hub;
+mod jobs;
 mod listener;
 #[cfg_attr(not(feature = "kubernetes"), allow(dead_code))]
 mod metrics;

@@ -26,6 +26,7 @@ use self::kept::Kept;
 use self::state::{Effects, State};
 use super::cloud::Cloud;
 use super::dispatch::Answer;
+use super::jobs::Jobs;
 use super::outbox::{Item, Outbox};
 use super::registry::Registered;
 use crate::protocol::message::{self, Message, Route};
@@ -39,7 +40,7 @@ use crate::system::names::NodeName;
 pub use kept::Selector;
 pub use labels::{LabelChange, NoLabel, is_reserved, label};
 pub use orders::{Order, apply, delete, delete_node, get};
-pub use view::rows;
+pub use view::{chosen, rows};
 
 /// All that is known of nodes. Tasks share it within the cloud.
 pub struct Nodes {
@@ -47,6 +48,7 @@ pub struct Nodes {
     /// Of this cloud, as Nodes are annotated with it.
     address: String,
     state: Mutex<State>,
+    pub jobs: Jobs,
 }
 
 /// Where objects come from, and are kept.
@@ -73,6 +75,7 @@ impl Nodes {
         let stored = store.objects().await?;
         Ok(Nodes {
             state: Mutex::new(State::restore(&stored)),
+            jobs: Jobs::new(Some(store.clone()), &stored),
             backend: Backend::Own {
                 store,
                 refilling: smol::lock::Mutex::new(()),
@@ -85,6 +88,7 @@ impl Nodes {
     pub fn of(elsewhere: Arc<dyn Elsewhere>, address: String) -> Nodes {
         Nodes {
             state: Mutex::new(State::of_others()),
+            jobs: Jobs::new(None, &[]),
             backend: Backend::Elsewhere(elsewhere),
             address,
         }
@@ -95,6 +99,7 @@ impl Nodes {
         if let Backend::Elsewhere(elsewhere) = &self.backend {
             elsewhere.clone().start(cloud);
         }
+        self.jobs.start(cloud);
     }
 
     /// Whether nodes can be told what is theirs.
@@ -125,6 +130,7 @@ impl Nodes {
         terms: Option<Terms>,
     ) {
         let items = self.lock().everything_for(&registered.node);
+        self.jobs.begun(&registered.node);
         let now = cloud.clock.stamp();
         self.tell_devices(outbox, items.iter().map(|(item, _)| item), now);
         if !items.is_empty() {

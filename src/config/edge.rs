@@ -35,6 +35,9 @@ pub struct EdgeConfig {
     pub database: PathBuf,
     /// `modules.taskManager.enable`: jobs for the node from the cloud.
     pub task_manager: bool,
+    /// `modules.taskManager.allowedImages`, a key of ours: beginnings of the images that a job may bring
+    /// with their digest.
+    pub job_images: Vec<String>,
     /// `modules.metaManager`
     pub meta: EdgeMeta,
 }
@@ -114,6 +117,7 @@ impl EdgeConfig {
     fn read(&mut self, reader: &Reader<'_>) -> Result<(), ConfigError> {
         reader.file_path("database.dataSource", &mut self.database)?;
         reader.flag("modules.taskManager.enable", &mut self.task_manager)?;
+        reader.list("modules.taskManager.allowedImages", &mut self.job_images)?;
         let mut name = String::new();
         reader.text("modules.edged.hostnameOverride", &mut name)?;
         if !name.is_empty() {
@@ -223,6 +227,7 @@ impl Default for EdgeConfig {
             node_name: None,
             database: "/var/lib/kubeedge/edgecore.db".into(),
             task_manager: false,
+            job_images: Vec::new(),
             meta: EdgeMeta::default(),
         }
     }

@@ -443,6 +443,8 @@ modules:
       apiAudiences: [""]
       serviceAccountKeyFiles: [""]
     stateDir: ""
+  taskManager:
+    allowedImages: [""]
 "#;
 
 const CLOUD_OPTIONAL: &str = r#"

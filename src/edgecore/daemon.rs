@@ -13,6 +13,7 @@ use super::confinement;
 use super::control::{Bound, Sockets};
 use super::deliver;
 use super::edge::{Edge, pause};
+use super::jobs;
 use super::life::live;
 use super::meta;
 use super::parent::{self, Order, Parent};
@@ -170,6 +171,7 @@ async fn serve(
             };
             let local = or(sockets.serve(&edge), answer(api.as_ref(), &edge));
             let local = or(local, or(meta::run(&edge), deliver::run(&edge)));
+            let local = or(local, jobs::run(&edge));
             let beside = or(attend(), or(roaming::watch(&edge), watchdog::tick()));
             let others = async {
                 or(local, beside).await;

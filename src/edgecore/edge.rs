@@ -12,6 +12,7 @@ use smol::{LocalExecutor, Timer};
 
 use super::clouds::Clouds;
 use super::identity::Identity;
+use super::jobs::Jobs;
 use super::meta::Meta;
 use super::node;
 use super::pushes::{Push, Pushes};
@@ -79,6 +80,8 @@ pub struct Edge {
     pub requests: Rc<Requests>,
     /// What the cloud sends without having been asked, on its way to who stores it.
     pub pushes: Pushes,
+    /// What the cloud has this node do.
+    pub jobs: Jobs,
     /// What the cloud said, kept.
     pub meta: Meta,
     /// The device's Node, as the cloud has it.
@@ -190,6 +193,7 @@ impl Edge {
             session_began: Signal::new(),
             requests: Rc::default(),
             pushes: Pushes::default(),
+            jobs: Jobs::default(),
             meta,
             node: node::News::new(),
             address: Cell::new(None),

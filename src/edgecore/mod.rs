@@ -13,6 +13,7 @@ mod first_boot;
 mod follow;
 mod hub;
 mod identity;
+mod jobs;
 mod life;
 mod meta;
 mod no_tunnel;

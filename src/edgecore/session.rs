@@ -104,6 +104,7 @@ async fn serve(
     let (answers, queue) = bounded(OUTGOING);
     let _attached = edge.requests.attach(answers.clone());
     edge.session_began.raise();
+    edge.jobs.session.raise();
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
     let signs = || (share.received(), line.acknowledged());
@@ -170,7 +171,11 @@ async fn handle(edge: &Edge, message: Message, answers: &Sender<Message>) {
             Some(Ok(cas)) => edge.heard(cas),
             _ => log::debug!("the hub says something of its CAs that is not understood"),
         },
-        _ if message.header.parent_id.is_empty() => edge.pushed(message, answers).await,
+        _ if message.header.parent_id.is_empty() => {
+            if let Some(message) = edge.jobs.take(message) {
+                edge.pushed(message, answers).await;
+            }
+        }
         _ => {
             if let Some(late) = edge.requests.answered(message) {
                 // An object that comes too late is still one, and KubeEdge's cloud sends nothing

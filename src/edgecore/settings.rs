@@ -45,6 +45,8 @@ pub struct Settings {
     pub state: Storage,
     /// What programs on the device get of it.
     pub meta: EdgeMeta,
+    /// Whether the cloud may give jobs to this node.
+    pub jobs: bool,
     /// Where user and password of a proxy are.
     pub credentials: PathBuf,
 }
@@ -151,6 +153,7 @@ impl Settings {
             bootstrap: host.root.at(BOOTSTRAP),
             state: Storage::choose(host, state, config.meta.state_dir.as_deref()),
             meta: config.meta,
+            jobs: config.task_manager,
             credentials: host.root.at(&hub.network.credentials_file),
         })
     }

@@ -281,6 +281,21 @@ const CLOUDCORE: &[(&str, &str, &[&str])] = &[
         &["file", "namespace", "node", "selector"],
     ),
     (
+        "cloudcore ctl config-update",
+        "change the configuration of nodes",
+        &[
+            "detach",
+            "max-unavailable",
+            "name",
+            "node",
+            "output",
+            "pause-on-failure",
+            "selector",
+            "set",
+            "timeout",
+        ],
+    ),
+    (
         "cloudcore ctl delete",
         "delete an object or a node",
         &["force", "namespace"],
@@ -291,8 +306,31 @@ const CLOUDCORE: &[(&str, &str, &[&str])] = &[
         "show objects",
         &["all-namespaces", "namespace", "output", "selector"],
     ),
+    (
+        "cloudcore ctl jobs",
+        "show upgrades and changes",
+        &["cancel", "output", "resume"],
+    ),
     ("cloudcore ctl label", "give labels to a node", &[]),
     ("cloudcore ctl nodes", "show all nodes", &["output"]),
+    (
+        "cloudcore ctl upgrade",
+        "upgrade nodes, a few at a time",
+        &[
+            "detach",
+            "digest",
+            "image",
+            "max-unavailable",
+            "name",
+            "node",
+            "output",
+            "pause-on-failure",
+            "require-confirmation",
+            "selector",
+            "timeout",
+            "version",
+        ],
+    ),
 ];
 #[cfg(not(feature = "cloud"))]
 const CLOUDCORE: &[(&str, &str, &[&str])] = &[];

@@ -124,6 +124,8 @@ pub static COMMANDS: &[&Command] = &[
     &status::COMMAND,
     #[cfg(feature = "edge")]
     &ctl::GET,
+    #[cfg(feature = "edge")]
+    &ctl::confirm::CONFIRM,
     #[cfg(all(feature = "edge", feature = "tools"))]
     &ctl::describe::COMMAND,
     #[cfg(feature = "edge")]

@@ -3,6 +3,7 @@
 pub mod control;
 pub mod enrollment;
 pub mod form;
+pub mod jobs;
 pub mod local;
 pub mod message;
 pub mod object;

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod devices;
+mod jobs;
 mod kills;
 mod nodes;
 mod orders;

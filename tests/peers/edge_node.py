@@ -57,12 +57,24 @@ class Link:
             return future.set_result(msg)
         if header.get("parent_msg_id"):
             raise Wrong(f"an answer that nobody waits for: {msg}")
+        if route["group"] == "taskmanager":
+            return await self.job(msg)
         if route["group"] not in ("resource", "twin"):
             raise Wrong(f"an edge takes no messages of group {route['group']!r}")
         if route["resource"] == "membership":
             return self.node.events("membership", content=msg["content"], route=route,
                                     version=header.get("resourceversion"))
         return await self.pushed(msg)
+
+    async def job(self, msg):
+        """Does a job at once, well or badly, and reports each step."""
+        resource = msg["route"]["resource"]
+        self.node.events("job", resource=resource, content=msg["content"], operation=msg["route"]["operation"])
+        last = "Upgrade" if "/nodeupgradejob/" in resource else "Update"
+        for action in ("Check", "BackUp", last) if self.node.fit else ("Check",):
+            report = {"action": action, "succ": self.node.fit, "finishTime": "2026-11-22T08:02:54Z",
+                      "reason": "" if self.node.fit else "no room", "extend": ""}
+            await self.send(wire.message("UpdateNodeActionStatus", resource, report, source="websocket", group="hub"))
 
     async def pushed(self, msg):
         header, route, content = msg["header"], msg["route"], msg["content"]
@@ -98,6 +110,7 @@ class Node(Edge):
         super().__init__(given)
         self.link, self.object, self.lease = None, None, None
         self.acks, self.lose, self.held, self.patches = True, 0, {}, 0
+        self.fit = True
 
     async def open(self):
         # The peer's own tunnel acknowledges everything at once; here that is to be told.
@@ -174,6 +187,8 @@ class Node(Edge):
             await self.renew()
         elif word == "acks":
             self.acks, self.lose = rest != "off", int(rest[5:]) if rest.startswith("lose ") else 0
+        elif word == "unfit":
+            self.fit = False
         elif word == "held":
             self.events("held", objects=self.held)
         elif word == "ping":

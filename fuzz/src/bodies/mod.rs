@@ -26,6 +26,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("frames", tunnel::frames),
     ("head", http::head),
     ("hub_frames", tunnel::hub_frames),
+    ("jobs", words::jobs),
     ("journal", words::journal),
     ("jwt", tokens::jwt),
     ("key", certificates::key),

@@ -4,6 +4,7 @@ use kubeedge::config::duration;
 use kubeedge::protocol::control::{
     CloudStatus, EdgeStatus, HubSession, NodeRow, ObjectLine, Reply, Request,
 };
+use kubeedge::protocol::jobs::{Address, Order, Report, Work};
 use kubeedge::protocol::local::request::{self, Ask, Unasked};
 use kubeedge::protocol::local::select::Selection;
 use kubeedge::protocol::message::{Message, Route};
@@ -44,6 +45,50 @@ pub fn message(data: &[u8]) {
     assert_eq!(answer.header.parent_id, message.header.id);
     assert_eq!(answer.text().as_deref(), Some("no"));
     Message::from_json(answer.to_json().as_bytes()).expect("an answer can be read");
+}
+
+/// A job as a node gets it, and a report as a cloud does.
+pub fn jobs(data: &[u8]) {
+    let Ok(message) = Message::from_json(data) else {
+        return;
+    };
+    if let Some(report) = Report::read(&message) {
+        let again = serde_json::to_string(&report).expect("a report is JSON");
+        assert_eq!(serde_json::from_str::<Report>(&again).ok(), Some(report));
+    }
+    let Some(address) = Address::of(&message) else {
+        return;
+    };
+    assert_eq!(address.resource(), message.route.resource);
+    match Order::read(address, &message, "arm64") {
+        Err(why) => assert_sentence(&why.to_string()),
+        Ok(order) => match order.work {
+            Work::Upgrade(upgrade) => {
+                let image = upgrade.image.iter().map(|it| it.as_str());
+                let digest = upgrade.digest.iter().map(|it| it.as_str());
+                for word in image.chain(digest).chain([upgrade.version.as_str()]) {
+                    assert_word(word);
+                }
+            }
+            Work::Config(wishes) => {
+                for wish in wishes {
+                    assert!(wish.key().starts_with("modules."));
+                    assert!(!wish.key().starts_with("modules.taskManager."));
+                    assert_eq!(wish.to_string().parse(), Ok(wish));
+                }
+            }
+            Work::PrePull(images) => images.iter().for_each(|it| assert_word(it.as_str())),
+        },
+    }
+}
+
+/// An argument that no program takes for an option, and no shell for more than a word.
+fn assert_word(word: &str) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
+    assert!(
+        !word.is_empty() && !word.starts_with('-') && word.chars().all(plain),
+        "{word:?}"
+    );
 }
 
 /// A request to the API on the device: path and query, in two lines. Whatever selects can be asked of any object.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::index::{self, Index};
 use super::kept::{Gone, Kept, Restored, Selector};
 use super::lease::Lease;
+use crate::cloudcore::jobs;
 use crate::cloudcore::outbox::Item;
 use crate::protocol::resource::{Kind, Namespace, ObjectPath};
 use crate::store::{ObjectChange, StoredObject};
@@ -47,7 +48,7 @@ impl State {
 
     pub fn restore(stored: &[StoredObject]) -> State {
         let mut state = State::default();
-        for stored in stored {
+        for stored in stored.iter().filter(|it| !jobs::is_job(&it.key)) {
             match Restored::read(stored) {
                 Some(Restored::Object(kept)) => state.insert(Arc::new(kept)),
                 Some(Restored::Gone(uid, gone)) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::kept::Selector;
 use super::lease::Lease;
 use super::meta::Object;
 use crate::cloudcore::cloud::Cloud;
@@ -44,6 +45,29 @@ pub fn rows(cloud: &Cloud) -> Vec<NodeRow> {
         }
     };
     names.into_iter().map(row).collect()
+}
+
+/// The nodes of these names, or with this label; of all that have registered.
+pub fn chosen(
+    cloud: &Cloud,
+    names: &[NodeName],
+    selector: Option<&Selector>,
+) -> Result<Vec<NodeName>, String> {
+    let state = cloud.nodes.lock();
+    for name in names {
+        if state.node(name).is_none() {
+            return Err(format!(
+                "there is no node {name}: see `cloudcore ctl nodes`"
+            ));
+        }
+    }
+    let all = state.all(Some(Kind::Node));
+    let found = all.filter_map(|kept| {
+        let name = kept.path.name.parse::<NodeName>().ok()?;
+        let fits = selector.is_some_and(|it| it.fits(&kept.facts.labels));
+        (fits || names.contains(&name)).then_some(name)
+    });
+    Ok(found.collect())
 }
 
 fn of_object(node: &Object) -> NodeRow {

@@ -99,8 +99,9 @@ fn files_of_go_load() {
 fn words_of_yaml_1_1_and_missing_keys_are_understood() {
     let config = load(
         "modules: {edgeHub: {rotateCertificates: off, websocket: {server: 'c.example:1'}, \
-         token: ' t '}, edged: {hostnameOverride: 123}, taskManager: {enable: yes}}",
+         token: ' t '}, edged: {hostnameOverride: 123}, taskManager: {enable: yes, allowedImages: [r.example/k/]}}",
     );
+    assert_eq!(config.job_images, ["r.example/k/"]);
     assert!(!config.hub.rotate_certificates);
     assert!(config.task_manager);
     assert_eq!(config.hub.http_server.to_string(), "c.example:10002");

@@ -28,7 +28,7 @@ pub async fn answer(desk: &Rc<Desk>, mut request: Request<Incoming>) -> Answer {
         && let Ok((token, order)) = request::order(uri.path())
     {
         return match allowed(desk, headers, token.as_deref()) {
-            Ok(_) => orders::follow(desk, order, request.body_mut()).await,
+            Ok(known) => orders::follow(desk, order, known, request.body_mut()).await,
             Err(()) => wrong_token(),
         };
     }

@@ -14,10 +14,12 @@ use smol::future::{or, poll_fn};
 
 use super::Desk;
 use super::answer::{Answer, done, refusal};
+use crate::protocol::local::KUBECONFIG;
 use crate::protocol::local::request::Order;
 use crate::protocol::resource::{Kind, ObjectPath};
 
-pub async fn follow(desk: &Desk, order: Order, body: &mut Incoming) -> Answer {
+/// `known` is whether the asker has shown the token.
+pub async fn follow(desk: &Desk, order: Order, known: bool, body: &mut Incoming) -> Answer {
     let late = async {
         Timer::after(BODY_DEADLINE).await;
         None
@@ -36,6 +38,19 @@ pub async fn follow(desk: &Desk, order: Order, body: &mut Incoming) -> Answer {
     match order {
         Order::UnholdPod => pod(desk, said.trim()).await,
         Order::UnholdNode => node(desk, said.trim()).await,
+        Order::ConfirmUpgrade => confirm(desk, known),
+    }
+}
+
+/// A person agrees to the upgrade that waits for that: one who may read the token's file.
+fn confirm(desk: &Desk, known: bool) -> Answer {
+    if !known {
+        let message = format!("only who has the token in {KUBECONFIG} may confirm");
+        return refusal(StatusCode::UNAUTHORIZED, "Unauthorized", &message);
+    }
+    match desk.edge.jobs.confirm() {
+        true => done("agreed: the upgrade begins"),
+        false => bad("no job waits for a confirmation"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::errands::Errands;
 use super::hooks::Hooks;
 use crate::edgecore::confinement::{self, USER};
 use crate::edgecore::deliver::hand::{self, Answer};
@@ -20,6 +21,7 @@ pub struct Keeper {
     /// edgecore.yaml, a real path.
     pub config: PathBuf,
     pub hooks: Hooks,
+    pub errands: Errands,
     pub first: FirstBoot,
 }
 
@@ -36,6 +38,9 @@ impl Keeper {
                 Err(why) => Answer::Failed(why),
             };
             return Some(answer.line());
+        }
+        if let Some(answer) = self.errands.answer(&self.host, &self.config, line) {
+            return Some(answer);
         }
         let order = Order::ALL.into_iter().find(|order| order.word() == line)?;
         let done = match order {

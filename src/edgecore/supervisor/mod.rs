@@ -4,6 +4,7 @@
 //! wakes it. To whoever started it both are one service, and this is its process.
 
 mod child;
+mod errands;
 mod events;
 mod hooks;
 mod keeper;
@@ -24,6 +25,8 @@ use crate::system::host::Host;
 use crate::system::{exit, notify};
 pub use child::HUB;
 use child::{Hub, Program};
+use errands::Errands;
+pub use errands::OFF;
 use events::{Event, Events};
 use hooks::Hooks;
 use keeper::Keeper;
@@ -35,6 +38,7 @@ pub fn run(host: &Host, config: &Path, first: FirstBoot, arguments: &[String]) -
     let program = Program::find(arguments);
     // From here on no signal is lost; a process that goes on alone gets its own way back.
     let events = Events::new()?;
+    let errands = Errands::of(&program.file);
     let mut supervisor = Supervisor {
         program,
         events,
@@ -47,6 +51,7 @@ pub fn run(host: &Host, config: &Path, first: FirstBoot, arguments: &[String]) -
             host: host.clone(),
             config: config.to_owned(),
             hooks: Hooks::default(),
+            errands,
             first,
         },
     };
@@ -345,6 +350,7 @@ mod tests {
             keeper: Keeper {
                 config: "/nonexistent".into(),
                 hooks: Hooks::default(),
+                errands: Errands::of(Path::new("/bin/false")),
                 first: FirstBoot::begin(&host, "/nonexistent".into(), |_, _| {
                     unreachable!("nobody is asked")
                 }),

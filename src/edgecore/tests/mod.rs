@@ -79,6 +79,7 @@ fn edge_below(files: Files, folder: &Path, node: &str, port: u16, clock: &Clock)
             limit: None,
         },
         meta: EdgeMeta::default(),
+        jobs: true,
         credentials: at("/proxy-credentials"),
     };
     let host = Host {

@@ -28,6 +28,8 @@ pub enum Order {
     UnholdPod,
     /// None of a node's Pods is held any longer.
     UnholdNode,
+    /// The upgrade that waits for a person's word.
+    ConfirmUpgrade,
 }
 
 /// Some of the objects of a type.
@@ -207,6 +209,7 @@ fn decoded(text: &str) -> Option<String> {
 const ORDERS: &[(&str, Order)] = &[
     ("api/v1/pods/unhold-upgrade", Order::UnholdPod),
     ("api/v1/nodes/unhold-upgrade", Order::UnholdNode),
+    ("api/v1/taskupgrade/confirm-upgrade", Order::ConfirmUpgrade),
 ];
 const MAX_TARGET: usize = 8 * 1024;
 const MAX_PARTS: usize = 12;

@@ -117,7 +117,8 @@ fn count(list: &str) -> Option<u32> {
     (total <= MAX_CPUS).then_some(total)
 }
 
-fn architecture() -> &'static str {
+/// As Go's programs call it.
+pub fn architecture() -> &'static str {
     let little = cfg!(target_endian = "little");
     match (std::env::consts::ARCH, little) {
         ("x86_64", _) => "amd64",

@@ -1,0 +1,114 @@
+//! Orders about jobs: make one, show them, go on after a pause, cancel.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use smol::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use smol::net::unix::UnixStream;
+
+use super::{in_time, send};
+use crate::cloudcore::cloud::Cloud;
+use crate::cloudcore::jobs::{Fleet, Kind, Member, Phase};
+use crate::cloudcore::nodes::{self, Selector};
+use crate::protocol::control::{MAX_BODY, ObjectLine, Reply, Request, VERSION};
+use crate::system::names::{NameError, NodeName};
+
+pub const OPERATIONS: &[&str] = &["job-cancel", "job-create", "job-resume", "jobs"];
+
+/// Answers one of these; a body that belongs to it is still to be read.
+pub async fn answer(
+    cloud: &Arc<Cloud>,
+    request: &Request,
+    reader: &mut (impl AsyncRead + Unpin),
+    stream: &mut UnixStream,
+) -> io::Result<()> {
+    let jobs = &cloud.nodes.jobs;
+    let name = request.name.as_deref().unwrap_or_default();
+    let done = match request.op.as_str() {
+        "jobs" => return show(cloud, request, stream).await,
+        "job-create" => match request.body {
+            Some(length) if length <= MAX_BODY => {
+                let mut body = Vec::new();
+                in_time(reader.take(length).read_to_end(&mut body)).await?;
+                create(cloud, request, &body).await
+            }
+            _ => Err("a job comes with its body".to_owned()),
+        },
+        "job-resume" => {
+            let done = jobs.order(name, Fleet::resume).await;
+            done.map(|()| format!("job {name} goes on"))
+        }
+        _ => {
+            let done = jobs.order(name, Fleet::cancel).await;
+            done.map(|()| format!("job {name} is cancelled: no other node begins"))
+        }
+    };
+    let reply = match done {
+        Ok(message) => Reply::done(message),
+        Err(error) => Reply::refused(error),
+    };
+    send(stream, &reply).await
+}
+
+/// What a job is made from, besides its nodes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wanted {
+    kind: Kind,
+    max_unavailable: usize,
+    pause_on_failure: bool,
+    timeout_seconds: u64,
+    spec: Value,
+}
+
+async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, String> {
+    let wanted: Wanted = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let names: Result<Vec<NodeName>, NameError> =
+        request.names.iter().map(|it| it.parse()).collect();
+    let names = names.map_err(|error| error.to_string())?;
+    let selector = request.selector.as_deref().map(str::parse::<Selector>);
+    let selector = selector.transpose().map_err(|error| error.to_string())?;
+    let nodes = nodes::chosen(cloud, &names, selector.as_ref())?;
+    let count = nodes.len();
+    let name = request.name.clone().unwrap_or_default();
+    let fleet = Fleet {
+        name: name.clone(),
+        kind: wanted.kind,
+        phase: Phase::Running,
+        reason: String::new(),
+        max_unavailable: wanted.max_unavailable,
+        pause_on_failure: wanted.pause_on_failure,
+        timeout_seconds: wanted.timeout_seconds,
+        created: cloud.clock.stamp(),
+        spec: wanted.spec,
+        nodes: nodes
+            .into_iter()
+            .map(|node| (node, Member::default()))
+            .collect::<BTreeMap<_, _>>(),
+    };
+    cloud.nodes.jobs.create(fleet).await?;
+    Ok(format!("job {name} begins, for {count} nodes"))
+}
+
+async fn show(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::Result<()> {
+    for fleet in cloud.nodes.jobs.all(&request.names) {
+        let text = serde_json::to_string(&fleet)?;
+        let line = ObjectLine {
+            v: VERSION,
+            resource: Some(fleet.name),
+            body: Some(text.len() as u64),
+            ..ObjectLine::default()
+        };
+        send(stream, &line).await?;
+        in_time(stream.write_all(text.as_bytes())).await?;
+    }
+    let line = ObjectLine {
+        v: VERSION,
+        message: Some("these are all".to_owned()),
+        ..ObjectLine::default()
+    };
+    send(stream, &line).await
+}

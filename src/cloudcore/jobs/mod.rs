@@ -1,0 +1,276 @@
+//! Jobs that an operator has this cloud give to its nodes, a few at a time; kept in the store, so that they go on.
+
+mod fleet;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use log::warn;
+use serde_json::Value;
+use smol::Timer;
+use smol::channel::{Receiver, Sender, bounded};
+use smol::future::or;
+
+use super::cloud::Cloud;
+use crate::protocol::jobs::{self, Address, Order, Report};
+use crate::protocol::message::{Message, Route};
+use crate::store::{ObjectChange, ObjectStore, StoredObject};
+use crate::system::names::NodeName;
+pub use fleet::{Fleet, Kind, Member, Phase};
+
+/// All of this cloud.
+pub struct Jobs {
+    /// None where objects are a cluster's.
+    store: Option<Arc<dyn ObjectStore>>,
+    fleets: Mutex<BTreeMap<String, Kept>>,
+    news: (Sender<()>, Receiver<()>),
+}
+
+struct Kept {
+    fleet: Fleet,
+    /// Something of it is not written.
+    changed: bool,
+}
+
+impl Jobs {
+    pub fn new(store: Option<Arc<dyn ObjectStore>>, stored: &[StoredObject]) -> Jobs {
+        let jobs = stored.iter().filter(|it| it.key.starts_with(KEY));
+        let read = |stored: &StoredObject| {
+            let read = serde_json::from_str::<Fleet>(&stored.text);
+            read.inspect_err(|error| warn!("{} of the store can't be read: {error}", stored.key))
+                .ok()
+        };
+        let fleets = jobs.filter_map(read).map(|fleet| {
+            let changed = false;
+            (fleet.name.clone(), Kept { fleet, changed })
+        });
+        Jobs {
+            store,
+            fleets: Mutex::new(fleets.collect()),
+            news: bounded(1),
+        }
+    }
+
+    /// Goes on with what there is, and begins what comes, until cloudcore ends.
+    pub fn start(&self, cloud: &Arc<Cloud>) {
+        if self.store.is_none() {
+            return;
+        }
+        let shared = cloud.clone();
+        cloud.spawn(async move {
+            loop {
+                let jobs = &shared.nodes.jobs;
+                let busy = jobs.advance(&shared).await;
+                let tick = async {
+                    match busy {
+                        true => drop(Timer::after(TICK).await),
+                        false => smol::future::pending().await,
+                    }
+                };
+                let news = async {
+                    let _ = jobs.news.1.recv().await;
+                };
+                or(shared.stop.wait(), or(news, tick)).await;
+                if shared.stop.is_asked() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Makes a job that is begun at once.
+    pub async fn create(&self, fleet: Fleet) -> Result<(), String> {
+        checked(&fleet)?;
+        let name = fleet.name.clone();
+        let mut changes = Vec::new();
+        {
+            let mut fleets = self.lock();
+            if fleets.contains_key(&name) {
+                return Err(format!("there is a job {name} already: give another name"));
+            }
+            if fleets.len() >= MAX_JOBS {
+                // Those that are over are the first to go, the oldest before all.
+                let over = fleets.values().filter(|it| it.fleet.is_over());
+                let oldest = over.min_by_key(|it| it.fleet.created);
+                let oldest = oldest.map(|it| it.fleet.name.clone());
+                let oldest = oldest.ok_or_else(|| format!("{MAX_JOBS} jobs run already"))?;
+                fleets.remove(&oldest);
+                changes.push(change(&oldest, None));
+            }
+        }
+        let text = serde_json::to_string(&fleet).map_err(|error| error.to_string())?;
+        changes.push(change(&name, Some(text)));
+        self.write(changes).await?;
+        let changed = false;
+        self.lock().insert(name, Kept { fleet, changed });
+        self.tell();
+        Ok(())
+    }
+
+    /// Changes a job by an operator's wish.
+    pub async fn order(
+        &self,
+        name: &str,
+        work: impl FnOnce(&mut Fleet) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let text = {
+            let mut fleets = self.lock();
+            let kept = fleets.get_mut(name);
+            let kept = kept.ok_or_else(|| format!("there is no job {name}"))?;
+            work(&mut kept.fleet)?;
+            serde_json::to_string(&kept.fleet).map_err(|error| error.to_string())?
+        };
+        self.write(vec![change(name, Some(text))]).await?;
+        self.tell();
+        Ok(())
+    }
+
+    /// Those of these names, or all.
+    pub fn all(&self, names: &[String]) -> Vec<Fleet> {
+        let fleets = self.lock();
+        let wanted = fleets.values().map(|kept| &kept.fleet);
+        let wanted = wanted.filter(|it| names.is_empty() || names.contains(&it.name));
+        wanted.cloned().collect()
+    }
+
+    /// A node says how a step went.
+    pub fn hear(&self, node: &NodeName, message: &Message) {
+        let (Some(address), Some(report)) = (Address::of(message), Report::read(message)) else {
+            return;
+        };
+        let mut fleets = self.lock();
+        let Some(kept) = fleets.get_mut(&address.job) else {
+            return;
+        };
+        let fits = address.node == node.as_str() && address.family == kept.fleet.kind.family();
+        if fits && kept.fleet.hear(node, report) {
+            kept.changed = true;
+            drop(fleets);
+            self.tell();
+        }
+    }
+
+    /// A node has a session: it may have a job to do.
+    pub fn begun(&self, node: &NodeName) {
+        let mut fleets = self.lock();
+        let mut any = false;
+        for kept in fleets.values_mut().filter(|it| !it.fleet.is_over()) {
+            kept.fleet.begun(node);
+            any = true;
+        }
+        drop(fleets);
+        if any {
+            self.tell();
+        }
+    }
+
+    /// Writes what is new, then sends what is due; whether any job is under way.
+    async fn advance(&self, cloud: &Cloud) -> bool {
+        let mut due: Vec<(NodeName, Message)> = Vec::new();
+        let mut changes = Vec::new();
+        let busy = {
+            let now = cloud.clock.stamp();
+            let mut fleets = self.lock();
+            for kept in fleets.values_mut() {
+                let there = |node: &NodeName| cloud.registry.outbox(node).is_some();
+                let (told, changed) = kept.fleet.advance(now, there);
+                due.extend(told.into_iter().map(|node| {
+                    let message = order(&kept.fleet, &node, now);
+                    (node, message)
+                }));
+                if kept.changed || changed {
+                    let text = serde_json::to_string(&kept.fleet).ok();
+                    changes.push(change(&kept.fleet.name, text));
+                    kept.changed = false;
+                }
+            }
+            fleets.values().any(|kept| !kept.fleet.is_over())
+        };
+        if !changes.is_empty()
+            && let Err(error) = self.write(changes).await
+        {
+            // The next change writes it; a node that is told twice does it once.
+            warn!("how far the jobs have come is not written: {error}");
+        }
+        for (node, message) in due {
+            if let Some(outbox) = cloud.registry.outbox(&node) {
+                outbox.push(message);
+            }
+        }
+        busy
+    }
+
+    async fn write(&self, changes: Vec<ObjectChange>) -> Result<(), String> {
+        let store = self.store.as_ref().ok_or(
+            "this cloudcore has its objects from a cluster: jobs are made there, with kubectl",
+        )?;
+        let written = store.write_objects(changes).await;
+        written.map_err(|error| error.to_string())
+    }
+
+    fn tell(&self) {
+        // Full means that a wake-up is pending already.
+        let _ = self.news.0.try_send(());
+    }
+
+    /// No code panics while it holds the lock, so what it guards is still whole.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+        self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a key of the store is a job's.
+pub fn is_job(key: &str) -> bool {
+    key.starts_with(KEY)
+}
+
+/// The door of the nodes is ours too: what they would refuse is not sent.
+fn checked(fleet: &Fleet) -> Result<(), String> {
+    let (node, _) = fleet
+        .nodes
+        .first_key_value()
+        .ok_or("no node fits: see `cloudcore ctl nodes`")?;
+    if fleet.max_unavailable == 0 || fleet.timeout_seconds == 0 {
+        return Err("--max-unavailable and --timeout begin with 1".to_owned());
+    }
+    let message = order(fleet, node, fleet.created);
+    let address = Address::of(&message);
+    let address = address.ok_or("a job's name is of lower-case letters, digits, '-' and '.'")?;
+    let read: Result<Order, jobs::BadJob> = Order::read(address, &message, "amd64");
+    read.map(drop).map_err(|error| error.to_string())
+}
+
+fn order(fleet: &Fleet, node: &NodeName, now: crate::system::clock::Timestamp) -> Message {
+    let address = Address {
+        family: fleet.kind.family(),
+        job: fleet.name.clone(),
+        node: node.to_string(),
+    };
+    let mut spec: Value = fleet.spec.clone();
+    if let Some(spec) = spec.as_object_mut() {
+        spec.insert("nodeNames".to_owned(), Value::from(vec![node.to_string()]));
+    }
+    let route = Route {
+        source: SOURCE.to_owned(),
+        group: SOURCE.to_owned(),
+        operation: "Check".to_owned(),
+        resource: address.resource(),
+        ..Route::default()
+    };
+    Message::new(now, route, &spec)
+}
+
+fn change(name: &str, text: Option<String>) -> ObjectChange {
+    ObjectChange {
+        key: format!("{KEY}{name}").into(),
+        text: text.map(Into::into),
+    }
+}
+
+/// Before the name, in the store's keys; no namespace has a name like this.
+const KEY: &str = "-job/";
+const SOURCE: &str = "taskmanager";
+const MAX_JOBS: usize = 100;
+/// How often it is looked for who takes too long.
+const TICK: Duration = Duration::from_secs(1);

@@ -1,0 +1,372 @@
+//! Jobs from the cloud: which step is next, what was said of each, also after the restart that one of them makes.
+//!
+//! The hub decides what is to be done and tells the cloud; its supervisor does it. See docs/jobs.md.
+
+pub mod errand;
+mod record;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smol::Timer;
+use smol::channel::{Receiver, Sender, bounded};
+use smol::future::or;
+use std::time::Duration;
+
+use super::edge::{Edge, Signal};
+use super::parent;
+use super::supervisor::OFF;
+use crate::protocol::jobs::{Action, Address, Report, Work};
+use crate::protocol::message::Message;
+use crate::system::blocking::{self, Kind};
+use crate::system::build;
+use record::{Came, Job, Place, Record, Said};
+use step::Step;
+
+/// Asks the supervisor, as `parent::ask_to` does.
+pub type Hands = Arc<dyn Fn(&str) -> Option<Result<(), String>> + Send + Sync>;
+
+/// The node's jobs, as the rest of edgecore sees them.
+pub struct Jobs {
+    came: (Sender<Message>, Receiver<Message>),
+    waiting: Cell<bool>,
+    confirmed: Signal,
+    /// A session has begun, over which can be reported.
+    pub session: Signal,
+    pub hands: RefCell<Hands>,
+    /// Between two looks at what runs.
+    pub pace: Cell<Duration>,
+}
+
+impl Default for Jobs {
+    fn default() -> Jobs {
+        Jobs {
+            came: bounded(MAX_WAITING),
+            waiting: Cell::new(false),
+            confirmed: Signal::new(),
+            session: Signal::new(),
+            hands: RefCell::new(Arc::new(|order: &str| parent::ask_to(order))),
+            pace: Cell::new(PACE),
+        }
+    }
+}
+
+impl Jobs {
+    /// Takes a message that gives this node a job; gives any other back.
+    pub fn take(&self, message: Message) -> Option<Message> {
+        if Address::of(&message).is_none() || !message.header.parent_id.is_empty() {
+            return Some(message);
+        }
+        if self.came.0.try_send(message).is_err() {
+            log::warn!("the cloud sends more jobs than can wait: one was dropped");
+        }
+        None
+    }
+
+    /// A person agrees to the job that waits for that; false when none does.
+    pub fn confirm(&self) -> bool {
+        if self.waiting.replace(false) {
+            self.confirmed.raise();
+            return true;
+        }
+        false
+    }
+}
+
+/// Never ends.
+pub async fn run(edge: &Rc<Edge>) {
+    let place = Place {
+        files: edge.host.files.clone(),
+        folder: edge.settings.state.folder.clone(),
+    };
+    let load = {
+        let place = place.clone();
+        move || place.load()
+    };
+    let record = edge.off_thread(load).await.unwrap_or_default();
+    let mut desk = Desk {
+        edge: edge.clone(),
+        place,
+        record,
+    };
+    loop {
+        desk.tell().await;
+        match desk.record.job.clone() {
+            Some(job) => desk.go_on(job).await,
+            None => desk.rest().await,
+        }
+    }
+}
+
+/// Where jobs are done.
+struct Desk {
+    edge: Rc<Edge>,
+    place: Place,
+    record: Record,
+}
+
+impl Desk {
+    /// Waits for a job, or for a session that reports can go over.
+    async fn rest(&mut self) {
+        let came = async { self.edge.jobs.came.1.recv().await.ok() };
+        let session = async {
+            self.edge.jobs.session.wait().await;
+            None
+        };
+        let full = async {
+            match self.record.unsent.is_empty() {
+                true => smol::future::pending::<()>().await,
+                // A session whose line was full.
+                false => drop(Timer::after(AGAIN).await),
+            }
+            None
+        };
+        if let Some(message) = or(came, or(session, full)).await {
+            self.begin(&message).await;
+        }
+    }
+
+    async fn begin(&mut self, message: &Message) {
+        let (Some(address), came) = (Address::of(message), Came::of(message)) else {
+            return;
+        };
+        if address.node != self.edge.settings.node.as_str() {
+            return log::warn!(
+                "a job for node {:?} came here: it is not done",
+                address.node
+            );
+        }
+        let resource = address.resource();
+        let again = self.record.last.clone().filter(|_| !address.is_stepwise());
+        if let Some(said) = again.filter(|it| it.resource == resource) {
+            // The cloud has not heard, or has forgotten.
+            self.record.unsent.push(said);
+            return self.save().await;
+        }
+        let order = came.order();
+        let action = order.as_ref().map_or(Action::Check, |order| order.action);
+        let enabled = match self.edge.settings.jobs {
+            true => Ok(()),
+            false => Err(OFF.to_owned()),
+        };
+        let done = enabled.and_then(|()| order.map(drop).map_err(|why| why.to_string()));
+        if let Err(why) = done {
+            log::warn!("the job {} of the cloud is refused: {why}", address.job);
+            self.say(&resource, action, Err(why), String::new());
+            return self.save().await;
+        }
+        log::info!("the cloud gives this node the job {}", address.job);
+        self.record.job = Some(Job {
+            came,
+            step: action.word().to_owned(),
+            begun: false,
+            from: format!("v{}", build::VERSION),
+            failed: None,
+        });
+        self.save().await;
+    }
+
+    /// Does what is next, and notes down what comes after it.
+    async fn go_on(&mut self, mut job: Job) {
+        let (Some(action), Ok(order)) = (job.step(), job.came.order()) else {
+            // Another version has written it.
+            log::warn!("a job of before can't be understood any more: it is forgotten");
+            self.record.job = None;
+            return self.save().await;
+        };
+        let resource = order.address.resource();
+        let agreed = match &order.work {
+            Work::Upgrade(upgrade) => !upgrade.confirm,
+            _ => true,
+        };
+        if action == Action::WaitingConfirmation && !agreed {
+            match self.agreement().await {
+                Heard::Yes => self.say(&resource, action, Ok(()), String::new()),
+                Heard::Session => return,
+                Heard::Other(message) => {
+                    let why = "another job came before this one was confirmed".to_owned();
+                    self.say(&resource, action, Err(why), String::new());
+                    self.record.job = None;
+                    return self.begin(&message).await;
+                }
+            }
+            job.step = Action::BackUp.word().to_owned();
+            self.record.job = Some(job);
+            return self.save().await;
+        }
+        let step = Step {
+            edge: &self.edge,
+            order: &order,
+            from: &job.from,
+        };
+        let (done, extend) = match step.errand(action) {
+            None => step.here(action).await,
+            Some(errand) => {
+                if !job.begun {
+                    job.begun = true;
+                    self.record.job = Some(job.clone());
+                    self.save().await;
+                    let begun = step.begin(errand).await;
+                    if let Err(why) = begun {
+                        return self
+                            .end_of(job, action, &resource, Err(why), String::new())
+                            .await;
+                    }
+                }
+                loop {
+                    let step = Step {
+                        edge: &self.edge,
+                        order: &order,
+                        from: &job.from,
+                    };
+                    if let Some(over) = step.look(action).await {
+                        break over;
+                    }
+                    Timer::after(self.edge.jobs.pace.get()).await;
+                    self.tell().await;
+                }
+            }
+        };
+        self.end_of(job, action, &resource, done, extend).await;
+    }
+
+    /// A step is over: says so, and sees what comes next.
+    async fn end_of(
+        &mut self,
+        mut job: Job,
+        action: Action,
+        resource: &str,
+        done: Result<(), String>,
+        extend: String,
+    ) {
+        let failed = done.is_err();
+        if let Err(why) = &done {
+            log::warn!("{} of {resource} failed: {why}", action.word());
+        }
+        self.say(resource, action, done, extend);
+        let stepwise = job
+            .came
+            .order()
+            .is_ok_and(|order| order.address.is_stepwise());
+        let is_upgrade = resource.contains("/nodeupgradejob/");
+        let next = match (action, failed) {
+            _ if stepwise => None,
+            (Action::Check, false) if is_upgrade => Some(Action::WaitingConfirmation),
+            (Action::Check, false) if resource.contains("/imageprepulljob/") => Some(Action::Pull),
+            (Action::Check | Action::WaitingConfirmation, false) => Some(Action::BackUp),
+            (Action::BackUp, false) if is_upgrade => Some(Action::Upgrade),
+            (Action::BackUp, false) => Some(Action::Update),
+            (Action::Upgrade | Action::Update, true) => Some(Action::RollBack),
+            _ => None,
+        };
+        self.record.job = next.map(|next| {
+            job.step = next.word().to_owned();
+            job.begun = false;
+            job
+        });
+        if next.is_none() {
+            self.record.last = self.record.unsent.last().cloned();
+        }
+        self.save().await;
+    }
+
+    fn say(&mut self, resource: &str, action: Action, done: Result<(), String>, extend: String) {
+        let report = Report {
+            extend,
+            ..Report::new(action, done, self.edge.host.clock.now())
+        };
+        if self.record.unsent.len() >= MAX_UNSENT {
+            self.record.unsent.remove(0);
+        }
+        self.record.unsent.push(Said {
+            resource: resource.to_owned(),
+            report,
+        });
+    }
+
+    /// Sends what the cloud has not been told, if there is a session, and forgets it then.
+    async fn tell(&mut self) {
+        let Some(outgoing) = self.edge.requests.outgoing() else {
+            return;
+        };
+        let before = self.record.unsent.len();
+        while let Some(said) = self.record.unsent.first() {
+            let now = self.edge.host.clock.stamp();
+            if let Some(message) = said.message(now)
+                && outgoing.try_send(message).is_err()
+            {
+                break;
+            }
+            self.record.unsent.remove(0);
+        }
+        if self.record.unsent.len() < before {
+            self.save().await;
+        }
+    }
+
+    /// Waits for a person's agreement.
+    async fn agreement(&self) -> Heard {
+        let jobs = &self.edge.jobs;
+        jobs.waiting.set(true);
+        let yes = async {
+            jobs.confirmed.wait().await;
+            Heard::Yes
+        };
+        let other = async {
+            match jobs.came.1.recv().await {
+                Ok(message) => Heard::Other(Box::new(message)),
+                Err(_) => Heard::Session,
+            }
+        };
+        let session = async {
+            jobs.session.wait().await;
+            Heard::Session
+        };
+        let heard = or(yes, or(session, other)).await;
+        if !matches!(heard, Heard::Session) {
+            jobs.waiting.set(false);
+        }
+        heard
+    }
+
+    /// A disk that does not take it costs only what a restart would have needed.
+    async fn save(&self) {
+        let (place, record) = (self.place.clone(), self.record.clone());
+        match self.edge.off_thread(move || place.save(&record)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.edge.state.problem(&error, true),
+            Err(failure) => self.edge.state.problem(&failure, true),
+        }
+    }
+}
+
+enum Heard {
+    Yes,
+    Session,
+    Other(Box<Message>),
+}
+
+/// Asks the supervisor on a helper thread; the answer, or why there is none, is a line.
+async fn asked(edge: &Edge, line: String) -> Result<(), String> {
+    let hands = edge.jobs.hands.borrow().clone();
+    let answer = blocking::run(Kind::Disk, PATIENCE, move || hands(&line)).await;
+    match answer {
+        Ok(Some(answer)) => answer,
+        Ok(None) => Err(
+            "jobs need edgecore's supervisor: start edgecore without --no-supervisor".to_owned(),
+        ),
+        Err(blocked) => Err(blocked.to_string()),
+    }
+}
+
+/// Jobs that wait for the one that is done.
+const MAX_WAITING: usize = 8;
+const MAX_UNSENT: usize = 64;
+const PACE: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_secs(5);
+/// For the supervisor's answer, and a little more.
+const PATIENCE: Duration = Duration::from_secs(35);

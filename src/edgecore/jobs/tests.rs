@@ -1,0 +1,312 @@
+//! Jobs from their first word to the last report, with a supervisor that says what it is told to say.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use smol::channel::{Receiver, bounded};
+
+use super::errand::{Outcome, Standing};
+use crate::edgecore::edge::Edge;
+use crate::edgecore::jobs;
+use crate::edgecore::tests::{edge, recorded, run};
+use crate::protocol::jobs::Report;
+use crate::protocol::message::Message;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::scratch::Scratch;
+
+const NOW: Timestamp = Timestamp::from_unix(1_795_339_363);
+
+/// What the supervisor was asked, and what it says next when it is looked at.
+#[derive(Clone, Default)]
+struct Supervisor(Arc<Mutex<(Vec<String>, Answers)>>);
+
+type Answers = VecDeque<Result<(), String>>;
+
+impl Supervisor {
+    fn hand(&self, edge: &Edge) {
+        let shared = self.0.clone();
+        *edge.jobs.hands.borrow_mut() = Arc::new(move |line: &str| {
+            let mut shared = shared.lock().unwrap();
+            shared.0.push(line.to_owned());
+            let next = shared.1.pop_front();
+            Some(next.unwrap_or_else(|| Err("job unknown".to_owned())))
+        });
+        edge.jobs.pace.set(Duration::from_millis(1));
+    }
+
+    fn says(&self, answers: &[Result<(), String>]) {
+        self.0.lock().unwrap().1.extend(answers.iter().cloned());
+    }
+
+    fn asked(&self) -> Vec<String> {
+        let mut asked = self.0.lock().unwrap().0.clone();
+        asked.retain(|it| it != "order job-look");
+        asked
+    }
+}
+
+fn over(event: &str, from: &str, to: &str, failed: Option<&str>) -> Result<(), String> {
+    let outcome = Outcome {
+        event: event.to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        failed: failed.map(str::to_owned),
+    };
+    Err(Standing::Over(outcome).line())
+}
+
+/// The recorded order of this job, but for what of the machine is to be looked at.
+fn order(file: &str, job: &str) -> Message {
+    let text = String::from_utf8(recorded::bytes(file)).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut raw = lines.filter_map(|line| Some(line["raw"].as_str()?.to_owned()));
+    let found =
+        raw.find(|it| it.contains(&format!("/{job}/node/")) && it.contains("\"taskmanager\""));
+    let mut message = Message::from_json(found.unwrap().as_bytes()).unwrap();
+    let content = message.content.as_ref().unwrap().get();
+    let mut content: serde_json::Value = serde_json::from_str(content).unwrap();
+    let template = content.get_mut("imagePrePullTemplate").map(|it| it.take());
+    content.as_object_mut().unwrap().remove("checkItems");
+    if let Some(mut template) = template {
+        template.as_object_mut().unwrap().remove("checkItems");
+        content["imagePrePullTemplate"] = template;
+    }
+    message.content = serde_json::value::to_raw_value(&content).ok();
+    message
+}
+
+/// Action, success, and what else is said.
+fn shown(message: &Message) -> String {
+    let report = Report::read(message).unwrap();
+    assert_eq!(message.route.operation, "UpdateNodeActionStatus");
+    assert_eq!(report.finish_time, NOW.to_string());
+    let end = if report.succ { "ok" } else { "failed" };
+    let text = format!("{} {end} {}{}", report.action, report.reason, report.extend);
+    text.trim().to_owned()
+}
+
+struct Stage {
+    _scratch: Scratch,
+    edge: std::rc::Rc<Edge>,
+    supervisor: Supervisor,
+    sent: Receiver<Message>,
+    _attached: crate::edgecore::requests::Attached,
+}
+
+fn stage_on(scratch: Scratch) -> Stage {
+    let edge = edge(&scratch, "edge-1", 1, &Clock::manual(NOW).0);
+    let supervisor = Supervisor::default();
+    supervisor.hand(&edge);
+    let (outgoing, sent) = bounded(16);
+    let attached = edge.requests.attach(outgoing);
+    edge.jobs.session.raise();
+    let worker = edge.clone();
+    // It goes on where it was, as often as something is run.
+    let work = async move { jobs::run(&worker).await };
+    edge.executor.spawn(work).detach();
+    Stage {
+        _scratch: scratch,
+        edge,
+        supervisor,
+        sent,
+        _attached: attached,
+    }
+}
+
+impl Stage {
+    fn new() -> Stage {
+        stage_on(Scratch::new())
+    }
+
+    /// The next reports.
+    fn hears(&self, count: usize) -> Vec<String> {
+        let heard = async {
+            let mut heard = Vec::new();
+            while heard.len() < count {
+                heard.push(shown(&self.sent.recv().await.unwrap()));
+            }
+            heard
+        };
+        run(&self.edge, heard)
+    }
+}
+
+/// As recorded from upgrade-5, but that our own version was before.
+#[test]
+fn an_upgrade_is_reported_as_upstreams_also_after_the_restart_that_it_makes() {
+    let stage = Stage::new();
+    assert!(
+        stage
+            .edge
+            .jobs
+            .take(order("upgrade/messages.jsonl", "upgrade-5"))
+            .is_none()
+    );
+    let done = over("Backup", "", "v1.23.0", None);
+    stage
+        .supervisor
+        .says(&[Ok(()), Ok(()), Err("job runs".to_owned()), done, Ok(())]);
+    let heard = stage.hears(3);
+    assert_eq!(
+        heard,
+        [
+            "Check ok",
+            "WaitingConfirmation ok",
+            "BackUp ok v1.23.0,v1.23.1"
+        ]
+    );
+    // The upgrade has begun; this process ends, and the new version's asks again.
+    let upgrade = "upgrade v1.23.1 127.0.0.1:15000/kubeedge/installation-package -";
+    let begun = async {
+        while stage.supervisor.asked().len() < 3 {
+            smol::Timer::after(Duration::from_millis(1)).await;
+        }
+    };
+    run(&stage.edge, begun);
+    assert_eq!(
+        stage.supervisor.asked(),
+        [
+            format!("order job-may {upgrade}"),
+            "order job-run backup".to_owned(),
+            format!("order job-run {upgrade}"),
+        ]
+    );
+    let stage = stage_on(stage._scratch);
+    stage
+        .supervisor
+        .says(&[over("Upgrade", "v1.23.0", "v1.23.1", None)]);
+    assert_eq!(stage.hears(1), ["Upgrade ok v1.23.0,v1.23.1"]);
+    assert!(stage.supervisor.asked().is_empty(), "nothing runs twice");
+    // It is told once; and again to a cloud that asks for the same job again.
+    let stage = stage_on(stage._scratch);
+    assert!(
+        stage
+            .edge
+            .jobs
+            .take(order("upgrade/messages.jsonl", "upgrade-5"))
+            .is_none()
+    );
+    assert!(
+        stage
+            .edge
+            .jobs
+            .take(order("edge-full/messages.jsonl", "prepull-1"))
+            .is_none()
+    );
+    let heard = stage.hears(2);
+    assert_eq!(heard[0], "Upgrade ok v1.23.0,v1.23.1");
+    assert!(stage.supervisor.asked().is_empty());
+}
+
+#[test]
+fn a_failed_upgrade_ends_with_the_version_before() {
+    let stage = Stage::new();
+    stage
+        .edge
+        .jobs
+        .take(order("upgrade/messages.jsonl", "upgrade-5"));
+    stage.supervisor.says(&[
+        Ok(()),
+        Ok(()),
+        over("Backup", "", "v1.23.0", None),
+        Ok(()),
+        over(
+            "Upgrade",
+            "v1.23.0",
+            "v1.23.1",
+            Some("no session in three starts"),
+        ),
+    ]);
+    let heard = stage.hears(5);
+    assert_eq!(heard[3], "Upgrade failed no session in three starts");
+    assert!(heard[4].starts_with("RollBack ok v"), "{}", heard[4]);
+}
+
+#[test]
+fn what_the_operator_does_not_allow_fails_at_the_first_step() {
+    let stage = Stage::new();
+    stage
+        .edge
+        .jobs
+        .take(order("upgrade/messages.jsonl", "upgrade-4"));
+    stage
+        .supervisor
+        .says(&[Err("this device takes no jobs".to_owned())]);
+    assert_eq!(stage.hears(1), ["Check failed this device takes no jobs"]);
+    let mut wrong = order("upgrade/messages.jsonl", "upgrade-4");
+    wrong.route.operation = "Upgrade".to_owned();
+    stage.edge.jobs.take(wrong);
+    let mut other = order("edge-full/messages.jsonl", "upgrade-1");
+    other.route.resource = other.route.resource.replace("edge-1", "edge-2");
+    stage.edge.jobs.take(other);
+    stage
+        .edge
+        .jobs
+        .take(order("edge-full/messages.jsonl", "prepull-1"));
+    // The first is known already, the second is of another node.
+    let heard = stage.hears(3);
+    assert_eq!(heard[0], "Check failed this device takes no jobs");
+    assert_eq!(heard[1], "Check ok");
+    assert!(
+        heard[2].starts_with("Pull failed there is no container runtime"),
+        "{}",
+        heard[2]
+    );
+    assert!(heard[2].ends_with("]"), "{}", heard[2]);
+    assert_eq!(stage.supervisor.asked().len(), 1);
+}
+
+#[test]
+fn a_change_that_fails_is_taken_back_and_one_that_does_not_is_told() {
+    let stage = Stage::new();
+    stage
+        .edge
+        .jobs
+        .take(order("edge-full/messages.jsonl", "conf-1"));
+    let backup = over("Backup", "", "v1.23.0", None);
+    stage
+        .supervisor
+        .says(&[Ok(()), Ok(()), backup, Ok(()), over("", "", "", None)]);
+    assert_eq!(stage.hears(3), ["Check ok", "BackUp ok", "Update ok"]);
+    let wish = "config modules.edgeHub.messageQPS=31";
+    assert_eq!(stage.supervisor.asked()[2], format!("order job-run {wish}"));
+}
+
+#[test]
+fn a_job_waits_for_a_persons_agreement_and_gives_way_to_another() {
+    let stage = Stage::new();
+    let wait = |job: &str| {
+        stage.edge.jobs.take(order("upgrade/messages.jsonl", job));
+        stage.supervisor.says(&[Ok(())]);
+        assert!(!stage.edge.jobs.confirm(), "nothing waits");
+        assert_eq!(stage.hears(1), ["Check ok"]);
+        let waits = async {
+            while !stage.edge.jobs.waiting.get() {
+                smol::future::yield_now().await;
+            }
+        };
+        run(&stage.edge, waits);
+    };
+    wait("upgrade-6");
+    stage
+        .edge
+        .jobs
+        .take(order("edge-full/messages.jsonl", "prepull-1"));
+    let heard = stage.hears(3);
+    assert_eq!(
+        heard[0],
+        "WaitingConfirmation failed another job came before this one was confirmed"
+    );
+    assert_eq!(heard[1], "Check ok");
+    wait("upgrade-4");
+    assert!(stage.edge.jobs.confirm());
+    assert!(!stage.edge.jobs.confirm(), "once");
+    stage.supervisor.says(&[Err("no room".to_owned())]);
+    assert_eq!(
+        stage.hears(2),
+        ["WaitingConfirmation ok", "BackUp failed no room"]
+    );
+}

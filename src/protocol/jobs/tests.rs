@@ -1,0 +1,225 @@
+//! Recorded jobs and reports, and jobs that nobody should send.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::protocol::message::Route;
+use crate::system::clock::Timestamp;
+
+const NOW: Timestamp = Timestamp::from_unix(1_795_339_363);
+
+fn recorded() -> Vec<Message> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let mut messages = Vec::new();
+    for file in ["upgrade/messages.jsonl", "edge-full/messages.jsonl"] {
+        let text = std::fs::read_to_string(top.join(file)).unwrap();
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let raw = line["raw"].as_str().unwrap_or_default();
+            let message = Message::from_json(raw.as_bytes());
+            messages.extend(message.ok().filter(|it| Address::of(it).is_some()));
+        }
+    }
+    messages
+}
+
+fn message(resource: &str, operation: &str, content: &Value) -> Message {
+    let route = Route {
+        source: "taskmanager".to_owned(),
+        group: "taskmanager".to_owned(),
+        operation: operation.to_owned(),
+        resource: resource.to_owned(),
+        ..Route::default()
+    };
+    Message::new(NOW, route, content)
+}
+
+fn read(resource: &str, operation: &str, content: &Value) -> Result<Order, BadJob> {
+    let message = message(resource, operation, content);
+    let address = Address::of(&message).unwrap();
+    Order::read(address, &message, "arm64")
+}
+
+const UPGRADE: &str = "operations.kubeedge.io/v1alpha2/nodeupgradejob/u/node/edge-1";
+const CONFIG: &str = "operations.kubeedge.io/v1alpha2/configupdatejob/c/node/edge-1";
+
+#[test]
+fn recorded_jobs_are_read_and_recorded_reports_are_written() {
+    let (mut orders, mut reports) = (0, 0);
+    for message in recorded() {
+        let address = Address::of(&message).unwrap();
+        assert_eq!(address.resource(), message.route.resource);
+        if message.route.group == "taskmanager" {
+            let order = Order::read(address, &message, "amd64").unwrap();
+            assert_eq!(order.action, Action::Check);
+            match &order.work {
+                Work::Upgrade(it) => assert_eq!(it.version.as_str(), "v1.23.1"),
+                Work::PrePull(images) => assert_eq!(images.len(), 2),
+                Work::Config(wishes) => {
+                    assert_eq!(wishes[0].to_string(), "modules.edgeHub.messageQPS=31");
+                }
+            }
+            orders += 1;
+            continue;
+        }
+        let report = Report::read(&message).unwrap();
+        let again = report.message(&address, NOW);
+        assert_eq!(again.route, message.route);
+        let text = |message: &Message| message.content.as_ref().unwrap().get().to_owned();
+        assert_eq!(text(&again), text(&message));
+        reports += 1;
+    }
+    assert!(orders >= 6 && reports >= 12, "{orders} {reports}");
+}
+
+#[test]
+fn a_digest_is_taken_for_this_machine() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let spec = json!({"version": "v1.24.0-rc.1", "image": "r.example:5000/k/installation-package",
+        "imageDigestGatter": {"amd64": "x", "arm64": digest}, "requireConfirmation": true});
+    let order = read(UPGRADE, "Check", &spec).unwrap();
+    let Work::Upgrade(upgrade) = order.work else {
+        panic!("an upgrade")
+    };
+    assert!(upgrade.confirm && order.checks.is_empty());
+    assert_eq!(upgrade.digest.unwrap().as_str(), digest);
+}
+
+#[test]
+fn what_could_be_more_than_a_word_is_refused() {
+    let versions = [
+        "",
+        "1.23.1",
+        "v1.23",
+        "v1.23.1-",
+        "v1.23.1 --force",
+        "v1.23.1;id",
+        "v1.23.1-$(id)",
+        "v1.23.1\n",
+        "v1..1",
+        "--version",
+    ];
+    for version in versions {
+        let spec = json!({"version": version, "image": "k/i"});
+        assert!(
+            matches!(read(UPGRADE, "Check", &spec), Err(BadJob::Version(_))),
+            "{version:?}"
+        );
+    }
+    for image in [
+        "image", "-k/i", "k/i;id", "k/i `id`", "/k", "k/", "k/../i", "k/i\n",
+    ] {
+        let spec = json!({"version": "v1.23.1", "image": image});
+        assert!(
+            matches!(read(UPGRADE, "Check", &spec), Err(BadJob::Image(_))),
+            "{image:?}"
+        );
+    }
+    for digest in ["x", "sha256:", "md5:0", "sha256:zz"] {
+        let spec = json!({"version": "v1.23.1", "imageDigestGatter": {"arm64": digest}});
+        assert!(
+            matches!(read(UPGRADE, "Check", &spec), Err(BadJob::Digest(_))),
+            "{digest:?}"
+        );
+    }
+    for action in ["", "Upgrade", "RollBack", "check", "exec"] {
+        let spec = json!({"version": "v1.23.1"});
+        assert!(
+            matches!(read(UPGRADE, action, &spec), Err(BadJob::Action(_))),
+            "{action:?}"
+        );
+    }
+    for content in [
+        json!(null),
+        json!([]),
+        json!({"version": 1}),
+        json!({"checkItems": "x"}),
+    ] {
+        assert!(
+            matches!(read(UPGRADE, "Check", &content), Err(BadJob::Shape)),
+            "{content}"
+        );
+    }
+    let spec = json!({"version": "v1.23.1", "checkItems": ["gpu"]});
+    assert_eq!(
+        read(UPGRADE, "Check", &spec),
+        Err(BadJob::CheckItem("gpu".into()))
+    );
+}
+
+#[test]
+fn keys_that_would_give_away_the_device_are_not_a_jobs_to_change() {
+    let spec = |key: &str, value: &str| json!({"updateFields": {key: value}});
+    let good = [
+        ("modules.edgeHub.messageQPS", "31"),
+        ("modules.edgeHub.websocket.server", "192.0.2.1:10000"),
+        ("modules.edged.tailoredKubeletConfig.maxPods", "20"),
+        ("modules.taskManagers.enable", "x"),
+    ];
+    for (key, value) in good {
+        let order = read(CONFIG, "Check", &spec(key, value)).unwrap();
+        let wish = &Wish::new(key, value).unwrap();
+        assert_eq!(order.work, Work::Config(vec![wish.clone()]));
+        assert_eq!(wish.to_string().parse(), Ok(wish.clone()));
+    }
+    let bad = [
+        ("modules", "x"),
+        ("modules.metaManager", "x"),
+        ("database.dataSource", "/etc/passwd"),
+        ("modules.taskManager.enable", "true"),
+        ("modules.taskManager.allowedImages[0]", "x/"),
+        ("modules.metaManager.deliver[0].hook[0]", "/bin/sh"),
+        ("modules.metaManager.deliver.x", "x"),
+        ("modules.metaManager.stateDir", "/etc"),
+        ("modules.edgeHub.sandbox", "false"),
+        ("modules.edgeHub.tlsPrivateKeyFile", "/etc/shadow"),
+        ("Modules.TaskManager.Enable", "true"),
+        (
+            "modules.edgeHub.messageQPS",
+            "31,modules.taskManager.enable=true",
+        ),
+        ("modules.edgeHub.messageQPS", "{1}"),
+        ("modules.edgeHub.messageQPS", "1\n"),
+        ("modules.edgeHub.messageQPS=1,a", "1"),
+        ("modules.edgeHub.\"x\"", "1"),
+        ("modules..x", "1"),
+        ("--set", "1"),
+    ];
+    for (key, value) in bad {
+        let read = read(CONFIG, "Check", &spec(key, value));
+        assert!(
+            matches!(read, Err(BadJob::Wish(_))),
+            "{key} {value:?}: {read:?}"
+        );
+    }
+    assert!(matches!(
+        read(CONFIG, "Check", &json!({"updateFields": {}})),
+        Err(BadJob::Amount(_))
+    ));
+}
+
+#[test]
+fn a_cloud_of_v1alpha1_asks_for_each_step_and_reads_its_own_words() {
+    let content = json!({"TaskID": "t", "Type": "upgrade", "State": "BackingUp",
+        "Item": {"Version": "v1.15.0", "Image": "kubeedge/installation-package"}});
+    let order = read("upgrade/t/node/edge-1", "upgrade", &content).unwrap();
+    assert_eq!(order.action, Action::BackUp);
+    assert!(order.address.is_stepwise());
+    let done = Err("no room".to_owned());
+    let said = Report::new(order.action, done, NOW).message(&order.address, NOW);
+    assert_eq!(said.route.resource, "task/t/node/edge-1");
+    assert_eq!(
+        (&*said.route.operation, &*said.route.group),
+        ("upgrade", "hub")
+    );
+    assert_eq!(
+        said.content.unwrap().get(),
+        "{\"NodeName\":\"edge-1\",\"State\":\"BackingUp\",\"Event\":\"Backup\",\"Action\":\"Failure\",\
+         \"Reason\":\"no room\",\"Time\":\"2026-11-22T09:22:43Z\",\"ExternalMessage\":\"\"}"
+    );
+    let content = json!({"State": "Resting", "Item": {"Version": "v1.15.0"}});
+    let read = read("upgrade/t/node/edge-1", "upgrade", &content);
+    assert_eq!(read, Err(BadJob::Action("Resting".into())));
+}

@@ -1,0 +1,75 @@
+//! Jobs for many nodes, by the executable: a wave, a failure that pauses, a restart of cloudcore.
+
+use serde_json::Value;
+
+use crate::common::site::Cloudcore;
+use crate::support::{Peer, ctl};
+
+fn shown(cloud: &Cloudcore, name: &str) -> Value {
+    let said = ctl(cloud, &["jobs", name, "--output", "json"]).ends(0);
+    serde_json::from_str(&said.out).expect("JSON")
+}
+
+#[test]
+fn a_job_pauses_at_a_bad_node_and_goes_on_after_a_restart() {
+    let mut cloud = Cloudcore::start(&[]);
+    let mut peers: Vec<Peer> = ["edge-1", "edge-2", "edge-3"]
+        .map(|name| Peer::start(&cloud, name, &["--label", "role=router"]))
+        .into();
+    for (number, peer) in peers.iter_mut().enumerate() {
+        peer.online();
+        peer.tell("register");
+        if number == 1 {
+            peer.tell("unfit");
+        }
+    }
+    ctl(
+        &cloud,
+        &["upgrade", "--version", "1.0", "--selector", "role=router"],
+    )
+    .ends(1);
+    ctl(&cloud, &["upgrade", "--version", "v1.23.2"]).ends(64);
+    ctl(
+        &cloud,
+        &["upgrade", "--version", "v1.23.2", "--node", "none"],
+    )
+    .ends(1);
+    let words = [
+        "upgrade",
+        "--version",
+        "v1.23.2",
+        "--selector",
+        "role=router",
+        "--pause-on-failure",
+        "--output",
+        "json",
+    ];
+    let said = ctl(&cloud, &words).ends(1);
+    let job: Value = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!(job["phase"], "Paused", "{job}");
+    assert_eq!(job["nodes"]["edge-1"]["phase"], "Successful");
+    assert_eq!(job["nodes"]["edge-2"]["reason"], "no room");
+    assert_eq!(job["nodes"]["edge-3"]["phase"], "Waiting");
+    cloud.kill();
+    cloud.start_again(&[]);
+    assert_eq!(shown(&cloud, "upgrade-v1.23.2")["phase"], "Paused");
+    ctl(&cloud, &["jobs", "upgrade-v1.23.2", "--resume"]).ends(0);
+    // Its turn comes when it is back.
+    peers[2].online();
+    peers[2].since_that(0, |event| event["event"] == "job");
+    let name = "beat";
+    let words = [
+        "config-update",
+        "--name",
+        name,
+        "--set",
+        "modules.edgeHub.heartbeat=9",
+        "--node",
+        "edge-3",
+    ];
+    let said = ctl(&cloud, &words).ends(0);
+    assert!(said.out.contains("Completed"), "{}", said.out);
+    assert_eq!(shown(&cloud, "upgrade-v1.23.2")["phase"], "Completed");
+    assert!(ctl(&cloud, &["jobs"]).ends(0).out.contains("1 failure"));
+    ctl(&cloud, &["jobs", name, "--cancel"]).ends(1);
+}
