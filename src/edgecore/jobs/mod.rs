@@ -15,17 +15,17 @@ use std::sync::Arc;
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::or;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::edge::{Edge, Signal};
 use super::parent;
 use super::supervisor::OFF;
-use crate::protocol::jobs::{Action, Address, Report, Work};
+use crate::protocol::jobs::{Action, Address, Order, Report, Work};
 use crate::protocol::message::Message;
 use crate::system::blocking::{self, Kind};
 use crate::system::build;
 use record::{Came, Job, Place, Record, Said};
-use step::Step;
+use step::{Done, Look, Step};
 
 /// Asks the supervisor, as `parent::ask_to` does.
 pub type Hands = Arc<dyn Fn(&str) -> Option<Result<(), String>> + Send + Sync>;
@@ -40,6 +40,8 @@ pub struct Jobs {
     pub hands: RefCell<Hands>,
     /// Between two looks at what runs.
     pub pace: Cell<Duration>,
+    /// How long nothing may be known of it.
+    pub silence: Cell<Duration>,
 }
 
 impl Default for Jobs {
@@ -51,6 +53,7 @@ impl Default for Jobs {
             session: Signal::new(),
             hands: RefCell::new(Arc::new(|order: &str| parent::ask_to(order))),
             pace: Cell::new(PACE),
+            silence: Cell::new(SILENCE),
         }
     }
 }
@@ -217,21 +220,32 @@ impl Desk {
                             .await;
                     }
                 }
-                loop {
-                    let step = Step {
-                        edge: &self.edge,
-                        order: &order,
-                        from: &job.from,
-                    };
-                    if let Some(over) = step.look(action).await {
-                        break over;
-                    }
-                    Timer::after(self.edge.jobs.pace.get()).await;
-                    self.tell().await;
-                }
+                self.end_awaited(&job, &order, action).await
             }
         };
         self.end_of(job, action, &resource, done, extend).await;
+    }
+
+    /// Looks until what runs is over, or has not been heard of for too long. Reports go out meanwhile.
+    async fn end_awaited(&mut self, job: &Job, order: &Order, action: Action) -> Done {
+        let mut heard = Instant::now();
+        loop {
+            let step = Step {
+                edge: &self.edge,
+                order,
+                from: &job.from,
+            };
+            match step.look(action).await {
+                Look::Over(done) => return done,
+                Look::Runs => heard = Instant::now(),
+                Look::Unknown if heard.elapsed() >= self.edge.jobs.silence.get() => {
+                    return (Err(LOST.to_owned()), String::new());
+                }
+                Look::Unknown => {}
+            }
+            Timer::after(self.edge.jobs.pace.get()).await;
+            self.tell().await;
+        }
     }
 
     /// A step is over: says so, and sees what comes next.
@@ -367,6 +381,10 @@ async fn asked(edge: &Edge, line: String) -> Result<(), String> {
 const MAX_WAITING: usize = 8;
 const MAX_UNSENT: usize = 64;
 const PACE: Duration = Duration::from_millis(500);
+/// Longer than the trial of a new executable, which is three starts of 300 s.
+const SILENCE: Duration = Duration::from_secs(30 * 60);
+const LOST: &str =
+    "the device was restarted meanwhile, and nobody knows what came of it: see its log";
 const AGAIN: Duration = Duration::from_secs(5);
 /// For the supervisor's answer, and a little more.
 const PATIENCE: Duration = Duration::from_secs(35);

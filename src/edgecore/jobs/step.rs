@@ -12,6 +12,14 @@ use crate::protocol::jobs::{Action, CheckItem, Image, Order, Work};
 use crate::system::build;
 use crate::system::facts::usage::{self, Left};
 
+/// What a look at the supervisor shows.
+pub enum Look {
+    Runs,
+    /// Nothing runs, and no end was told: so it is while a new executable is on trial, and after a power cut.
+    Unknown,
+    Over(Done),
+}
+
 /// What a step needs to know.
 pub struct Step<'a> {
     pub edge: &'a Edge,
@@ -59,19 +67,20 @@ impl Step<'_> {
         }
     }
 
-    /// How the supervisor is getting on; none while it is not over.
-    pub async fn look(&self, action: Action) -> Option<Done> {
-        let line = Asked::Look.line()?;
+    /// How the supervisor is getting on.
+    pub async fn look(&self, action: Action) -> Look {
+        let line = Asked::Look.line().unwrap_or_default();
         let answer = asked(self.edge, line).await.err().unwrap_or_default();
         let outcome = match Standing::read(&answer) {
             Some(Standing::Over(outcome)) if is_of(&outcome, action) => outcome,
-            _ => return None,
+            Some(Standing::Runs) => return Look::Runs,
+            _ => return Look::Unknown,
         };
         let done = match outcome.failed.clone() {
             None => Ok(()),
             Some(why) => Err(why),
         };
-        Some((done, self.extend(action, &outcome)))
+        Look::Over((done, self.extend(action, &outcome)))
     }
 
     fn extend(&self, action: Action, outcome: &Outcome) -> String {

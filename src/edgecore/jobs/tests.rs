@@ -276,6 +276,29 @@ fn a_change_that_fails_is_taken_back_and_one_that_does_not_is_told() {
 }
 
 #[test]
+fn a_step_of_which_nothing_is_known_is_given_up() {
+    let stage = Stage::new();
+    stage.edge.jobs.silence.set(Duration::from_millis(20));
+    stage
+        .edge
+        .jobs
+        .take(order("edge-full/messages.jsonl", "conf-1"));
+    // Begun, and never heard of again: as after a power cut.
+    stage.supervisor.says(&[Ok(()), Ok(())]);
+    let heard = stage.hears(2);
+    assert!(heard[1].starts_with("BackUp failed"), "{}", heard[1]);
+    // The next one is not held up.
+    let backup = over("Backup", "", "v1.23.0", None);
+    stage
+        .supervisor
+        .says(&[Ok(()), Ok(()), backup, Ok(()), over("", "", "", None)]);
+    let mut next = order("edge-full/messages.jsonl", "conf-1");
+    next.route.resource = next.route.resource.replace("conf-1", "conf-2");
+    stage.edge.jobs.take(next);
+    assert_eq!(stage.hears(3), ["Check ok", "BackUp ok", "Update ok"]);
+}
+
+#[test]
 fn a_job_waits_for_a_persons_agreement_and_gives_way_to_another() {
     let stage = Stage::new();
     let wait = |job: &str| {
