@@ -13,6 +13,10 @@ mod first_boot;
 mod follow;
 mod hub;
 mod identity;
+#[cfg(feature = "upgrade")]
+mod jobs;
+#[cfg(not(feature = "upgrade"))]
+#[path = "jobless.rs"]
 mod jobs;
 mod life;
 mod meta;

@@ -1,13 +1,13 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
-#[cfg(feature = "edge")]
+#[cfg(all(feature = "edge", feature = "upgrade"))]
 mod backup;
 #[cfg(feature = "tools")]
 mod batch;
 #[cfg(feature = "tools")]
 mod bygone;
 mod certs;
-#[cfg(feature = "edge")]
+#[cfg(all(feature = "edge", feature = "upgrade"))]
 mod change;
 #[cfg(feature = "kubernetes")]
 mod chart;
@@ -21,7 +21,7 @@ mod cluster;
 mod completion;
 #[cfg(any(feature = "kubernetes", feature = "tools"))]
 mod config;
-#[cfg(feature = "edge")]
+#[cfg(all(feature = "edge", feature = "upgrade"))]
 mod config_update;
 #[cfg(feature = "edge")]
 mod ctl;
@@ -45,7 +45,7 @@ pub mod out;
 mod quickstart;
 #[cfg(feature = "edge")]
 mod reset;
-#[cfg(feature = "edge")]
+#[cfg(all(feature = "edge", feature = "upgrade"))]
 mod rollback;
 #[cfg(feature = "edge")]
 mod running;
@@ -56,7 +56,7 @@ mod status;
 mod testing;
 #[cfg(feature = "cloud")]
 mod token;
-#[cfg(feature = "edge")]
+#[cfg(all(feature = "edge", feature = "upgrade"))]
 mod upgrade;
 mod version;
 
@@ -124,7 +124,7 @@ pub static COMMANDS: &[&Command] = &[
     &status::COMMAND,
     #[cfg(feature = "edge")]
     &ctl::GET,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "upgrade"))]
     &ctl::confirm::CONFIRM,
     #[cfg(all(feature = "edge", feature = "tools"))]
     &ctl::describe::COMMAND,
@@ -146,13 +146,13 @@ pub static COMMANDS: &[&Command] = &[
     &debug::diagnose::COMMAND,
     #[cfg(all(feature = "edge", feature = "tools"))]
     &debug::collect::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "upgrade"))]
     &upgrade::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "upgrade"))]
     &rollback::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "upgrade"))]
     &backup::COMMAND,
-    #[cfg(feature = "edge")]
+    #[cfg(all(feature = "edge", feature = "upgrade"))]
     &config_update::COMMAND,
     #[cfg(feature = "edge")]
     &reset::EDGE,
@@ -180,8 +180,18 @@ pub static COMMANDS: &[&Command] = &[
     &help::COMMAND,
 ];
 
-/// What a build without the feature `tools` lacks, by its first words.
+/// What a build without the features `tools` and `upgrade` lacks, by its first words.
 const LEFT_OUT: &[&str] = &[
+    #[cfg(not(feature = "upgrade"))]
+    "upgrade edge",
+    #[cfg(not(feature = "upgrade"))]
+    "rollback",
+    #[cfg(not(feature = "upgrade"))]
+    "backup",
+    #[cfg(not(feature = "upgrade"))]
+    "config-update",
+    #[cfg(not(feature = "upgrade"))]
+    "ctl confirm",
     #[cfg(not(feature = "tools"))]
     "batch",
     #[cfg(not(feature = "tools"))]

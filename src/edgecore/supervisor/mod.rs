@@ -4,10 +4,18 @@
 //! wakes it. To whoever started it both are one service, and this is its process.
 
 mod child;
+#[cfg(feature = "upgrade")]
+mod errands;
+#[cfg(not(feature = "upgrade"))]
+#[path = "errandless.rs"]
 mod errands;
 mod events;
 mod hooks;
 mod keeper;
+#[cfg(feature = "upgrade")]
+mod trial;
+#[cfg(not(feature = "upgrade"))]
+#[path = "trialless.rs"]
 mod trial;
 
 use std::fmt;
@@ -26,6 +34,7 @@ use crate::system::{exit, notify};
 pub use child::HUB;
 use child::{Hub, Program};
 use errands::Errands;
+#[cfg(feature = "upgrade")]
 pub use errands::OFF;
 use events::{Event, Events};
 use hooks::Hooks;

@@ -1,6 +1,7 @@
 //! `ctl`: questions to the edgecore that runs here. This file is `ctl get`: what the cloud has told this device.
 
 pub(super) mod client;
+#[cfg(feature = "upgrade")]
 pub(super) mod confirm;
 #[cfg(feature = "tools")]
 pub mod describe;
