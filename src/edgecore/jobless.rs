@@ -7,17 +7,10 @@ use smol::future::pending;
 use super::edge::{Edge, Signal};
 use crate::protocol::message::Message;
 
+#[derive(Default)]
 pub struct Jobs {
     /// A session has begun.
     pub session: Signal,
-}
-
-impl Default for Jobs {
-    fn default() -> Jobs {
-        Jobs {
-            session: Signal::new(),
-        }
-    }
 }
 
 impl Jobs {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::hooks::{self, HookError};
 use super::lock::{self, LockError};
 use super::running;
 use crate::system::files::{FileError, Lock};
@@ -35,6 +36,14 @@ pub fn alone(host: &Host) -> Result<Alone, LockError> {
         error => LockError::File(error),
     })?;
     Ok(Alone([device, changes]))
+}
+
+/// Runs a script that stands before or after a change; an empty path is none.
+pub fn run_hook(script: &str) -> Result<(), HookError> {
+    match script {
+        "" => Ok(()),
+        script => hooks::run(Path::new(script)),
+    }
 }
 
 /// Where the executable is that edgecore runs from; links that lead to it go on doing so.

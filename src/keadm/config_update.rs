@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::change::{self, ChangeError, Proof};
 use super::device::CONFIG;
-use super::hooks::{self, HookError};
+use super::hooks::HookError;
 use super::out::{self, Format};
 use super::{Command, Group, running, upgrade};
 use crate::config::edge::EdgeConfig;
@@ -101,7 +101,7 @@ fn update(host: &Host, flags: &Flags) -> Result<Updated, UpdateError> {
     if !new.hub.enable {
         return Err(UpdateError::HubOff);
     }
-    hooks::run_if_any(&flags.pre_run)?;
+    change::run_hook(&flags.pre_run)?;
     let mut done = Updated {
         file: path.clone(),
         changed: after != before,
@@ -119,7 +119,7 @@ fn update(host: &Host, flags: &Flags) -> Result<Updated, UpdateError> {
         prove(host, &path, (&after, mode), flags.timeout)?;
         done.restarted = true;
     }
-    if let Err(error) = hooks::run_if_any(&flags.post_run) {
+    if let Err(error) = change::run_hook(&flags.post_run) {
         console::complain(SPEC.name, &error.to_string());
     }
     Ok(done)

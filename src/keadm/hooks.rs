@@ -40,14 +40,6 @@ pub fn run(script: &Path) -> Result<(), HookError> {
     }
 }
 
-/// As `run`; an empty path is no script.
-pub fn run_if_any(script: &str) -> Result<(), HookError> {
-    match script {
-        "" => Ok(()),
-        script => run(Path::new(script)),
-    }
-}
-
 /// Why a script did not do its work.
 #[derive(Debug)]
 pub enum HookError {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::backup::{self, BackupError, Kept, Kind};
 use super::change::{self, Proof};
 use super::out::{self, Format};
-use super::{Command, Group, hooks, links, running, upgrade};
+use super::{Command, Group, links, running, upgrade};
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
@@ -91,7 +91,7 @@ fn rollback(
     versions.1 = kept.version.clone();
     let program = kept.file(Kind::Program)?;
     let config = kept.file(Kind::Config)?;
-    hooks::run_if_any(&flags.pre_run)?;
+    change::run_hook(&flags.pre_run)?;
     if flags.keep_identity {
         for entry in kept.files.iter().filter(|it| it.kind == Kind::Identity) {
             kept.check(entry)?;
@@ -151,7 +151,7 @@ fn rollback(
         trial.begin(host)?;
         done.proven = change::prove(host, &trial)? == Proof::Proven;
     }
-    if let Err(error) = hooks::run_if_any(&flags.post_run) {
+    if let Err(error) = change::run_hook(&flags.post_run) {
         console::complain(SPEC.name, &error.to_string());
     }
     Ok(done)

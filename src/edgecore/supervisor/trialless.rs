@@ -9,6 +9,7 @@ pub struct OnTrial;
 
 pub enum Begin {
     Hub,
+    #[expect(dead_code, reason = "only a trial leads to it")]
     Program(PathBuf),
 }
 

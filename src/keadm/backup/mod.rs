@@ -12,7 +12,7 @@ use super::change;
 use super::device::{self, CONFIG, Device};
 use super::out::{self, Format};
 use super::upgrade::{self, Version};
-use super::{Command, Group, hooks};
+use super::{Command, Group};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
@@ -89,7 +89,7 @@ fn backup(host: &Host, flags: &Flags, version: &mut String) -> Result<Made, Back
     let target = change::program(host)?;
     let present = upgrade::present(&target);
     *version = present.tag();
-    hooks::run_if_any(&flags.pre_run)?;
+    change::run_hook(&flags.pre_run)?;
     let folder = make(host, FOLDER, flags.config.as_deref(), &present)?;
     let removed = match flags.keep {
         Some(count) => prune(host, &host.root.at(FOLDER), count.max(1))?,
@@ -104,7 +104,7 @@ fn backup(host: &Host, flags: &Flags, version: &mut String) -> Result<Made, Back
         kept: folder.display().to_string(),
     };
     record.write(host)?;
-    if let Err(error) = hooks::run_if_any(&flags.post_run) {
+    if let Err(error) = change::run_hook(&flags.post_run) {
         console::complain(SPEC.name, &error.to_string());
     }
     Ok(Made {

@@ -161,8 +161,7 @@ enum ResetError {
 impl ResetError {
     fn code(&self) -> u8 {
         match self {
-            ResetError::Lock(LockError::Busy(_)) => exit::TRY_AGAIN,
-            ResetError::Lock(LockError::File(error)) if error.is_denied() => exit::DENIED,
+            ResetError::Lock(error) => error.code(),
             _ => exit::FAILURE,
         }
     }

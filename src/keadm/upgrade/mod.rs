@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::backup;
 use super::change::{self, Proof, has_room};
 use super::out::{self, Format};
-use super::{Command, Group, device, hooks};
+use super::{Command, Group, device};
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
 use crate::system::{build, console, exit};
@@ -156,7 +156,7 @@ fn upgrade(
     change::refuse_a_second(host)?;
     let present = present(&target);
     versions.0 = present.tag();
-    hooks::run_if_any(&flags.pre_run)?;
+    change::run_hook(&flags.pre_run)?;
     console::error(&format!("fetching {}{}", flags.from, flags.image));
     let staged = stage(host, &wanted, &target)?;
     let outcome = take(host, flags, (&target, &staged), &present, versions);
@@ -164,7 +164,7 @@ fn upgrade(
         host.files.remove(&staged)?;
     }
     let done = outcome?;
-    if let Err(error) = hooks::run_if_any(&flags.post_run) {
+    if let Err(error) = change::run_hook(&flags.post_run) {
         console::complain(SPEC.name, &error.to_string());
     }
     Ok(done)
