@@ -234,10 +234,11 @@ impl Long {
 /// Octal digits, or GNU's binary for what is larger.
 fn number(field: &[u8]) -> Option<u64> {
     if field.first()? & 0x80 != 0 {
-        let (high, low) = field.split_at(field.len() - 8);
-        let empty = high[0] == 0x80 && high[1..].iter().all(|byte| *byte == 0);
-        let low: [u8; 8] = low.try_into().ok()?;
-        return (empty && field.len() > 8).then(|| u64::from_be_bytes(low));
+        // The sum's field has room for the digits of 8 bytes alone: it is never written so.
+        let (high, low) = field.split_last_chunk::<8>()?;
+        let (mark, high) = high.split_first()?;
+        let fits = *mark == 0x80 && high.iter().all(|byte| *byte == 0);
+        return fits.then(|| u64::from_be_bytes(*low));
     }
     let text = std::str::from_utf8(field).ok()?;
     let digits = text.trim_matches(|c| c == ' ' || c == '\0');
