@@ -186,7 +186,7 @@ impl Write for Timed {
 }
 
 /// A socket's own limit of time shows as "would block".
-fn timed_out(error: io::Error) -> io::Error {
+pub fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
         _ => error,

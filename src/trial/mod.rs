@@ -22,6 +22,9 @@ use crate::system::root::Root;
 pub use error::TrialError;
 pub use report::{Event, REPORT, Report};
 
+/// A public key of minisign: with it only what it has signed is put on trial.
+pub const KEY: &str = "/etc/kubeedge/upgrade.pub";
+
 /// What is tried; a file as long as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {

@@ -14,6 +14,18 @@ pub enum Event {
     ConfigUpdate,
 }
 
+impl Event {
+    /// As it stands in the report.
+    pub fn word(self) -> &'static str {
+        match self {
+            Event::Backup => "Backup",
+            Event::Upgrade => "Upgrade",
+            Event::Rollback => "Rollback",
+            Event::ConfigUpdate => "ConfigUpdate",
+        }
+    }
+}
+
 /// The keys of KubeEdge's keadm, and one of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
 use crate::config::MAX_FILE;
 use crate::config::edge::EdgeConfig;
 use crate::config::set;
@@ -16,6 +14,7 @@ use crate::protocol::jobs::Wish;
 use crate::system::cause;
 use crate::system::host::Host;
 use crate::system::secret::Secret;
+use crate::trial::{KEY, REPORT, Report};
 
 /// At most one at a time.
 pub struct Errands {
@@ -90,8 +89,8 @@ impl Errands {
             self.running = None;
             self.ended = Some(ended);
         }
-        match (Report::read(host), &self.ended) {
-            (Some(report), _) => Standing::Over(report.outcome()),
+        match (reported(host), &self.ended) {
+            (Some(outcome), _) => Standing::Over(outcome),
             (None, Some(ended)) => Standing::Over(Outcome {
                 failed: ended.clone().err(),
                 ..Outcome::default()
@@ -146,43 +145,21 @@ fn fits(text: &str, name: &str, wishes: &[Wish]) -> Result<(), String> {
     loaded.map(drop).map_err(|error| error.to_string())
 }
 
-/// The file in which keadm says what came of its last work, for KubeEdge's edgecore.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Report {
-    event: String,
-    success: bool,
-    #[serde(default)]
-    from_version: String,
-    #[serde(default)]
-    to_version: String,
-    #[serde(default)]
-    error_message: String,
-}
-
-impl Report {
-    fn read(host: &Host) -> Option<Report> {
-        let bytes = host.files.read(&host.root.at(REPORT), MAX_FILE).ok()?;
-        serde_json::from_slice(&bytes).ok()
-    }
-
-    fn outcome(self) -> Outcome {
-        Outcome {
-            event: self.event,
-            from: self.from_version,
-            to: self.to_version,
-            failed: (!self.success).then_some(self.error_message),
-        }
-    }
+/// What keadm has said of its last work.
+fn reported(host: &Host) -> Option<Outcome> {
+    let report = Report::read(host)?;
+    Some(Outcome {
+        event: report.event.word().to_owned(),
+        from: report.from_version,
+        to: report.to_version,
+        failed: (!report.success).then_some(report.error_message),
+    })
 }
 
 /// Also said by the hub, which knows it first.
 pub const OFF: &str =
     "this device takes no jobs: set modules.taskManager.enable to true in edgecore.yaml";
 const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
-const REPORT: &str = "/etc/kubeedge/upgrade_report.json";
-/// A public key that executables must be signed with.
-const KEY: &str = "/etc/kubeedge/upgrade.pub";
 /// What keadm upgrades from when it is told no image.
 const DEFAULT_IMAGE: &str = "kubeedge/installation-package";
 /// For one step: pulling an image over a slow line, and the trial of what is in it.

@@ -12,7 +12,7 @@ use crate::pki::hash::Sha256Hash;
 use crate::pki::minisign::{MinisignError, PublicKey, Signature};
 use crate::system::console;
 use crate::system::host::Host;
-use crate::trial::{digest, successor};
+use crate::trial::{KEY, digest, successor};
 
 /// What the command line says of it.
 pub struct Wanted<'a> {
@@ -245,8 +245,6 @@ pub fn read_digest(text: &str) -> Result<Option<Sha256Hash>, UpgradeError> {
     digest.map_err(|_| UpgradeError::DigestForm(text.chars().take(80).collect()))
 }
 
-/// A public key of minisign: with it only what it has signed is taken.
-const KEY: &str = "/etc/kubeedge/upgrade.pub";
 const LIST: &str = "SHA256SUMS";
 /// Bytes.
 const MAX_LIST: usize = 64 * 1024;
