@@ -1,6 +1,7 @@
 //! What upgrade, rollback, backup and config-update have in common: one at a time, a report of each, and
 //! a running edgecore that proves what was changed.
 
+use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -11,6 +12,7 @@ use nix::unistd::Pid;
 
 use super::hooks::{self, HookError};
 use super::lock::{self, LockError};
+use super::out::{self, Format};
 use super::running;
 use crate::system::files::{FileError, Lock};
 use crate::system::host::Host;
@@ -19,11 +21,103 @@ use crate::system::service::{self, Choice, Daemon, ServiceError, folder_of};
 use crate::system::{console, exit};
 use crate::trial::{Event, Report, Standing, Trial, TrialError};
 
-/// Nobody else joins, resets or changes this device meanwhile, KubeEdge's keadm included where it can.
-pub struct Alone(#[expect(dead_code, reason = "held until dropped")] [Lock; 2]);
+/// What frames every change: the lock, the report, the script after it, and what is said of it.
+pub struct Frame<'a> {
+    pub host: &'a Host,
+    /// The command's whole name, such as `kubeedge upgrade edge`.
+    pub name: &'static str,
+    pub event: Event,
+    /// Script to run when all has worked; empty: none.
+    pub post_run: &'a str,
+    pub verbosity: Option<u8>,
+    pub output: Format,
+}
 
-/// Without it nothing is done, and nothing is reported: the report belongs to who has it.
-pub fn alone(host: &Host) -> Result<Alone, LockError> {
+/// What the work finds out on its way, for the report.
+#[derive(Default)]
+pub struct Known {
+    pub from: String,
+    pub to: String,
+    /// What is there to go back to, and where.
+    pub kept: String,
+    /// Whether a trial has begun: it reports by itself.
+    pub is_on_trial: bool,
+}
+
+impl Frame<'_> {
+    /// Does the work alone, reports and says how it ended; the exit code, which is `code`'s for an error.
+    pub fn run<R, E>(
+        &self,
+        mut known: Known,
+        code: impl Fn(&E) -> u8,
+        work: impl FnOnce(&mut Known) -> Result<R, E>,
+    ) -> u8
+    where
+        R: out::Report,
+        E: Error + From<FileError> + 'static,
+    {
+        // Without the lock nothing is done, and nothing is reported: the report belongs to who has it.
+        let _alone = match alone(self.host) {
+            Ok(alone) => alone,
+            Err(error) => return self.fail(&error, error.code()),
+        };
+        let outcome = work(&mut known).and_then(|done| {
+            if !known.is_on_trial {
+                self.report(&known, None)?;
+            }
+            Ok(done)
+        });
+        match outcome {
+            Ok(done) => {
+                if let Err(error) = run_hook(self.post_run) {
+                    console::complain(self.name, &error.to_string());
+                }
+                out::show(&done, self.output);
+                exit::OK
+            }
+            Err(error) => {
+                self.report_failure(&known, &error);
+                self.fail(&error, code(&error))
+            }
+        }
+    }
+
+    /// What is told of a failure, besides the sentence on stderr.
+    fn report_failure(&self, known: &Known, error: &(dyn Error + 'static)) {
+        let change = error.source().and_then(|it| it.downcast_ref());
+        if change.is_some_and(ChangeError::is_of_trial) {
+            return;
+        }
+        if let Err(error) = self.report(known, Some(error)) {
+            console::error(&error.to_string());
+        }
+    }
+
+    fn report(&self, known: &Known, failure: Option<&dyn Error>) -> Result<(), FileError> {
+        let is_fine = failure.is_none();
+        let report = Report {
+            event: self.event,
+            success: is_fine,
+            from_version: known.from.clone(),
+            to_version: known.to.clone(),
+            error_message: failure.map(ToString::to_string).unwrap_or_default(),
+            kept: match is_fine {
+                true => known.kept.clone(),
+                false => String::new(),
+            },
+        };
+        report.write(self.host)
+    }
+
+    fn fail(&self, error: &dyn Error, code: u8) -> u8 {
+        out::fail(self.name, error, self.verbosity, self.output, code)
+    }
+}
+
+/// Nobody else joins, resets or changes this device meanwhile, KubeEdge's keadm included where it can.
+struct Alone(#[expect(dead_code, reason = "held until dropped")] [Lock; 2]);
+
+fn alone(host: &Host) -> Result<Alone, LockError> {
     let device = lock::take(host)?;
     let record = host.root.at(RECORD);
     if let Some(folder) = record.parent() {
@@ -66,21 +160,6 @@ pub fn refuse_a_second(host: &Host) -> Result<(), ChangeError> {
         }
         Standing::Foreign => Ok(trial.give_up(host, "somebody else has replaced the file")?),
         Standing::Over => Ok(trial.clear(host)?),
-    }
-}
-
-/// What is told of a failure, besides the sentence on stderr.
-pub fn report_failure(host: &Host, event: Event, (from, to): (&str, &str), why: &str) {
-    let report = Report {
-        event,
-        success: false,
-        from_version: from.to_owned(),
-        to_version: to.to_owned(),
-        error_message: why.to_owned(),
-        kept: String::new(),
-    };
-    if let Err(error) = report.write(host) {
-        console::error(&error.to_string());
     }
 }
 
@@ -205,7 +284,7 @@ pub enum ChangeError {
 
 impl ChangeError {
     /// Whether the trial itself reports it.
-    pub fn is_of_trial(&self) -> bool {
+    fn is_of_trial(&self) -> bool {
         matches!(self, ChangeError::Undone(_) | ChangeError::Undecided)
     }
 
@@ -241,8 +320,8 @@ impl fmt::Display for ChangeError {
     }
 }
 
-impl std::error::Error for ChangeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for ChangeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             ChangeError::Service(error) => Some(error),
             ChangeError::Trial(error) => Some(error),

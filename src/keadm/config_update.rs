@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
-use super::change::{self, ChangeError, Proof};
+use super::change::{self, ChangeError, Frame, Known, Proof};
 use super::device::CONFIG;
 use super::hooks::HookError;
 use super::out::{self, Format};
@@ -14,11 +14,11 @@ use super::{Command, Group, running, upgrade};
 use crate::config::edge::EdgeConfig;
 use crate::config::{self, ConfigError, set};
 use crate::system::args::{self, Spec};
+use crate::system::exit;
 use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::secret::Secret;
-use crate::system::{console, exit};
-use crate::trial::{Event, Report as Record, Trial, TrialError, successor};
+use crate::trial::{Event, Trial, TrialError, successor};
 
 pub static COMMAND: Command = Command {
     name: "config-update",
@@ -58,33 +58,30 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
-    let fail = |error: &dyn std::error::Error, code| {
-        out::fail(SPEC.name, error, given.verbosity, flags.output, code)
-    };
     if flags.set.iter().all(|text| text.trim().is_empty()) {
-        return fail(&UpdateError::Nothing, exit::USAGE);
+        let error = UpdateError::Nothing;
+        return out::fail(
+            SPEC.name,
+            &error,
+            given.verbosity,
+            flags.output,
+            error.code(),
+        );
     }
-    let _alone = match change::alone(host) {
-        Ok(alone) => alone,
-        Err(error) => return fail(&error, error.code()),
+    let frame = Frame {
+        host,
+        name: SPEC.name,
+        event: Event::ConfigUpdate,
+        post_run: &flags.post_run,
+        verbosity: given.verbosity,
+        output: flags.output,
     };
-    match update(host, &flags) {
-        Ok(done) => {
-            out::show(&done, flags.output);
-            exit::OK
-        }
-        Err(error) => {
-            if !matches!(&error, UpdateError::Change(error) if error.is_of_trial()) {
-                let version = version(host);
-                let versions = ("", version.as_str());
-                change::report_failure(host, Event::ConfigUpdate, versions, &error.to_string());
-            }
-            fail(&error, error.code())
-        }
-    }
+    let work = |known: &mut Known| update(host, &flags, known);
+    frame.run(Known::default(), UpdateError::code, work)
 }
 
-fn update(host: &Host, flags: &Flags) -> Result<Updated, UpdateError> {
+fn update(host: &Host, flags: &Flags, known: &mut Known) -> Result<Updated, UpdateError> {
+    known.to = version(host);
     change::refuse_a_second(host)?;
     let path = flags.config.clone().unwrap_or_else(|| host.root.at(CONFIG));
     let name = path.display().to_string();
@@ -114,13 +111,9 @@ fn update(host: &Host, flags: &Flags) -> Result<Updated, UpdateError> {
         if done.changed {
             host.files.replace(&path, after.as_bytes(), mode)?;
         }
-        record(host)?;
     } else {
-        prove(host, &path, (&after, mode), flags.timeout)?;
+        prove(host, &path, (&after, mode), flags.timeout, known)?;
         done.restarted = true;
-    }
-    if let Err(error) = change::run_hook(&flags.post_run) {
-        console::complain(SPEC.name, &error.to_string());
     }
     Ok(done)
 }
@@ -130,13 +123,15 @@ fn prove(
     path: &Path,
     (text, mode): (&str, u32),
     timeout: Option<u64>,
+    known: &mut Known,
 ) -> Result<(), UpdateError> {
     host.files
         .replace(&successor(path), text.as_bytes(), mode)?;
-    let version = version(host);
-    let trial = Trial::plan(host, Event::ConfigUpdate, ("", &version), &[(path, false)])?;
+    let versions = ("", known.to.as_str());
+    let trial = Trial::plan(host, Event::ConfigUpdate, versions, &[(path, false)])?;
     let trial = trial.within(timeout);
     trial.begin(host)?;
+    known.is_on_trial = true;
     match change::prove(host, &trial)? {
         Proof::Proven => Ok(()),
         // It has ended meanwhile; its next start proves it.
@@ -148,18 +143,6 @@ fn version(host: &Host) -> String {
     let target = change::program(host);
     let target = target.unwrap_or_else(|_| PathBuf::from("/"));
     upgrade::present(&target).tag()
-}
-
-fn record(host: &Host) -> Result<(), UpdateError> {
-    let record = Record {
-        event: Event::ConfigUpdate,
-        success: true,
-        from_version: String::new(),
-        to_version: version(host),
-        error_message: String::new(),
-        kept: String::new(),
-    };
-    Ok(record.write(host)?)
 }
 
 /// What was done.

@@ -6,13 +6,12 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use super::backup::{self, BackupError, Kept, Kind};
-use super::change::{self, Proof};
+use super::change::{self, Frame, Known, Proof};
 use super::out::{self, Format};
 use super::{Command, Group, links, running, upgrade};
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
-use crate::system::{console, exit};
-use crate::trial::{Event, Report as Record, Trial, digest, successor};
+use crate::trial::{Event, Trial, digest, successor};
 
 pub static COMMAND: Command = Command {
     name: "rollback edge",
@@ -58,37 +57,28 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
-    let fail = |error: &dyn std::error::Error, code| {
-        out::fail(SPEC.name, error, given.verbosity, flags.output, code)
+    let known = Known {
+        to: flags.historical_version.clone(),
+        ..Known::default()
     };
-    let _alone = match change::alone(host) {
-        Ok(alone) => alone,
-        Err(error) => return fail(&error, error.code()),
+    let frame = Frame {
+        host,
+        name: SPEC.name,
+        event: Event::Rollback,
+        post_run: &flags.post_run,
+        verbosity: given.verbosity,
+        output: flags.output,
     };
-    let mut versions = (String::new(), flags.historical_version.clone());
-    match rollback(host, &flags, &mut versions) {
-        Ok(done) => {
-            out::show(&done, flags.output);
-            exit::OK
-        }
-        Err(error) => {
-            if !matches!(&error, BackupError::Change(error) if error.is_of_trial()) {
-                let versions = (versions.0.as_str(), versions.1.as_str());
-                change::report_failure(host, Event::Rollback, versions, &error.to_string());
-            }
-            fail(&error, error.code())
-        }
-    }
+    frame.run(known, BackupError::code, |known| {
+        rollback(host, &flags, known)
+    })
 }
 
-fn rollback(
-    host: &Host,
-    flags: &Flags,
-    versions: &mut (String, String),
-) -> Result<Back, BackupError> {
+fn rollback(host: &Host, flags: &Flags, known: &mut Known) -> Result<Back, BackupError> {
     change::refuse_a_second(host)?;
     let kept = choose(host, flags)?;
-    versions.1 = kept.version.clone();
+    known.to = kept.version.clone();
+    known.kept = kept.folder.display().to_string();
     let program = kept.file(Kind::Program)?;
     let config = kept.file(Kind::Config)?;
     change::run_hook(&flags.pre_run)?;
@@ -113,12 +103,12 @@ fn rollback(
         places.push((entry, place, true));
     }
     if let Ok(target) = &target {
-        versions.0 = upgrade::present(target).tag();
+        known.from = upgrade::present(target).tag();
     }
     // What is there already is not changed.
     places.retain(|(entry, path, _)| !digest(path).is_ok_and(|found| found == entry.sha256));
     let mut done = Back {
-        from: versions.0.clone(),
+        from: known.from.clone(),
         to: kept.version.clone(),
         backup: kept.folder.clone(),
         changed: !places.is_empty() || flags.keep_identity,
@@ -134,7 +124,6 @@ fn rollback(
             }
         }
         done.proven = places.is_empty();
-        record(host, &done)?;
     } else {
         for (entry, path, _) in &places {
             host.files
@@ -147,12 +136,10 @@ fn rollback(
         let versions = (done.from.as_str(), done.to.as_str());
         let trial = Trial::plan(host, Event::Rollback, versions, &files)?;
         let mut trial = trial.within(flags.timeout);
-        trial.kept = kept.folder.display().to_string();
+        trial.kept.clone_from(&known.kept);
         trial.begin(host)?;
+        known.is_on_trial = true;
         done.proven = change::prove(host, &trial)? == Proof::Proven;
-    }
-    if let Err(error) = change::run_hook(&flags.post_run) {
-        console::complain(SPEC.name, &error.to_string());
     }
     Ok(done)
 }
@@ -192,18 +179,6 @@ fn choose(host: &Host, flags: &Flags) -> Result<Kept, BackupError> {
         })
     };
     found.into_iter().next().ok_or_else(none)
-}
-
-fn record(host: &Host, done: &Back) -> Result<(), BackupError> {
-    let record = Record {
-        event: Event::Rollback,
-        success: true,
-        from_version: done.from.clone(),
-        to_version: done.to.clone(),
-        error_message: String::new(),
-        kept: done.backup.display().to_string(),
-    };
-    Ok(record.write(host)?)
 }
 
 /// What was done.

@@ -8,10 +8,10 @@ use ureq::http::HeaderMap;
 use super::client::{Ask, Client, broken, wait_for};
 use super::digest::Hasher;
 use super::error::RegistryError;
-use super::line::Pace;
 use super::manifest::Descriptor;
 use super::progress::Progress;
 use super::reference::Reference;
+use crate::system::paced::Pace;
 
 /// The bytes of a blob. Its end is only reached when size and digest are right.
 pub struct Blob<'a> {

@@ -12,13 +12,13 @@ use ureq::{Agent, Body};
 
 use super::challenge::{self, Challenge};
 use super::error::RegistryError;
-use super::line::{Line, Pace};
 use super::reference::Reference;
 use super::url::{Url, is_loopback};
 use super::{Options, token};
 use crate::pki::foreign;
 use crate::pki::tls::{self, Presented};
-use crate::system::https::{self, Nowhere, Wiped};
+use crate::system::https::{self, Nowhere, Pinned, Wiped};
+use crate::system::paced::{Pace, Paced};
 use crate::system::secret::Secret;
 use crate::system::way::Reached;
 use crate::system::{build, cause};
@@ -188,7 +188,8 @@ impl Client {
             .max_idle_connections(0)
             .user_agent(format!("kubeedge/{}", build::VERSION))
             .build();
-        let agent = Agent::with_parts(config, Line::new(tls, socket, ask.pace), Nowhere);
+        let connector = Pinned::paced(tls, Box::new(()), Paced::new(socket, ask.pace));
+        let agent = Agent::with_parts(config, connector, Nowhere);
         let mut request = agent.get(url.text()).header("accept", ask.accept);
         if ask.from > 0 {
             request = request.header("range", format!("bytes={}-", ask.from));

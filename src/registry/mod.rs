@@ -12,7 +12,6 @@ mod error;
 mod fetch;
 pub mod given;
 mod layout;
-mod line;
 pub mod manifest;
 pub mod platform;
 pub mod progress;

@@ -8,10 +8,10 @@ use super::blob::Blob;
 use super::client::{Ask, Client, broken};
 use super::digest::Digest;
 use super::error::RegistryError;
-use super::line::Pace;
 use super::manifest::{self, Answer, Descriptor, MAX_MANIFEST, Manifest, ManifestError};
 use super::platform::Platform;
 use super::reference::Reference;
+use crate::system::paced::Pace;
 
 /// One image for one platform.
 pub struct Image {

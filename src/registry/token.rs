@@ -5,9 +5,9 @@ use serde::Deserialize;
 use super::client::{Ask, Client, Refusal, later, said};
 use super::credentials::Login;
 use super::error::RegistryError;
-use super::line::Pace;
 use super::reference::Reference;
 use super::url::Url;
+use crate::system::paced::Pace;
 use crate::system::secret::Secret;
 
 /// The value of `Authorization` that lets us pull from the image's repository.

@@ -1,10 +1,10 @@
-//! How ureq speaks HTTPS here: on a given connection, with given TLS settings, until a given moment.
+//! How ureq speaks HTTP here: on a given connection, with given TLS settings or none, at a given pace.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
@@ -19,6 +19,7 @@ use ureq::unversioned::transport::{
 };
 use zeroize::Zeroize;
 
+use crate::system::paced::{Pace, Paced};
 use crate::system::secret::Secret;
 
 /// Names are never looked up here: the connection is there already.
@@ -65,11 +66,13 @@ pub trait Witness: Send + Sync {
 /// Sees nothing.
 impl Witness for () {}
 
-/// One connection, wrapped in TLS with the house's own settings, and so with the house's own clock.
+/// TLS with the house's own settings, and so with the house's own clock; and whom to meet.
+pub type Tls = (Arc<ClientConfig>, ServerName<'static>);
+
+/// One connection that was made, to speak on once: in TLS, or plain where there is none.
 pub struct Pinned {
-    tls: Arc<ClientConfig>,
-    name: ServerName<'static>,
-    socket: Mutex<Option<Timed>>,
+    tls: Option<Tls>,
+    socket: Mutex<Option<Watched>>,
     handshaken: Arc<OnceLock<()>>,
 }
 
@@ -81,14 +84,14 @@ impl Pinned {
         socket: TcpStream,
         until: Instant,
     ) -> Pinned {
+        let pace = Pace::Within(until.saturating_duration_since(Instant::now()));
+        Pinned::paced(Some((tls, name)), witness, Paced::new(socket, pace))
+    }
+
+    pub fn paced(tls: Option<Tls>, witness: Box<dyn Witness>, socket: Paced) -> Pinned {
         Pinned {
             tls,
-            name,
-            socket: Mutex::new(Some(Timed {
-                socket,
-                until,
-                witness,
-            })),
+            socket: Mutex::new(Some(Watched { socket, witness })),
             handshaken: Arc::default(),
         }
     }
@@ -109,28 +112,35 @@ pub fn blocking(stream: smol::net::TcpStream) -> io::Result<TcpStream> {
 }
 
 impl Connector<()> for Pinned {
-    type Out = TlsTransport;
+    type Out = PinnedTransport;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
         _chained: Option<()>,
-    ) -> Result<Option<TlsTransport>, Error> {
+    ) -> Result<Option<PinnedTransport>, Error> {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sock = socket.take().ok_or(Error::ConnectionFailed)?;
-        let mut conn = ClientConnection::new(self.tls.clone(), self.name.clone())
-            .map_err(|e| Error::Io(io::Error::other(e)))?;
-        if let Err(error) = conn.complete_io(&mut sock) {
-            return Err(Error::Io(sock.witness.judge(error)));
-        }
+        let stream: Box<dyn Duplex> = match &self.tls {
+            None => Box::new(sock),
+            Some((config, name)) => {
+                let mut conn = ClientConnection::new(config.clone(), name.clone())
+                    .map_err(|e| Error::Io(io::Error::other(e)))?;
+                if let Err(error) = conn.complete_io(&mut sock) {
+                    return Err(Error::Io(sock.witness.judge(error)));
+                }
+                Box::new(StreamOwned { conn, sock })
+            }
+        };
         let _ = self.handshaken.set(());
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
         );
-        Ok(Some(TlsTransport {
+        Ok(Some(PinnedTransport {
             buffers,
-            stream: StreamOwned { conn, sock },
+            stream,
+            is_tls: self.tls.is_some(),
         }))
     }
 }
@@ -141,43 +151,23 @@ impl fmt::Debug for Pinned {
     }
 }
 
-/// A socket on which nothing takes longer than until a given moment, however little comes at a time.
-struct Timed {
-    socket: TcpStream,
-    until: Instant,
+/// A socket whose first bytes somebody sees.
+struct Watched {
+    socket: Paced,
     witness: Box<dyn Witness>,
 }
 
-impl Timed {
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        match left.is_zero() {
-            true => Err(io::ErrorKind::TimedOut.into()),
-            false => Ok(left),
-        }
-    }
-}
-
-impl Read for Timed {
+impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.socket.set_read_timeout(Some(self.left()?))?;
-            match self.socket.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(count) => {
-                    self.witness.note(&buffer[..count]);
-                    return Ok(count);
-                }
-                Err(error) => return Err(timed_out(error)),
-            }
-        }
+        let count = self.socket.read(buffer)?;
+        self.witness.note(&buffer[..count]);
+        Ok(count)
     }
 }
 
-impl Write for Timed {
+impl Write for Watched {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(Some(self.left()?))?;
-        self.socket.write(bytes).map_err(timed_out)
+        self.socket.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -185,20 +175,17 @@ impl Write for Timed {
     }
 }
 
-/// A socket's own limit of time shows as "would block".
-pub fn timed_out(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
-    }
-}
+trait Duplex: Read + Write + Send + Sync {}
 
-pub struct TlsTransport {
+impl<S: Read + Write + Send + Sync> Duplex for S {}
+
+pub struct PinnedTransport {
     buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, Timed>,
+    stream: Box<dyn Duplex>,
+    is_tls: bool,
 }
 
-impl Transport for TlsTransport {
+impl Transport for PinnedTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
@@ -206,7 +193,7 @@ impl Transport for TlsTransport {
     fn transmit_output(&mut self, amount: usize, _timeout: NextTimeout) -> Result<(), Error> {
         let output = &mut self.buffers.output()[..amount];
         let sent = self.stream.write_all(output);
-        // The head of the request holds the token.
+        // The head of the request may hold a token or a password.
         output.zeroize();
         Ok(sent?)
     }
@@ -224,12 +211,12 @@ impl Transport for TlsTransport {
     }
 
     fn is_tls(&self) -> bool {
-        true
+        self.is_tls
     }
 }
 
-impl fmt::Debug for TlsTransport {
+impl fmt::Debug for PinnedTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TlsTransport")
+        f.write_str("PinnedTransport")
     }
 }

@@ -27,6 +27,7 @@ pub mod log;
 pub mod names;
 pub mod network;
 pub mod notify;
+pub mod paced;
 pub mod pattern;
 pub mod processes;
 pub mod proxy;

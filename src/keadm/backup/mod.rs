@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
-use super::change;
+use super::change::{self, Frame, Known};
 use super::device::{self, CONFIG, Device};
 use super::out::{self, Format};
 use super::upgrade::{self, Version};
 use super::{Command, Group};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
-use crate::system::{console, exit};
-use crate::trial::{Event, Report as Record};
+use crate::trial::Event;
 pub use error::BackupError;
 pub use kept::{Entry, Kept, Kind, all, read};
 use kept::{Wanted, prune, write};
@@ -64,49 +63,29 @@ fn run(args: &[String], host: &Host) -> u8 {
         let code = BackupError::code;
         return out::finish(SPEC.name, given.verbosity, flags.output, listed, code);
     }
-    let fail = |error: &dyn std::error::Error, code| {
-        out::fail(SPEC.name, error, given.verbosity, flags.output, code)
+    let frame = Frame {
+        host,
+        name: SPEC.name,
+        event: Event::Backup,
+        post_run: &flags.post_run,
+        verbosity: given.verbosity,
+        output: flags.output,
     };
-    let _alone = match change::alone(host) {
-        Ok(alone) => alone,
-        Err(error) => return fail(&error, error.code()),
-    };
-    let mut version = String::new();
-    match backup(host, &flags, &mut version) {
-        Ok(made) => {
-            out::show(&made, flags.output);
-            exit::OK
-        }
-        Err(error) => {
-            let versions = ("", version.as_str());
-            change::report_failure(host, Event::Backup, versions, &error.to_string());
-            fail(&error, error.code())
-        }
-    }
+    let work = |known: &mut Known| backup(host, &flags, known);
+    frame.run(Known::default(), BackupError::code, work)
 }
 
-fn backup(host: &Host, flags: &Flags, version: &mut String) -> Result<Made, BackupError> {
+fn backup(host: &Host, flags: &Flags, known: &mut Known) -> Result<Made, BackupError> {
     let target = change::program(host)?;
     let present = upgrade::present(&target);
-    *version = present.tag();
+    known.to = present.tag();
     change::run_hook(&flags.pre_run)?;
     let folder = make(host, FOLDER, flags.config.as_deref(), &present)?;
     let removed = match flags.keep {
         Some(count) => prune(host, &host.root.at(FOLDER), count.max(1))?,
         None => Vec::new(),
     };
-    let record = Record {
-        event: Event::Backup,
-        success: true,
-        from_version: String::new(),
-        to_version: present.tag(),
-        error_message: String::new(),
-        kept: folder.display().to_string(),
-    };
-    record.write(host)?;
-    if let Err(error) = change::run_hook(&flags.post_run) {
-        console::complain(SPEC.name, &error.to_string());
-    }
+    known.kept = folder.display().to_string();
     Ok(Made {
         version: present.tag(),
         folder,

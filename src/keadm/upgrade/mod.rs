@@ -17,13 +17,13 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use super::backup;
-use super::change::{self, Proof, has_room};
+use super::change::{self, Frame, Known, Proof, has_room};
 use super::out::{self, Format};
 use super::{Command, Group, device};
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
 use crate::system::{build, console, exit};
-use crate::trial::{Event, Report as Record, Trial, digest};
+use crate::trial::{Event, Trial, digest};
 pub use check::Version;
 use check::{machine, probe, version};
 use error::UpgradeError;
@@ -110,35 +110,24 @@ fn run(args: &[String], host: &Host) -> u8 {
         console::error("nothing was changed");
         return exit::OK;
     }
-    let fail = |error: &dyn std::error::Error, code| {
-        out::fail(SPEC.name, error, given.verbosity, flags.output, code)
+    let known = Known {
+        to: flags.to_version.clone(),
+        ..Known::default()
     };
-    let _alone = match change::alone(host) {
-        Ok(alone) => alone,
-        Err(error) => return fail(&error, error.code()),
+    let frame = Frame {
+        host,
+        name: SPEC.name,
+        event: Event::Upgrade,
+        post_run: &flags.post_run,
+        verbosity: given.verbosity,
+        output: flags.output,
     };
-    let mut versions = (String::new(), flags.to_version.clone());
-    match upgrade(host, &flags, &mut versions) {
-        Ok(done) => {
-            out::show(&done, flags.output);
-            exit::OK
-        }
-        Err(error) => {
-            // A trial writes its own.
-            if !matches!(&error, UpgradeError::Change(error) if error.is_of_trial()) {
-                let versions = (versions.0.as_str(), versions.1.as_str());
-                change::report_failure(host, Event::Upgrade, versions, &error.to_string());
-            }
-            fail(&error, error.code())
-        }
-    }
+    frame.run(known, UpgradeError::code, |known| {
+        upgrade(host, &flags, known)
+    })
 }
 
-fn upgrade(
-    host: &Host,
-    flags: &Flags,
-    versions: &mut (String, String),
-) -> Result<Upgraded, UpgradeError> {
+fn upgrade(host: &Host, flags: &Flags, known: &mut Known) -> Result<Upgraded, UpgradeError> {
     let from = match (flags.from.as_str(), flags.image.as_str()) {
         ("", "") => return Err(UpgradeError::NoSource),
         ("", _) => Where::Image(image(flags)),
@@ -155,19 +144,15 @@ fn upgrade(
     let target = change::program(host)?;
     change::refuse_a_second(host)?;
     let present = present(&target);
-    versions.0 = present.tag();
+    known.from = present.tag();
     change::run_hook(&flags.pre_run)?;
     console::error(&format!("fetching {}{}", flags.from, flags.image));
     let staged = stage(host, &wanted, &target)?;
-    let outcome = take(host, flags, (&target, &staged), &present, versions);
+    let outcome = take(host, flags, (&target, &staged), &present, known);
     if outcome.is_err() && Trial::load(host).is_ok_and(|trial| trial.is_none()) {
         host.files.remove(&staged)?;
     }
-    let done = outcome?;
-    if let Err(error) = change::run_hook(&flags.post_run) {
-        console::complain(SPEC.name, &error.to_string());
-    }
-    Ok(done)
+    outcome
 }
 
 /// The tag is `--toVersion`, as KubeEdge has it, where the name has neither tag nor digest.
@@ -197,15 +182,15 @@ fn take(
     flags: &Flags,
     (target, staged): (&Path, &Path),
     present: &Version,
-    versions: &mut (String, String),
+    known: &mut Known,
 ) -> Result<Upgraded, UpgradeError> {
     machine(staged)?;
     let found = version(staged)?;
-    versions.1 = found.tag();
+    known.to = found.tag();
     let wanted = flags.to_version.trim_start_matches('v');
-    let known = [&found.version, &found.git_version].map(|it| it.trim_start_matches('v'));
+    let names = [&found.version, &found.git_version].map(|it| it.trim_start_matches('v'));
     // A tag of an image may be anything.
-    if flags.image.is_empty() && !wanted.is_empty() && !known.contains(&wanted) {
+    if flags.image.is_empty() && !wanted.is_empty() && !names.contains(&wanted) {
         return Err(UpgradeError::OtherVersion {
             wanted: flags.to_version.clone(),
             found: found.tag(),
@@ -220,7 +205,6 @@ fn take(
     };
     if digest(target)? == digest(staged)? {
         host.files.remove(staged)?;
-        record(host, &done)?;
         return Ok(done);
     }
     if found.is_older_than(present) && !flags.force {
@@ -254,6 +238,7 @@ fn take(
     .within(flags.timeout);
     trial.kept = kept;
     trial.begin(host)?;
+    known.is_on_trial = true;
     done.changed = true;
     done.proven = change::prove(host, &trial)? == Proof::Proven;
     Ok(done)
@@ -265,18 +250,6 @@ pub fn present(target: &Path) -> Version {
         version: build::VERSION.to_owned(),
         git_version: super::version::KUBEEDGE.to_owned(),
     })
-}
-
-fn record(host: &Host, done: &Upgraded) -> Result<(), UpgradeError> {
-    let record = Record {
-        event: Event::Upgrade,
-        success: true,
-        from_version: done.from.clone(),
-        to_version: done.to.clone(),
-        error_message: String::new(),
-        kept: String::new(),
-    };
-    Ok(record.write(host)?)
 }
 
 /// Asks on stderr; only a clear yes is one.
