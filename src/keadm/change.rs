@@ -115,7 +115,9 @@ pub fn prove(host: &Host, trial: &Trial) -> Result<Proof, ChangeError> {
         if !was_taken && begun.elapsed() > UNHEARD {
             // Whatever runs there does not know of trials.
             was_taken = true;
-            restart(host)?;
+            if !restart(host)? {
+                return Ok(Proof::Waits);
+            }
         }
         if begun.elapsed() > patience {
             return Err(ChangeError::Undecided);
@@ -152,7 +154,7 @@ fn hand_over(host: &Host) -> Result<bool, ChangeError> {
             }
             // It has only started, and would not survive a signal yet.
             None if begun.elapsed() < UNHEARD => sleep(POLL),
-            Some(_) | None => return restart(host).map(|()| true),
+            Some(_) | None => return restart(host),
         }
     }
 }
@@ -166,15 +168,19 @@ fn start(host: &Host) -> Result<bool, ChangeError> {
     Ok(true)
 }
 
-fn restart(host: &Host) -> Result<(), ChangeError> {
+/// False when nobody would start again what was stopped: then it goes on as it is.
+fn restart(host: &Host) -> Result<bool, ChangeError> {
     let service = service::detect(host, Daemon::edgecore(&host.root), Choice::Auto);
+    if !service.is_installed() {
+        return Ok(false);
+    }
     service.stop()?;
     if let Some(process) = running::process(host) {
         processes::terminate(&process, GRACE)
             .map_err(|error| ChangeError::Stuck(error.to_string()))?;
     }
     service.start()?;
-    Ok(())
+    Ok(true)
 }
 
 fn signal(process: &Process, signal: Signal) {

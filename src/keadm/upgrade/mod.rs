@@ -309,7 +309,7 @@ impl out::Report for Upgraded {
                 format!("Upgraded from {from} to {to}: it has a session with the cloud.\n")
             }
             (_, false) => format!(
-                "{to} is in place of {from}. No edgecore runs: the trial begins with its next start.\n"
+                "{to} is in place of {from}. The trial begins with the next start of edgecore.\n"
             ),
         };
         if let Some(backup) = &self.backup {
