@@ -190,12 +190,6 @@ fn signal(process: &Process, signal: Signal) {
     }
 }
 
-/// Whether `path` has room for so many bytes and some more.
-pub fn has_room(path: &Path, bytes: u64) -> bool {
-    let free = crate::system::facts::free_space(path).unwrap_or(u64::MAX);
-    free >= bytes.saturating_add(MARGIN)
-}
-
 /// Why a change did not happen, or did not last.
 #[derive(Debug)]
 pub enum ChangeError {
@@ -277,5 +271,3 @@ const UNHEARD: Duration = Duration::from_secs(30);
 /// For stopping and starting besides.
 const SLACK: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(10);
-/// Bytes that are left free.
-const MARGIN: u64 = 128 * 1024;

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use super::download::{Url, Web};
 use super::error::UpgradeError;
 use super::image;
-use crate::keadm::change::has_room;
 use crate::pki::hash::Sha256Hash;
 use crate::pki::minisign::{MinisignError, PublicKey, Signature};
 use crate::system::console;
+use crate::system::files::Appender;
 use crate::system::host::Host;
-use crate::trial::{KEY, digest, successor};
+use crate::trial::{KEY, digest, has_room, room, successor};
 
 /// What the command line says of it.
 pub struct Wanted<'a> {
@@ -190,17 +190,39 @@ impl<'a> Source<'a> {
                 let there = files.size(&part).unwrap_or(0);
                 needs_room(files.size(target)?.saturating_sub(there))?;
                 let mut file = files.appender(&part, 0o755)?;
-                if digest.is_none() {
-                    // Nobody could tell whether two parts belong together.
-                    file.truncate(0)?;
-                }
-                web.large(url, &mut file)?;
+                let fetched = fetch(web, url, &mut file, &part, digest);
                 drop(file);
+                if let Err(error @ UpgradeError::TooLarge { .. }) = fetched {
+                    files.remove(&part)?;
+                    return Err(error);
+                }
+                fetched?;
                 files.rename(&part, &staged)?;
             }
         }
         Ok(staged)
     }
+}
+
+/// Fills a file from the web: once more from the beginning when what was there is of another one.
+fn fetch(
+    web: &Web,
+    url: &Url,
+    file: &mut Appender,
+    path: &Path,
+    wanted: Option<Sha256Hash>,
+) -> Result<(), UpgradeError> {
+    let room = room(path).saturating_add(file.len());
+    let is_joined = web.large(url, file, room, wanted.is_some())?;
+    if let Some(wanted) = wanted
+        && is_joined
+        && digest(path)? != wanted.to_string()
+    {
+        console::error("what came before is of another file: once more from the beginning");
+        file.truncate(0)?;
+        web.large(url, file, room, true)?;
+    }
+    Ok(())
 }
 
 /// Where a download of what has this digest is kept until it is complete.
