@@ -126,7 +126,7 @@ fn what_the_system_does_not_start_is_taken_back_at_once() {
     let edge = device.start();
     let before = edge.connected();
     let target = device.path(PROGRAM);
-    put(&successor(&target), "no executable any more", 0o755);
+    put(&successor(&target), "not to be executed", 0o644);
     let host = Host::real(Root::new(Some(device.path("/"))));
     let versions = ("v0.1.0", "v0.2.0");
     let trial = Trial::plan(&host, Event::Upgrade, versions, &[(&target, true)]);
