@@ -18,7 +18,7 @@ mod packing;
 mod report;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -150,11 +150,29 @@ impl Trial {
     pub fn load(host: &Host) -> Result<Option<Trial>, TrialError> {
         let path = host.root.at(MARKER);
         match host.files.read_opt(&path, MAX_MARKER)? {
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| TrialError::Marker(path, error.to_string())),
+            Some(bytes) => {
+                let trial = Trial::parse(&bytes).map_err(|why| TrialError::Marker(path, why))?;
+                Ok(Some(trial))
+            }
             None => Ok(None),
         }
+    }
+
+    /// What a marker says; the error is a reason.
+    pub fn parse(bytes: &[u8]) -> Result<Trial, String> {
+        let mut trial: Trial = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if let Some(path) = trial.about().find(|path| !is_whole(path)) {
+            return Err(format!("{:.200} is no path of a file", path.display()));
+        }
+        // No more than any trial of ours.
+        trial.tries = trial.tries.min(TRIES);
+        trial.patience = trial.patience.clamp(1, MAX_PATIENCE);
+        Ok(trial)
+    }
+
+    /// The files that it is about, without the root prefix.
+    pub fn about(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|swap| swap.path.as_path())
     }
 
     pub fn standing(&self, host: &Host) -> Standing {
@@ -278,6 +296,14 @@ pub fn predecessor(path: &Path) -> PathBuf {
 fn beside(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{what}"))
+}
+
+/// Whether a path from a file leads from the top to a file, and nowhere else on its way.
+pub fn is_whole(path: &Path) -> bool {
+    let mut steps = path.components();
+    let is_absolute = steps.next() == Some(Component::RootDir);
+    let is_step = |step: Component<'_>| matches!(step, Component::Normal(_));
+    is_absolute && path.file_name().is_some() && steps.all(is_step)
 }
 
 /// The digest of a file of any size, as text.
