@@ -127,6 +127,9 @@ async fn serve(
             return exit::FAILURE;
         }
     };
+    if parent.is_some() {
+        Parent::let_signals_come();
+    }
     let state = State::new(
         &host.clock,
         settings.node.as_str(),

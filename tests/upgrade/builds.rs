@@ -19,6 +19,8 @@ pub enum Manner {
     Frail,
     /// It is no kubeedge, and says so.
     Other,
+    /// For devices alone: it has no trials.
+    Bare,
 }
 
 /// The executable; made once for all tests of this process.
@@ -43,6 +45,11 @@ fn compile(path: &Path, version: &str, manner: Manner) {
         Manner::Deaf => ("deaf", ""),
         Manner::Frail => ("frail", ""),
         Manner::Other => ("other", ""),
+        Manner::Bare => ("bare", ""),
+    };
+    let features = match manner {
+        "bare" => "edge",
+        _ => "edge,oci,upgrade",
     };
     let status = Command::new("rustc")
         .args([
@@ -63,6 +70,7 @@ fn compile(path: &Path, version: &str, manner: Manner) {
         .env("VERSION", version)
         .env("MANNER", manner)
         .env("VALUE", value)
+        .env("FEATURES", features)
         .status()
         .expect("there is a compiler, since this was built");
     assert!(status.success());
@@ -82,7 +90,11 @@ fn main() {
         return println!("busybox 1.2");
     }
     if words.iter().any(|word| word == "version") {
-        return println!("{{\"version\":\"{}\",\"gitVersion\":\"v1.23.1\"}}", env!("VERSION"));
+        return println!(
+            "{{\"version\":\"{}\",\"gitVersion\":\"v1.23.1\",\"features\":\"{}\"}}",
+            env!("VERSION"),
+            env!("FEATURES")
+        );
     }
     let is_edgecore = called.ends_with("edgecore") || words.first().is_some_and(|it| it == "edgecore");
     if is_edgecore && !words.iter().any(|word| word == "--probe") {

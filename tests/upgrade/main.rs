@@ -5,8 +5,16 @@ mod common;
 
 mod builds;
 mod config;
+#[path = "../registry/debian.rs"]
+mod debian;
+#[path = "../registry/image.rs"]
+#[allow(dead_code, reason = "the tests of registries use all of it")]
+mod image;
+mod images;
 mod kills;
 mod refusals;
 mod restore;
 mod stage;
+mod tight;
 mod trials;
+mod web;

@@ -43,6 +43,11 @@ pub enum UpgradeError {
         url: String,
         why: String,
     },
+    TooLarge {
+        url: String,
+        /// Bytes.
+        limit: u64,
+    },
     /// It can't be told whether what would come is what is wanted.
     NoProof(String),
     /// The list of digests does not name it.
@@ -73,6 +78,8 @@ pub enum UpgradeError {
     },
     /// It starts, and is another program.
     Foreign(String),
+    /// It would never end its trial.
+    NoTrials,
     OtherVersion {
         wanted: String,
         found: String,
@@ -130,6 +137,11 @@ impl fmt::Display for UpgradeError {
                 f,
                 "{url} did not come: {why}: the same command goes on where this one stopped"
             ),
+            UpgradeError::TooLarge { url, limit } => write!(
+                f,
+                "{url} has more than {} KiB, and there is no room for more: see whether it is the right file",
+                limit / 1024
+            ),
             UpgradeError::NoProof(name) => write!(
                 f,
                 "nothing says that {name} is what you want: give --digest, put SHA256SUMS beside it, \
@@ -176,6 +188,10 @@ impl fmt::Display for UpgradeError {
             UpgradeError::Foreign(said) => write!(
                 f,
                 "the file is another program, which says \"{said}\": take an executable of kubeedge"
+            ),
+            UpgradeError::NoTrials => f.write_str(
+                "the executable has not both features edge and upgrade, so it would not end its trial: install it \
+                 as a package, or take the one with both",
             ),
             UpgradeError::OtherVersion { wanted, found } => write!(
                 f,
