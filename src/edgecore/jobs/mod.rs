@@ -187,6 +187,10 @@ impl Desk {
             _ => true,
         };
         if action == Action::WaitingConfirmation && !agreed {
+            if !self.edge.jobs.waiting.get() {
+                let job = &order.address.job;
+                log::info!("the job {job} of the cloud waits for `kubeedge ctl confirm`");
+            }
             match self.agreement().await {
                 Heard::Yes => self.say(&resource, action, Ok(()), String::new()),
                 Heard::Session => return,

@@ -40,6 +40,7 @@ impl Step<'_> {
                 version: upgrade.version.clone(),
                 image: upgrade.image.clone(),
                 digest: upgrade.digest.clone(),
+                patience: upgrade.timeout.map(each_start),
             }),
             (Action::Update, Work::Config(wishes)) => Some(Errand::Config(wishes.clone())),
             // What failed has brought the old version back itself, as it should; else it is brought back now.
@@ -140,6 +141,11 @@ impl Step<'_> {
     }
 }
 
+/// How long each of three starts may take, so that the cloud hears of the way back before it gives up.
+fn each_start(timeout: u64) -> u64 {
+    (timeout / 6).clamp(SHORTEST_START, LONGEST_START)
+}
+
 /// A report of something else, or one without a name, which is what an exit code says.
 fn is_of(outcome: &Outcome, action: Action) -> bool {
     let event = match action {
@@ -193,6 +199,9 @@ fn ticks() -> Option<(u64, u64)> {
 
 const NO_RUNTIME: &str = "there is no container runtime on this device: it pulls no images";
 const TOO_LONG: &str = "the job changes too much at once: give it in parts";
+/// Seconds. The longest is what an upgrade by hand gives.
+const SHORTEST_START: u64 = 5;
+const LONGEST_START: u64 = 300;
 /// Percent.
 const MOST: f64 = 80.0;
 const MOMENT: Duration = Duration::from_millis(500);

@@ -159,7 +159,7 @@ fn an_upgrade_is_reported_as_upstreams_also_after_the_restart_that_it_makes() {
         ]
     );
     // The upgrade has begun; this process ends, and the new version's asks again.
-    let upgrade = "upgrade v1.23.1 127.0.0.1:15000/kubeedge/installation-package -";
+    let upgrade = "upgrade v1.23.1 127.0.0.1:15000/kubeedge/installation-package - 50";
     let begun = async {
         while stage.supervisor.asked().len() < 3 {
             smol::Timer::after(Duration::from_millis(1)).await;

@@ -50,6 +50,8 @@ pub struct Upgrade {
     /// What the image must be on a machine like this one.
     pub digest: Option<Digest>,
     pub confirm: bool,
+    /// Seconds after which the cloud takes it for failed, if it says so.
+    pub timeout: Option<u64>,
 }
 
 /// What of the machine is looked at first.
@@ -142,7 +144,7 @@ fn new(address: Address, operation: &str, content: &str, machine: &str) -> Resul
                 &spec.version,
                 &spec.image,
                 digest,
-                spec.require_confirmation,
+                (spec.require_confirmation, spec.timeout_seconds),
             )?;
             (work, spec.check_items)
         }
@@ -173,7 +175,7 @@ fn old(address: Address, content: &str) -> Result<Order, BadJob> {
                 &item.version,
                 &item.image,
                 digest,
-                item.require_confirmation,
+                (item.require_confirmation, None),
             )?
         }
         _ => images(item.images)?,
@@ -190,7 +192,7 @@ fn upgrade(
     version: &str,
     image: &str,
     digest: Option<&str>,
-    confirm: bool,
+    (confirm, timeout): (bool, Option<u64>),
 ) -> Result<Work, BadJob> {
     let image = Some(image).filter(|it| !it.is_empty());
     Ok(Work::Upgrade(Upgrade {
@@ -198,6 +200,7 @@ fn upgrade(
         image: image.map(str::parse).transpose()?,
         digest: digest.map(str::parse).transpose()?,
         confirm,
+        timeout,
     }))
 }
 
@@ -247,6 +250,8 @@ struct Spec {
     check_items: Option<Vec<String>>,
     #[serde(default)]
     require_confirmation: bool,
+    #[serde(default)]
+    timeout_seconds: Option<u64>,
     #[serde(default)]
     update_fields: Option<Map<String, Value>>,
     #[serde(default)]
