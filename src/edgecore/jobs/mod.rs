@@ -2,6 +2,7 @@
 //!
 //! The hub decides what is to be done and tells the cloud; its supervisor does it. See docs/jobs.md.
 
+mod delivery;
 pub mod errand;
 mod record;
 mod step;
@@ -24,6 +25,7 @@ use crate::protocol::jobs::{Action, Address, Order, Report, Work};
 use crate::protocol::message::Message;
 use crate::system::blocking::{self, Kind};
 use crate::system::build;
+use delivery::Delivery;
 use record::{Came, Job, Place, Record, Said};
 use step::{Done, Look, Step};
 
@@ -35,8 +37,10 @@ pub struct Jobs {
     came: (Sender<Message>, Receiver<Message>),
     waiting: Cell<bool>,
     confirmed: Signal,
-    /// A session has begun, over which can be reported.
+    /// A session has begun, over which can be reported, or a report has arrived.
     pub session: Signal,
+    /// The ids of reports that the cloud says to have written down.
+    acknowledged: RefCell<Vec<String>>,
     pub hands: RefCell<Hands>,
     /// Between two looks at what runs.
     pub pace: Cell<Duration>,
@@ -51,6 +55,7 @@ impl Default for Jobs {
             waiting: Cell::new(false),
             confirmed: Signal::new(),
             session: Signal::new(),
+            acknowledged: RefCell::default(),
             hands: RefCell::new(Arc::new(|order: &str| parent::ask_to(order))),
             pace: Cell::new(PACE),
             silence: Cell::new(SILENCE),
@@ -67,6 +72,19 @@ impl Jobs {
         if self.came.0.try_send(message).is_err() {
             log::warn!("the cloud sends more jobs than can wait: one was dropped");
         }
+        None
+    }
+
+    /// Takes an answer to a report; gives any other back.
+    pub fn heard(&self, answer: Message) -> Option<Message> {
+        if Address::of(&answer).is_none() {
+            return Some(answer);
+        }
+        let mut acknowledged = self.acknowledged.borrow_mut();
+        if acknowledged.len() < MAX_UNSENT {
+            acknowledged.push(answer.header.parent_id);
+        }
+        self.session.raise();
         None
     }
 
@@ -95,6 +113,7 @@ pub async fn run(edge: &Rc<Edge>) {
         edge: edge.clone(),
         place,
         record,
+        delivery: Delivery::default(),
     };
     loop {
         desk.tell().await;
@@ -110,6 +129,8 @@ struct Desk {
     edge: Rc<Edge>,
     place: Place,
     record: Record,
+    /// Of the record's reports.
+    delivery: Delivery,
 }
 
 impl Desk {
@@ -120,15 +141,14 @@ impl Desk {
             self.edge.jobs.session.wait().await;
             None
         };
-        let full = async {
-            match self.record.unsent.is_empty() {
-                true => smol::future::pending::<()>().await,
-                // A session whose line was full.
-                false => drop(Timer::after(AGAIN).await),
+        let again = async {
+            match self.has_to_look() {
+                false => smol::future::pending::<()>().await,
+                true => drop(Timer::after(AGAIN).await),
             }
             None
         };
-        if let Some(message) = or(came, or(session, full)).await {
+        if let Some(message) = or(came, or(session, again)).await {
             self.begin(&message).await;
         }
     }
@@ -299,6 +319,7 @@ impl Desk {
         };
         if self.record.unsent.len() >= MAX_UNSENT {
             self.record.unsent.remove(0);
+            self.delivery.forget_first();
         }
         self.record.unsent.push(Said {
             resource: resource.to_owned(),
@@ -306,24 +327,44 @@ impl Desk {
         });
     }
 
-    /// Sends what the cloud has not been told, if there is a session, and forgets it then.
+    /// Sends what the cloud has not been told, if there is a session, and forgets what has arrived.
     async fn tell(&mut self) {
-        let Some(outgoing) = self.edge.requests.outgoing() else {
-            return;
-        };
-        let before = self.record.unsent.len();
-        while let Some(said) = self.record.unsent.first() {
-            let now = self.edge.host.clock.stamp();
-            if let Some(message) = said.message(now)
-                && outgoing.try_send(message).is_err()
-            {
-                break;
-            }
-            self.record.unsent.remove(0);
+        self.delivery.over(self.edge.requests.session());
+        let acknowledged = self.edge.jobs.acknowledged.take();
+        let ids = acknowledged.iter();
+        let mut arrived: usize = ids.map(|id| self.delivery.acknowledged(id)).sum();
+        let (asked, answered) = self.edge.requests.heard(self.delivery.session());
+        if !self.is_acknowledged() {
+            arrived += self.delivery.answered(answered);
         }
-        if self.record.unsent.len() < before {
+        self.record.unsent.drain(..arrived);
+        if let Some(outgoing) = self.edge.requests.outgoing() {
+            for said in self.record.unsent.iter().skip(self.delivery.count()) {
+                let Some(message) = said.message(self.edge.host.clock.stamp()) else {
+                    break;
+                };
+                let id = message.header.id.clone();
+                if outgoing.try_send(message).is_err() {
+                    break;
+                }
+                self.delivery.add(id, asked);
+            }
+        }
+        if arrived > 0 {
             self.save().await;
         }
+    }
+
+    /// The cloud of the present session says when it has written a report down.
+    fn is_acknowledged(&self) -> bool {
+        self.edge.terms.get().is_some_and(|terms| terms.reports)
+    }
+
+    /// Nothing wakes us: the line was full, or it is only seen by looking what has arrived.
+    fn has_to_look(&self) -> bool {
+        let (all, under_way) = (self.record.unsent.len(), self.delivery.count());
+        let waits = all > under_way || (under_way > 0 && !self.is_acknowledged());
+        waits && self.edge.requests.session().is_some()
     }
 
     /// Waits for a person's agreement.

@@ -119,10 +119,14 @@ impl Place {
         if bytes.is_empty() {
             return Record::default();
         }
-        serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        let mut record: Record = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
             log::warn!("what is known of jobs is damaged, and forgotten: {error}");
             Record::default()
-        })
+        });
+        // Of a job whose name can't be read any more nothing could be told.
+        let said = |said: &Said| said.message(Timestamp::from_unix(0)).is_some();
+        record.unsent.retain(said);
+        record
     }
 
     pub fn save(&self, record: &Record) -> Result<(), FileError> {

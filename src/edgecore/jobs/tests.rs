@@ -7,11 +7,13 @@ use std::time::Duration;
 use smol::channel::{Receiver, bounded};
 
 use super::errand::{Outcome, Standing};
+use super::record::Place;
 use crate::edgecore::edge::Edge;
 use crate::edgecore::jobs;
 use crate::edgecore::tests::{edge, recorded, run};
 use crate::protocol::jobs::Report;
 use crate::protocol::message::Message;
+use crate::protocol::terms::Terms;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::scratch::Scratch;
 
@@ -100,6 +102,7 @@ fn stage_on(scratch: Scratch) -> Stage {
     let edge = edge(&scratch, "edge-1", 1, &Clock::manual(NOW).0);
     let supervisor = Supervisor::default();
     supervisor.hand(&edge);
+    edge.terms.set(Some(Terms::offer(Duration::from_secs(30))));
     let (outgoing, sent) = bounded(16);
     let attached = edge.requests.attach(outgoing);
     edge.jobs.session.raise();
@@ -121,16 +124,40 @@ impl Stage {
         stage_on(Scratch::new())
     }
 
-    /// The next reports.
+    /// The next reports, of which the cloud says that it has written them down.
     fn hears(&self, count: usize) -> Vec<String> {
+        let heard = self.receives(count);
+        for message in &heard {
+            let answer = message.answer(NOW, "taskmanager", "response", "OK");
+            assert!(self.edge.jobs.heard(answer).is_none());
+        }
+        run(&self.edge, async {
+            while self.unsent() > 0 {
+                smol::Timer::after(Duration::from_millis(1)).await;
+            }
+        });
+        heard.iter().map(shown).collect()
+    }
+
+    /// The next reports, of which the cloud says nothing.
+    fn receives(&self, count: usize) -> Vec<Message> {
         let heard = async {
             let mut heard = Vec::new();
             while heard.len() < count {
-                heard.push(shown(&self.sent.recv().await.unwrap()));
+                heard.push(self.sent.recv().await.unwrap());
             }
             heard
         };
         run(&self.edge, heard)
+    }
+
+    /// On the disk.
+    fn unsent(&self) -> usize {
+        let place = Place {
+            files: self.edge.host.files.clone(),
+            folder: self.edge.settings.state.folder.clone(),
+        };
+        place.load().unsent.len()
     }
 }
 
@@ -196,9 +223,61 @@ fn an_upgrade_is_reported_as_upstreams_also_after_the_restart_that_it_makes() {
             .take(order("edge-full/messages.jsonl", "prepull-1"))
             .is_none()
     );
-    let heard = stage.hears(2);
+    let heard = stage.hears(3);
     assert_eq!(heard[0], "Upgrade ok v1.23.0,v1.23.1");
     assert!(stage.supervisor.asked().is_empty());
+}
+
+/// As after a power cut, or a session that has ended meanwhile.
+#[test]
+fn a_report_is_kept_until_the_cloud_has_it() {
+    let mut stage = Stage::new();
+    let prepull = order("edge-full/messages.jsonl", "prepull-1");
+    stage.edge.jobs.take(prepull);
+    stage.supervisor.says(&[Ok(())]);
+    let before = stage.receives(2);
+    stage = stage_on(stage._scratch);
+    let again = stage.receives(2);
+    assert_eq!(before.iter().map(shown).count(), 2);
+    for (before, again) in before.iter().zip(&again) {
+        let text = |message: &Message| message.content.as_ref().unwrap().get().to_owned();
+        assert_eq!(
+            text(before),
+            text(again),
+            "the cloud sees that it is the same"
+        );
+    }
+    // Over another session of the same process.
+    let (outgoing, sent) = bounded(16);
+    stage._attached = stage.edge.requests.attach(outgoing);
+    stage.sent = sent;
+    stage.edge.jobs.session.raise();
+    assert_eq!(stage.hears(2).len(), 2);
+    stage = stage_on(stage._scratch);
+    assert_eq!(stage.unsent(), 0);
+    // One of KubeEdge says nothing; but what it answers later shows that it has read the report.
+    stage.edge.terms.set(None);
+    let mut next = order("edge-full/messages.jsonl", "prepull-1");
+    next.route.resource = next.route.resource.replace("prepull-1", "prepull-2");
+    stage.edge.jobs.take(next);
+    stage.supervisor.says(&[Ok(())]);
+    stage.receives(2);
+    assert_eq!(stage.unsent(), 2);
+    let question = Message::of_edged(NOW, "query", "k8s/ca.crt", &serde_json::Value::Null);
+    let asked = stage.edge.requests.ask(question, Duration::from_secs(60));
+    let cloud = async {
+        let question = stage.sent.recv().await.unwrap();
+        let answer = question.answer(NOW, "cloudhub", "response", "");
+        assert!(stage.edge.requests.answered(answer).is_none());
+    };
+    let both = smol::future::zip(asked, cloud);
+    assert!(run(&stage.edge, both).0.is_ok());
+    stage.edge.jobs.session.raise();
+    run(&stage.edge, async {
+        while stage.unsent() > 0 {
+            smol::Timer::after(Duration::from_millis(1)).await;
+        }
+    });
 }
 
 #[test]

@@ -13,6 +13,9 @@ use super::resource::{JobFamily, Resource};
 pub use report::{OPERATION, Report};
 pub use words::{Digest, Image, Version, Wish};
 
+/// How clouds call the part that gives jobs.
+pub const SOURCE: &str = "taskmanager";
+
 /// Which job of which node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
