@@ -1,6 +1,6 @@
 //! A fleet that our cloudcore upgrades, a few devices at a time, some of which are bad.
 //!
-//! 6 devices with one that is bad; 50 with three, each in its own way, with `KUBEEDGE_LONG=1`.
+//! 6 devices with two that are bad; 50 with three, each in its own way, with `KUBEEDGE_LONG=1`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,11 +18,11 @@ fn a_fleet_with_bad_devices_is_upgraded() {
     let long = std::env::var_os("KUBEEDGE_LONG").is_some();
     let (count, at_once, timeout) = match long {
         true => (50, 8, "300"),
-        false => (6, 4, "30"),
+        false => (6, 5, "30"),
     };
     let bad: BTreeMap<usize, &str> = match long {
         true => [(7, "closed"), (20, "deaf"), (33, "frail")].into(),
-        false => [(1, "deaf")].into(),
+        false => [(1, "closed"), (4, "deaf")].into(),
     };
     let cloud = Cloudcore::start(&[]);
     let offer = Offer::of(&new(), "v0.2.0", None);

@@ -1,5 +1,7 @@
 //! An upgrade that the cloud orders and a person agrees to, from the first word to the report.
 
+use serde_json::Value;
+
 use crate::common::site::Cloudcore;
 use crate::common::{put, wait_until};
 use crate::offer::{Offer, actions, ctl, device, job};
@@ -7,7 +9,7 @@ use crate::stage::{NEW, OLD, Seal, address, address_at, is_installed, is_tidy, n
 
 #[test]
 fn a_job_waits_for_a_person_and_ends_with_the_new_version() {
-    let cloud = Cloudcore::start(&[]);
+    let mut cloud = Cloudcore::start(&[]);
     let seal = Seal::new();
     let signature = seal.sign(&std::fs::read(new()).expect("a build"));
     let offer = Offer::of(&new(), "v0.2.0", Some(&signature));
@@ -20,6 +22,9 @@ fn a_job_waits_for_a_person_and_ends_with_the_new_version() {
     );
     let edge = device.start();
     edge.connected();
+    wait_until("the node with its address", || {
+        address_at(&cloud, "asked") == OLD
+    });
     let said = device.run(&["ctl", "confirm"]).ends(1);
     assert!(said.err.contains("no job waits"), "{}", said.err);
     let words = [
@@ -41,6 +46,11 @@ fn a_job_waits_for_a_person_and_ends_with_the_new_version() {
     assert_eq!(address(&edge), OLD);
     let said = device.run(&["ctl", "confirm"]).ends(0);
     assert!(said.out.contains("agreed"), "{}", said.out);
+    // The cloud falls while the new version is on trial.
+    wait_until("the new version", || address(&edge) == NEW);
+    edge.connected();
+    cloud.kill();
+    cloud.start_again(&[]);
     wait_until("the end of the job", || {
         job(&cloud, "upgrade-v0.2.0")["phase"] == "Completed"
     });
@@ -53,9 +63,14 @@ fn a_job_waits_for_a_person_and_ends_with_the_new_version() {
     let node = &job["nodes"]["asked"];
     assert_eq!(node["phase"], "Successful", "{job}");
     assert_eq!(node["actions"][3]["extend"], "v0.1.0,v0.2.0", "{job}");
-    // The session over which it was said is the new version's.
-    assert_eq!(address(&edge), NEW);
+    // Nothing was said twice, and nothing is kept for another time.
+    wait_until("reports that have arrived", || {
+        let record = device.read("/var/lib/kubeedge/edgecore/job.json");
+        let record: Value = serde_json::from_str(&record).expect("JSON");
+        record["unsent"] == serde_json::json!([])
+    });
     edge.connected();
+    assert_eq!(address(&edge), NEW);
     wait_until("the node with its new address", || {
         address_at(&cloud, "asked") == NEW
     });

@@ -13,6 +13,7 @@ mod image;
 mod jobs;
 mod kills;
 mod offer;
+mod recorded;
 mod refusals;
 mod restore;
 mod stage;

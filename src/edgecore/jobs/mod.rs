@@ -2,10 +2,12 @@
 //!
 //! The hub decides what is to be done and tells the cloud; its supervisor does it. See docs/jobs.md.
 
+mod course;
 mod delivery;
 pub mod errand;
 mod record;
 mod step;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,7 @@ use crate::protocol::jobs::{Action, Address, Order, Report, Work};
 use crate::protocol::message::Message;
 use crate::system::blocking::{self, Kind};
 use crate::system::build;
+use course::Course;
 use delivery::Delivery;
 use record::{Came, Job, Place, Record, Said};
 use step::{Done, Look, Step};
@@ -172,6 +175,7 @@ impl Desk {
         }
         let order = came.order();
         let action = order.as_ref().map_or(Action::Check, |order| order.action);
+        let history = order.as_ref().ok().and_then(|it| it.history.clone());
         let enabled = match self.edge.settings.jobs {
             true => Ok(()),
             false => Err(OFF.to_owned()),
@@ -179,7 +183,8 @@ impl Desk {
         let done = enabled.and_then(|()| order.map(drop).map_err(|why| why.to_string()));
         if let Err(why) = done {
             log::warn!("the job {} of the cloud is refused: {why}", address.job);
-            self.say(&resource, action, Err(why), String::new());
+            let report = Report::new(action, Err(why), self.edge.host.clock.now());
+            self.say(resource, report, history);
             return self.save().await;
         }
         log::info!("the cloud gives this node the job {}", address.job);
@@ -189,6 +194,7 @@ impl Desk {
             begun: false,
             from: format!("v{}", build::VERSION),
             failed: None,
+            alone: false,
         });
         self.save().await;
     }
@@ -201,53 +207,49 @@ impl Desk {
             self.record.job = None;
             return self.save().await;
         };
-        let resource = order.address.resource();
-        let agreed = match &order.work {
-            Work::Upgrade(upgrade) => !upgrade.confirm,
-            _ => true,
+        let course = Course {
+            order: &order,
+            alone: job.alone,
         };
-        if action == Action::WaitingConfirmation && !agreed {
+        if action == Action::WaitingConfirmation && course.confirm() {
             if !self.edge.jobs.waiting.get() {
                 let job = &order.address.job;
                 log::info!("the job {job} of the cloud waits for `kubeedge ctl confirm`");
             }
-            match self.agreement().await {
-                Heard::Yes => self.say(&resource, action, Ok(()), String::new()),
+            let (done, other) = match self.agreement().await {
+                Heard::Yes => (Ok(()), None),
                 Heard::Session => return,
-                Heard::Other(message) => {
-                    let why = "another job came before this one was confirmed".to_owned();
-                    self.say(&resource, action, Err(why), String::new());
-                    self.record.job = None;
-                    return self.begin(&message).await;
-                }
+                Heard::Other(message) => (Err(OTHER.to_owned()), Some(message)),
+            };
+            self.end_of(job, &order, action, (done, String::new()))
+                .await;
+            if let Some(message) = other {
+                self.begin(&message).await;
             }
-            job.step = Action::BackUp.word().to_owned();
-            self.record.job = Some(job);
-            return self.save().await;
+            return;
         }
         let step = Step {
             edge: &self.edge,
             order: &order,
             from: &job.from,
         };
-        let (done, extend) = match step.errand(action) {
+        let done = match step.errand(action) {
             None => step.here(action).await,
             Some(errand) => {
+                let mut begun = Ok(());
                 if !job.begun {
                     job.begun = true;
                     self.record.job = Some(job.clone());
                     self.save().await;
-                    let begun = step.begin(errand).await;
-                    if let Err(why) = begun {
-                        return self
-                            .end_of(job, action, &resource, Err(why), String::new())
-                            .await;
-                    }
+                    begun = step.begin(errand).await;
                 }
-                self.end_awaited(&job, &order, action).await
+                match begun {
+                    Ok(()) => self.end_awaited(&job, &order, action).await,
+                    Err(why) => (Err(why), String::new()),
+                }
             }
         };
-        self.end_of(job, action, &resource, done, extend).await;
+        self.end_of(job, &order, action, done).await;
     }
 
     /// Looks until what runs is over, or has not been heard of for too long. Reports go out meanwhile.
@@ -273,37 +275,38 @@ impl Desk {
     }
 
     /// A step is over: says so, and sees what comes next.
-    async fn end_of(
-        &mut self,
-        mut job: Job,
-        action: Action,
-        resource: &str,
-        done: Result<(), String>,
-        extend: String,
-    ) {
+    async fn end_of(&mut self, mut job: Job, order: &Order, action: Action, done: Done) {
+        let (done, mut extend) = done;
+        let course = Course {
+            order,
+            alone: job.alone,
+        };
+        let resource = order.address.resource();
         let failed = done.is_err();
         if let Err(why) = &done {
             log::warn!("{} of {resource} failed: {why}", action.word());
+            job.failed.get_or_insert_with(|| why.clone());
         }
-        self.say(resource, action, done, extend);
-        let stepwise = job
-            .came
-            .order()
-            .is_ok_and(|order| order.address.is_stepwise());
-        let is_upgrade = resource.contains("/nodeupgradejob/");
-        let next = match (action, failed) {
-            _ if stepwise => None,
-            (Action::Check, false) if is_upgrade => Some(Action::WaitingConfirmation),
-            (Action::Check, false) if resource.contains("/imageprepulljob/") => Some(Action::Pull),
-            (Action::Check | Action::WaitingConfirmation, false) => Some(Action::BackUp),
-            (Action::BackUp, false) if is_upgrade => Some(Action::Upgrade),
-            (Action::BackUp, false) => Some(Action::Update),
-            (Action::Upgrade | Action::Update, true) => Some(Action::RollBack),
-            _ => None,
-        };
+        let next = course.next(action, failed);
+        if let Some(told) = course.told(action, failed) {
+            if let (Some(_), Work::Upgrade(upgrade)) = (&order.history, &order.work) {
+                extend = format!("{},{}", job.from, upgrade.version.as_str());
+            }
+            let mut report = Report::new(told, done, self.edge.host.clock.now());
+            report.extend = extend;
+            // To such a cloud it may be the only word of what went wrong.
+            if let (Some(why), true) = (&job.failed, order.address.is_stepwise()) {
+                report.reason = match report.reason.as_str() {
+                    reason if reason.is_empty() || reason == why => why.clone(),
+                    reason => format!("{why}; {reason}"),
+                };
+            }
+            self.say(resource, report, order.history.clone());
+        }
         self.record.job = next.map(|next| {
             job.step = next.word().to_owned();
             job.begun = false;
+            job.alone |= course.asks_for_each();
             job
         });
         if next.is_none() {
@@ -312,59 +315,16 @@ impl Desk {
         self.save().await;
     }
 
-    fn say(&mut self, resource: &str, action: Action, done: Result<(), String>, extend: String) {
-        let report = Report {
-            extend,
-            ..Report::new(action, done, self.edge.host.clock.now())
-        };
+    fn say(&mut self, resource: String, report: Report, history: Option<String>) {
         if self.record.unsent.len() >= MAX_UNSENT {
             self.record.unsent.remove(0);
             self.delivery.forget_first();
         }
         self.record.unsent.push(Said {
-            resource: resource.to_owned(),
+            resource,
             report,
+            history,
         });
-    }
-
-    /// Sends what the cloud has not been told, if there is a session, and forgets what has arrived.
-    async fn tell(&mut self) {
-        self.delivery.over(self.edge.requests.session());
-        let acknowledged = self.edge.jobs.acknowledged.take();
-        let ids = acknowledged.iter();
-        let mut arrived: usize = ids.map(|id| self.delivery.acknowledged(id)).sum();
-        let (asked, answered) = self.edge.requests.heard(self.delivery.session());
-        if !self.is_acknowledged() {
-            arrived += self.delivery.answered(answered);
-        }
-        self.record.unsent.drain(..arrived);
-        if let Some(outgoing) = self.edge.requests.outgoing() {
-            for said in self.record.unsent.iter().skip(self.delivery.count()) {
-                let Some(message) = said.message(self.edge.host.clock.stamp()) else {
-                    break;
-                };
-                let id = message.header.id.clone();
-                if outgoing.try_send(message).is_err() {
-                    break;
-                }
-                self.delivery.add(id, asked);
-            }
-        }
-        if arrived > 0 {
-            self.save().await;
-        }
-    }
-
-    /// The cloud of the present session says when it has written a report down.
-    fn is_acknowledged(&self) -> bool {
-        self.edge.terms.get().is_some_and(|terms| terms.reports)
-    }
-
-    /// Nothing wakes us: the line was full, or it is only seen by looking what has arrived.
-    fn has_to_look(&self) -> bool {
-        let (all, under_way) = (self.record.unsent.len(), self.delivery.count());
-        let waits = all > under_way || (under_way > 0 && !self.is_acknowledged());
-        waits && self.edge.requests.session().is_some()
     }
 
     /// Waits for a person's agreement.
@@ -430,6 +390,7 @@ const PACE: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_secs(30 * 60);
 const LOST: &str =
     "the device was restarted meanwhile, and nobody knows what came of it: see its log";
+const OTHER: &str = "another job came before this one was confirmed";
 const AGAIN: Duration = Duration::from_secs(5);
 /// For the supervisor's answer, and a little more.
 const PATIENCE: Duration = Duration::from_secs(35);

@@ -34,6 +34,9 @@ pub struct Job {
     pub from: String,
     /// Why the job fails, once it does.
     pub failed: Option<String>,
+    /// See `Course`.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 /// A job as it came, to be read again.
@@ -49,6 +52,9 @@ pub struct Came {
 pub struct Said {
     pub resource: String,
     pub report: Report,
+    /// To a cloud before v1.16 it is posted, under this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
 }
 
 impl Came {
@@ -83,13 +89,16 @@ impl Came {
 impl Said {
     /// As it goes to the cloud; none when the job's name can't be read any more.
     pub fn message(&self, now: Timestamp) -> Option<Message> {
+        Some(self.report.message(&self.address()?, now))
+    }
+
+    pub fn address(&self) -> Option<Address> {
         let came = Came {
             resource: self.resource.clone(),
             operation: String::new(),
             content: None,
         };
-        let address = Address::of(&came.message())?;
-        Some(self.report.message(&address, now))
+        Address::of(&came.message())
     }
 }
 

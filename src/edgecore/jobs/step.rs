@@ -52,8 +52,10 @@ impl Step<'_> {
     /// Does what needs nobody else.
     pub async fn here(&self, action: Action) -> Done {
         let done = match (action, &self.order.work) {
-            (Action::Check, _) => self.check().await,
-            (Action::Pull, Work::PrePull(images)) => return pulled(images),
+            (Action::Init | Action::Check, _) => self.check().await,
+            (Action::Pull, Work::PrePull(images)) => {
+                return pulled(images, self.order.address.is_stepwise());
+            }
             (Action::RollBack, _) => return (Ok(()), self.versions(self.from, self.from)),
             _ => Ok(()),
         };
@@ -132,7 +134,7 @@ impl Step<'_> {
             }
         }
         let errand = match &self.order.work {
-            Work::PrePull(_) => return Ok(()),
+            Work::Check | Work::PrePull(_) => return Ok(()),
             Work::Upgrade(_) => self.errand(Action::Upgrade),
             Work::Config(_) => self.errand(Action::Update),
         };
@@ -157,11 +159,13 @@ fn is_of(outcome: &Outcome, action: Action) -> bool {
     outcome.event.is_empty() || outcome.event == event
 }
 
-/// As KubeEdge's clouds read it.
-fn pulled(images: &[Image]) -> Done {
+/// As KubeEdge's clouds read it, those of v1alpha1 in words of their own.
+fn pulled(images: &[Image], is_old: bool) -> Done {
     let why = NO_RUNTIME.to_owned();
-    let each = images.iter();
-    let each = each.map(|it| json!({"image": it.as_str(), "status": "False", "reason": why}));
+    let each = images.iter().map(|image| match (image.as_str(), is_old) {
+        (image, true) => json!({"image": image, "state": "Failed", "reason": why}),
+        (image, false) => json!({"image": image, "status": "False", "reason": why}),
+    });
     let each: Vec<_> = each.collect();
     (Err(why.clone()), json!(each).to_string())
 }

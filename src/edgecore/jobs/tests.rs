@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use smol::channel::{Receiver, bounded};
 
 use super::errand::{Outcome, Standing};
@@ -12,7 +13,7 @@ use crate::edgecore::edge::Edge;
 use crate::edgecore::jobs;
 use crate::edgecore::tests::{edge, recorded, run};
 use crate::protocol::jobs::Report;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, Route};
 use crate::protocol::terms::Terms;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::scratch::Scratch;
@@ -261,23 +262,56 @@ fn a_report_is_kept_until_the_cloud_has_it() {
     next.route.resource = next.route.resource.replace("prepull-1", "prepull-2");
     stage.edge.jobs.take(next);
     stage.supervisor.says(&[Ok(())]);
-    stage.receives(2);
+    let sent = stage.receives(4);
+    let operations: Vec<&str> = sent.iter().map(|it| &*it.route.operation).collect();
+    let report = "UpdateNodeActionStatus";
+    assert_eq!(operations, [report, "query", report, "query"]);
     assert_eq!(stage.unsent(), 2);
-    let question = Message::of_edged(NOW, "query", "k8s/ca.crt", &serde_json::Value::Null);
-    let asked = stage.edge.requests.ask(question, Duration::from_secs(60));
-    let cloud = async {
-        let question = stage.sent.recv().await.unwrap();
-        let answer = question.answer(NOW, "cloudhub", "response", "");
-        assert!(stage.edge.requests.answered(answer).is_none());
-    };
-    let both = smol::future::zip(asked, cloud);
-    assert!(run(&stage.edge, both).0.is_ok());
-    stage.edge.jobs.session.raise();
+    let question = &sent[3];
+    let answer = question.answer(NOW, "edgecontroller", "response", "");
+    assert!(stage.edge.requests.answered(answer).is_none());
     run(&stage.edge, async {
         while stage.unsent() > 0 {
             smol::Timer::after(Duration::from_millis(1)).await;
         }
     });
+}
+
+#[test]
+fn a_cloud_of_v1alpha1_leaves_it_to_the_node_once_a_person_has_agreed() {
+    let stage = Stage::new();
+    let item = json!({"UpgradeID": "t", "Version": "v1.23.1", "Image": "k/i:v1.23.1", "RequireConfirmation": true});
+    let task = json!({"TaskID": "t", "Type": "upgrade", "State": "Init", "Item": item});
+    let route = Route {
+        source: "taskmanager".to_owned(),
+        operation: "upgrade".to_owned(),
+        resource: "upgrade/t/node/edge-1".to_owned(),
+        ..Route::default()
+    };
+    stage.supervisor.says(&[Ok(())]);
+    stage.edge.jobs.take(Message::new(NOW, route, &task));
+    let said = || -> Vec<String> {
+        let message = stage.receives(1).remove(0);
+        assert_eq!(message.route.resource, "task/t/node/edge-1");
+        let content = message.content.unwrap();
+        let content: Value = serde_json::from_str(content.get()).unwrap();
+        let words = ["Event", "Action", "Reason"];
+        words
+            .map(|word| content[word].as_str().unwrap().to_owned())
+            .into()
+    };
+    assert_eq!(said(), ["Confirm", "Confirmation", ""]);
+    run(&stage.edge, async {
+        while !stage.edge.jobs.waiting.get() {
+            smol::future::yield_now().await;
+        }
+    });
+    let backup = over("Backup", "", "v1.23.0", None);
+    let upgrade = over("Upgrade", "v1.23.0", "v1.23.1", Some("bad flash"));
+    stage.supervisor.says(&[Ok(()), backup, Ok(()), upgrade]);
+    assert!(stage.edge.jobs.confirm());
+    // What else it knows of a node in that state: that it is as before.
+    assert_eq!(said(), ["Rollback", "Success", "bad flash"]);
 }
 
 #[test]
