@@ -107,31 +107,24 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
-    let is_job = !flags.upgrade_id.is_empty();
-    if !flags.force && !is_job && !confirmed() {
+    let job = match tell::Job::of(host, &flags.upgrade_id, flags.config.as_deref()) {
+        Ok(job) => job,
+        Err(error) => return args::fail(SPEC.name, &error, given.verbosity, error.code()),
+    };
+    if !flags.force && flags.upgrade_id.is_empty() && !confirmed() {
         console::error("nothing was changed");
         return exit::OK;
     }
     let fail = |error: &dyn std::error::Error, code| {
         out::fail(SPEC.name, error, given.verbosity, flags.output, code)
     };
-    if is_job && let Err(error) = tell::check(&flags.upgrade_id) {
-        return fail(&error, error.code());
-    }
-    let alone = match change::alone(host) {
+    let _alone = match change::alone(host) {
         Ok(alone) => alone,
-        Err(error) => {
-            tell_job(host, &flags, Err(error.to_string()));
-            return fail(&error, error.code());
-        }
+        Err(error) => return job.ended(host, fail(&error, error.code())),
     };
     let mut versions = (String::new(), flags.to_version.clone());
-    let done = upgrade(host, &flags, &mut versions);
-    drop(alone);
-    let said = done.as_ref().map(drop).map_err(ToString::to_string);
-    match done {
+    let code = match upgrade(host, &flags, &mut versions) {
         Ok(done) => {
-            tell_job(host, &flags, said);
             out::show(&done, flags.output);
             exit::OK
         }
@@ -141,22 +134,10 @@ fn run(args: &[String], host: &Host) -> u8 {
                 let versions = (versions.0.as_str(), versions.1.as_str());
                 change::report_failure(host, Event::Upgrade, versions, &error.to_string());
             }
-            tell_job(host, &flags, said);
             fail(&error, error.code())
         }
-    }
-}
-
-/// What becomes of it is no part of what this command came to.
-fn tell_job(host: &Host, flags: &Flags, done: Result<(), String>) {
-    let (job, config) = (flags.upgrade_id.as_str(), flags.config.as_deref());
-    if job.is_empty() {
-        return;
-    }
-    match tell::tell(host, config, job, done) {
-        Ok(()) => console::error("the cloud has been told"),
-        Err(why) => console::complain(SPEC.name, &format!("the cloud can't be told: {why}")),
-    }
+    };
+    job.ended(host, code)
 }
 
 fn upgrade(

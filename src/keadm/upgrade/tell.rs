@@ -10,18 +10,60 @@ use crate::protocol::enrollment::CertificateApi;
 use crate::protocol::jobs::{Action, Report};
 use crate::protocol::resource::Resource;
 use crate::system::host::Host;
+use crate::system::{console, exit};
+use crate::trial::Report as Record;
 
-/// Whether a job can be called like this.
-pub fn check(job: &str) -> Result<(), UpgradeError> {
-    let resource = format!("task/{job}/node/n").parse();
-    match resource {
-        Ok(Resource::Job { job: read, .. }) if read == job => Ok(()),
-        _ => Err(UpgradeError::Job(job.chars().take(80).collect())),
+/// The job that this upgrade is for, if it is for one.
+pub struct Job<'a> {
+    name: &'a str,
+    config: Option<&'a str>,
+    /// What was said of the change before.
+    before: Option<Record>,
+}
+
+impl<'a> Job<'a> {
+    /// An empty name is none.
+    pub fn of(
+        host: &Host,
+        name: &'a str,
+        config: Option<&'a str>,
+    ) -> Result<Job<'a>, UpgradeError> {
+        let resource = format!("task/{name}/node/n").parse();
+        let is_name = matches!(resource, Ok(Resource::Job { job, .. }) if job == name);
+        match is_name || name.is_empty() {
+            true => Ok(Job {
+                name,
+                config,
+                before: Record::read(host),
+            }),
+            false => Err(UpgradeError::Job(name.chars().take(80).collect())),
+        }
+    }
+
+    /// Says what this exit code, and the report that was written, say; gives the code back, which does not hang on
+    /// whether the cloud hears it.
+    pub fn ended(&self, host: &Host, code: u8) -> u8 {
+        if self.name.is_empty() {
+            return code;
+        }
+        let report = Record::read(host).filter(|it| Some(it) != self.before.as_ref());
+        let why = report.map(|it| it.error_message);
+        let done = match code {
+            exit::OK => Ok(()),
+            code => Err(why.unwrap_or_else(|| format!("it ended with exit code {code}"))),
+        };
+        match tell(host, self.config, self.name, done) {
+            Ok(()) => console::error("the cloud has been told how the job has ended"),
+            Err(why) => console::error(&format!(
+                "the cloud can't be told how the job has ended: {why}"
+            )),
+        }
+        code
     }
 }
 
 /// Posts it to the first cloud that takes it, with this device's certificate.
-pub fn tell(
+fn tell(
     host: &Host,
     config: Option<&str>,
     job: &str,
