@@ -32,8 +32,10 @@ pub enum Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Runs,
-    /// Nothing runs, and nothing has been said of an end.
+    /// Nothing runs here, and nothing has been said of an end; but there may be one.
     Unknown,
+    /// Nothing goes on any more, and nothing was said of an end: as after a power cut.
+    Lost,
     Over(Outcome),
 }
 
@@ -165,6 +167,7 @@ impl Standing {
         match self {
             Standing::Runs => RUNS.to_owned(),
             Standing::Unknown => UNKNOWN.to_owned(),
+            Standing::Lost => LOST.to_owned(),
             Standing::Over(outcome) => {
                 let word = |text: &str| match text.is_empty() || text.contains(char::is_whitespace)
                 {
@@ -195,6 +198,7 @@ impl Standing {
         match line {
             RUNS => return Some(Standing::Runs),
             UNKNOWN => return Some(Standing::Unknown),
+            LOST => return Some(Standing::Lost),
             _ => {}
         }
         let mut words = line.strip_prefix(OVER)?.splitn(5, ' ');
@@ -225,6 +229,7 @@ const RUN: &str = "order job-run ";
 const LOOK: &str = "order job-look";
 const RUNS: &str = "job runs";
 const UNKNOWN: &str = "job unknown";
+const LOST: &str = "job lost";
 const OVER: &str = "job over ";
 const FAILED: &str = "failed";
 /// What is taken when the job names none, as KubeEdge's keadm does.
@@ -308,6 +313,7 @@ mod tests {
         for standing in [
             Standing::Runs,
             Standing::Unknown,
+            Standing::Lost,
             Standing::Over(good),
             Standing::Over(bad),
         ] {

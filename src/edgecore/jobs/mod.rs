@@ -195,6 +195,7 @@ impl Desk {
             from: format!("v{}", build::VERSION),
             failed: None,
             alone: false,
+            lost: 0,
         });
         self.save().await;
     }
@@ -244,7 +245,10 @@ impl Desk {
                     begun = step.begin(errand).await;
                 }
                 match begun {
-                    Ok(()) => self.end_awaited(&job, &order, action).await,
+                    Ok(()) => match self.end_awaited(&job, &order, action).await {
+                        Some(done) => done,
+                        None => return self.once_more(job, action).await,
+                    },
                     Err(why) => (Err(why), String::new()),
                 }
             }
@@ -252,9 +256,19 @@ impl Desk {
         self.end_of(job, &order, action, done).await;
     }
 
-    /// Looks until what runs is over, or has not been heard of for too long. Reports go out meanwhile.
-    async fn end_awaited(&mut self, job: &Job, order: &Order, action: Action) -> Done {
-        let mut heard = Instant::now();
+    /// A step that a power cut has ended is begun again: each can be done twice.
+    async fn once_more(&mut self, mut job: Job, action: Action) {
+        log::warn!("{} of a job was interrupted: once more", action.word());
+        job.begun = false;
+        job.lost += 1;
+        self.record.job = Some(job);
+        self.save().await;
+    }
+
+    /// Looks until what runs is over, or has not been heard of for too long; nothing when it was lost. Reports go
+    /// out meanwhile.
+    async fn end_awaited(&mut self, job: &Job, order: &Order, action: Action) -> Option<Done> {
+        let (mut heard, mut lost) = (Instant::now(), 0);
         loop {
             let step = Step {
                 edge: &self.edge,
@@ -262,12 +276,16 @@ impl Desk {
                 from: &job.from,
             };
             match step.look(action).await {
-                Look::Over(done) => return done,
-                Look::Runs => heard = Instant::now(),
+                Look::Over(done) => return Some(done),
+                Look::Runs => (heard, lost) = (Instant::now(), 0),
                 Look::Unknown if heard.elapsed() >= self.edge.jobs.silence.get() => {
-                    return (Err(LOST.to_owned()), String::new());
+                    return Some((Err(LOST.to_owned()), String::new()));
                 }
-                Look::Unknown => {}
+                Look::Unknown => lost = 0,
+                // It may just have ended when it was looked for.
+                Look::Lost if lost < SURE => lost += 1,
+                Look::Lost if job.lost < MOST_LOST => return None,
+                Look::Lost => return Some((Err(LOST.to_owned()), String::new())),
             }
             Timer::after(self.edge.jobs.pace.get()).await;
             self.tell().await;
@@ -306,6 +324,7 @@ impl Desk {
         self.record.job = next.map(|next| {
             job.step = next.word().to_owned();
             job.begun = false;
+            job.lost = 0;
             job.alone |= course.asks_for_each();
             job
         });
@@ -386,10 +405,14 @@ async fn asked(edge: &Edge, line: String) -> Result<(), String> {
 const MAX_WAITING: usize = 8;
 const MAX_UNSENT: usize = 64;
 const PACE: Duration = Duration::from_millis(500);
-/// Longer than the trial of a new executable, which is three starts of 300 s.
+/// Longer than the trial of a new executable, which is three starts of 300 s at most.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
 const LOST: &str =
     "the device was restarted meanwhile, and nobody knows what came of it: see its log";
+/// Looks, one after the other, that have to show the same.
+const SURE: u32 = 3;
+/// So often a step may be lost, and then it is the step that takes the power away.
+const MOST_LOST: u32 = 3;
 const OTHER: &str = "another job came before this one was confirmed";
 const AGAIN: Duration = Duration::from_secs(5);
 /// For the supervisor's answer, and a little more.

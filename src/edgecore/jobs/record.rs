@@ -37,6 +37,9 @@ pub struct Job {
     /// See `Course`.
     #[serde(default)]
     pub alone: bool,
+    /// How often this step was begun and lost.
+    #[serde(default)]
+    pub lost: u32,
 }
 
 /// A job as it came, to be read again.

@@ -15,8 +15,10 @@ use crate::system::facts::usage::{self, Left};
 /// What a look at the supervisor shows.
 pub enum Look {
     Runs,
-    /// Nothing runs, and no end was told: so it is while a new executable is on trial, and after a power cut.
+    /// Nothing runs, and no end was told: so it is while a new executable is on trial.
     Unknown,
+    /// It has come to no end, and will not: the power was cut.
+    Lost,
     Over(Done),
 }
 
@@ -77,6 +79,8 @@ impl Step<'_> {
         let outcome = match Standing::read(&answer) {
             Some(Standing::Over(outcome)) if is_of(&outcome, action) => outcome,
             Some(Standing::Runs) => return Look::Runs,
+            // What is known is of an earlier step: this one was not even begun.
+            Some(Standing::Lost | Standing::Over(_)) => return Look::Lost,
             _ => return Look::Unknown,
         };
         let done = match outcome.failed.clone() {

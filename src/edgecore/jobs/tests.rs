@@ -412,6 +412,39 @@ fn a_step_of_which_nothing_is_known_is_given_up() {
 }
 
 #[test]
+fn a_step_that_a_power_cut_has_ended_is_begun_again_but_not_for_ever() {
+    let stage = Stage::new();
+    stage
+        .edge
+        .jobs
+        .take(order("edge-full/messages.jsonl", "conf-1"));
+    let lost = || vec![Err("job lost".to_owned()); 4];
+    stage.supervisor.says(&[Ok(()), Ok(())]);
+    stage.supervisor.says(&lost());
+    // Once more; and this time it ends well, in spite of a look at the wrong moment.
+    stage.supervisor.says(&[
+        Ok(()),
+        Err("job lost".to_owned()),
+        over("Backup", "", "v1.23.0", None),
+    ]);
+    // The change takes the power away each time.
+    for _ in 0..4 {
+        stage.supervisor.says(&[Ok(())]);
+        stage.supervisor.says(&lost());
+    }
+    stage
+        .supervisor
+        .says(&[Ok(()), over("Rollback", "", "", None)]);
+    let heard = stage.hears(4);
+    assert_eq!(heard[..2], ["Check ok", "BackUp ok"]);
+    assert!(heard[2].starts_with("Update failed"), "{}", heard[2]);
+    assert!(heard[3].starts_with("RollBack ok"), "{}", heard[3]);
+    let begun = stage.supervisor.asked();
+    let of = |part: &str| begun.iter().filter(|it| it.contains(part)).count();
+    assert_eq!((of("job-run backup"), of("job-run config")), (2, 4));
+}
+
+#[test]
 fn a_job_waits_for_a_persons_agreement_and_gives_way_to_another() {
     let stage = Stage::new();
     let wait = |job: &str| {

@@ -13,8 +13,9 @@ use crate::edgecore::parent::DONE;
 use crate::protocol::jobs::Wish;
 use crate::system::cause;
 use crate::system::host::Host;
+use crate::system::processes;
 use crate::system::secret::Secret;
-use crate::trial::{KEY, REPORT, Report};
+use crate::trial::{KEY, REPORT, Report, Trial};
 
 /// At most one at a time.
 pub struct Errands {
@@ -57,7 +58,7 @@ impl Errands {
             .remove(&report)
             .map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.program);
-        command.arg0("keadm").args(errand.arguments());
+        command.arg0(KEADM).args(errand.arguments());
         if config != host.root.at(CONFIG) {
             command.arg("--config").arg(config);
         }
@@ -95,9 +96,16 @@ impl Errands {
                 failed: ended.clone().err(),
                 ..Outcome::default()
             }),
-            (None, None) => Standing::Unknown,
+            // This process may be the one that another has become meanwhile.
+            (None, None) if goes_on(host) => Standing::Unknown,
+            (None, None) => Standing::Lost,
         }
     }
+}
+
+/// Whether there will be a report without anybody doing anything.
+fn goes_on(host: &Host) -> bool {
+    !matches!(Trial::load(host), Ok(None)) || !processes::find(KEADM).is_empty()
 }
 
 /// Whether the operator lets a job do this. The error is a sentence.
@@ -160,6 +168,8 @@ fn reported(host: &Host) -> Option<Outcome> {
 pub const OFF: &str =
     "this device takes no jobs: set modules.taskManager.enable to true in edgecore.yaml";
 const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
+/// As which this program is run.
+const KEADM: &str = "keadm";
 /// For one step: pulling an image over a slow line, and the trial of what is in it.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
