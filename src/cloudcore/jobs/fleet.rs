@@ -219,6 +219,15 @@ impl Fleet {
 }
 
 impl Member {
+    /// One that is not asked; no failure that stops the others.
+    pub fn unfit(reason: String) -> Member {
+        Member {
+            phase: Stand::Failure,
+            reason,
+            ..Member::default()
+        }
+    }
+
     fn fail(&mut self, why: String) {
         self.phase = Stand::Failure;
         self.reason = match self.reason.is_empty() {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::message::Message;
 use super::resource::{JobFamily, Resource};
 pub use report::{OPERATION, Report};
-pub use words::{Digest, Image, Version, Wish};
+pub use words::{Digest, Image, Version, Wish, too_old};
 
 /// How clouds call the part that gives jobs.
 pub const SOURCE: &str = "taskmanager";

@@ -76,6 +76,22 @@ fn recorded_jobs_are_read_and_recorded_reports_are_written() {
 }
 
 #[test]
+fn nodes_that_know_no_such_jobs_are_told_by_their_version() {
+    for old in ["v1.22.6-kubeedge-v1.13.0", "v1.29.5-kubeedge-v1.20.2"] {
+        assert!(too_old(old).is_some_and(|why| why.contains(old)), "{old}");
+    }
+    for new in [
+        "v1.30.7-kubeedge-v1.21.0",
+        "v1.32.10-kubeedge-v1.23.1",
+        "v1.20.0",
+        "",
+        "-kubeedge-v",
+    ] {
+        assert_eq!(too_old(new), None, "{new}");
+    }
+}
+
+#[test]
 fn a_digest_is_taken_for_this_machine() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let spec = json!({"version": "v1.24.0-rc.1", "image": "r.example:5000/k/installation-package",
