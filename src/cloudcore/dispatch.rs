@@ -24,8 +24,7 @@ pub fn dispatch(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, message: M
         return acknowledged(cloud, node, outbox, &message);
     }
     if operation == jobs::OPERATION {
-        cloud.nodes.jobs.hear(node, &message);
-        return Answer::Now(None);
+        return reported(cloud, node, &message);
     }
     // What these are about is for their topics to say, and is no resource.
     if QUIET.contains(&operation) {
@@ -75,6 +74,23 @@ fn at_once(resource: &Resource, message: &Message, now: Timestamp) -> Option<Mes
         (Resource::Object(path), _) if SILENT.contains(&path.kind) => None,
         (_, "query" | "insert" | "update" | "patch" | "delete" | "get") => unhandled(message, now),
         _ => None,
+    }
+}
+
+/// A node says how a step of a job went: it keeps that until it is told that it is written down here.
+fn reported(cloud: &Arc<Cloud>, node: &NodeName, message: &Message) -> Answer {
+    let written = cloud.nodes.jobs.hear(node, message);
+    if !cloud.registry.acknowledges_reports(node) {
+        return Answer::Now(None);
+    }
+    let answer = message.answer(cloud.clock.stamp(), jobs::SOURCE, "response", "OK");
+    match written {
+        None => Answer::Now(Some(Box::new(answer))),
+        // Without a word the node says it again over its next session.
+        Some(written) => Answer::Later(Box::pin(async move {
+            written.recv().await.ok()?;
+            Some(answer)
+        })),
     }
 }
 

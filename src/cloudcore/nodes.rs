@@ -40,7 +40,7 @@ use crate::system::names::NodeName;
 pub use kept::Selector;
 pub use labels::{LabelChange, NoLabel, is_reserved, label};
 pub use orders::{Order, apply, delete, delete_node, get};
-pub use view::{chosen, rows};
+pub use view::{chosen, rows, version};
 
 /// All that is known of nodes. Tasks share it within the cloud.
 pub struct Nodes {

@@ -7,11 +7,15 @@ mod builds;
 mod config;
 #[path = "../registry/debian.rs"]
 mod debian;
+mod fleet;
 #[path = "../registry/image.rs"]
 #[allow(dead_code, reason = "the tests of registries use all of it")]
 mod image;
 mod images;
+mod jobs;
 mod kills;
+mod offer;
+mod recorded;
 mod refusals;
 mod restore;
 mod stage;

@@ -48,6 +48,8 @@ pub enum UpgradeError {
         /// Bytes.
         limit: u64,
     },
+    /// No job is called like this.
+    Job(String),
     /// It can't be told whether what would come is what is wanted.
     NoProof(String),
     /// The list of digests does not name it.
@@ -98,6 +100,7 @@ impl UpgradeError {
             UpgradeError::NoSource
             | UpgradeError::NoImages(_)
             | UpgradeError::Image(_)
+            | UpgradeError::Job(_)
             | UpgradeError::Url(_)
             | UpgradeError::DigestForm(_) => exit::USAGE,
             UpgradeError::Download { .. } => exit::TRY_AGAIN,
@@ -132,6 +135,10 @@ impl fmt::Display for UpgradeError {
             ),
             UpgradeError::Image(why) => f.write_str(why),
             UpgradeError::Registry { why, .. } => f.write_str(why),
+            UpgradeError::Job(name) => write!(
+                f,
+                "--upgradeID {name:?} is no job's: give the one that the cloud has named"
+            ),
             UpgradeError::Url(why) => write!(f, "--from: {why}"),
             UpgradeError::Download { url, why } => write!(
                 f,

@@ -9,6 +9,7 @@ mod image;
 #[path = "no_images.rs"]
 mod image;
 mod source;
+mod tell;
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -106,6 +107,10 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
+    let job = match tell::Job::of(host, &flags.upgrade_id, flags.config.as_deref()) {
+        Ok(job) => job,
+        Err(error) => return args::fail(SPEC.name, &error, given.verbosity, error.code()),
+    };
     if !flags.force && flags.upgrade_id.is_empty() && !confirmed() {
         console::error("nothing was changed");
         return exit::OK;
@@ -122,9 +127,10 @@ fn run(args: &[String], host: &Host) -> u8 {
         verbosity: given.verbosity,
         output: flags.output,
     };
-    frame.run(known, UpgradeError::code, |known| {
+    let code = frame.run(known, UpgradeError::code, |known| {
         upgrade(host, &flags, known)
-    })
+    });
+    job.ended(host, code)
 }
 
 fn upgrade(host: &Host, flags: &Flags, known: &mut Known) -> Result<Upgraded, UpgradeError> {
