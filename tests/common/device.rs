@@ -102,6 +102,12 @@ impl Device {
         self.write(CONFIG, &yaml, 0o640);
     }
 
+    /// The same for one that is at another address.
+    pub fn configure_elsewhere(&self, cloud: &Cloudcore, address: &str) {
+        let yaml = self.yaml_for(address, cloud.https, cloud.hub, &cloud.token());
+        self.write(CONFIG, &yaml, 0o640);
+    }
+
     fn yaml_for(&self, address: &str, https: u16, hub: u16, token: &str) -> String {
         let more = |lines: &[String], indent: &str| -> String {
             let line = |line: &String| format!("{indent}{line}\n");
