@@ -20,7 +20,7 @@ use super::check::{Wish, check};
 use super::store::Store;
 use crate::keadm::device::{self, CONFIG};
 use crate::keadm::out::{self, Format, Report};
-use crate::keadm::{Command, Group, status};
+use crate::keadm::{Command, Group, running, status};
 use crate::protocol::local::SORTS;
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
@@ -174,6 +174,12 @@ impl Collector<'_> {
             self.file(&format!("system/{name}"), &path, Kind::Log)?;
         }
         self.text("system/process", &table(), Kind::Log)?;
+        match running::log(host) {
+            Ok(told) => self.text("edgecore/warnings.json", &out::json(&told), Kind::Log)?,
+            Err(error) => self
+                .left_out
+                .push(format!("edgecore/warnings.json: {error}")),
+        }
         let logs = flags
             .log_path
             .as_ref()
