@@ -6,11 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::protocol::control::{
-    self, ControlError, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeStatus, Remembered, Request,
-};
+use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeStatus, Request};
 use crate::system::host::Host;
-use crate::system::log::Told;
 use crate::system::processes::{self, Process};
 use crate::system::root;
 
@@ -18,13 +15,6 @@ use crate::system::root;
 pub fn status(host: &Host) -> Option<EdgeStatus> {
     let socket = host.root.at(EDGE_STATUS_SOCKET);
     control::call(&socket, &Request::new("status"), PATIENCE).ok()
-}
-
-/// The warnings and errors that it remembers, the latest last; none of one that is too old to.
-pub fn log(host: &Host) -> Result<Vec<Told>, ControlError> {
-    let socket = host.root.at(EDGE_SOCKET);
-    let told: Remembered = control::call(&socket, &Request::new("log"), PATIENCE)?;
-    Ok(told.lines)
 }
 
 /// The process whose number stands in edgecore's lock file, if it is an edgecore.

@@ -18,9 +18,10 @@ use serde::Serialize;
 
 use super::check::{Wish, check};
 use super::store::Store;
+use super::warnings;
 use crate::keadm::device::{self, CONFIG};
 use crate::keadm::out::{self, Format, Report};
-use crate::keadm::{Command, Group, running, status};
+use crate::keadm::{Command, Group, status};
 use crate::protocol::local::SORTS;
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
@@ -174,7 +175,7 @@ impl Collector<'_> {
             self.file(&format!("system/{name}"), &path, Kind::Log)?;
         }
         self.text("system/process", &table(), Kind::Log)?;
-        match running::log(host) {
+        match warnings::ask(host) {
             Ok(told) => self.text("edgecore/warnings.json", &out::json(&told), Kind::Log)?,
             Err(error) => self
                 .left_out

@@ -2,6 +2,7 @@
 
 use super::rules::{self, Rule};
 use super::{Diagnosis, Reason};
+use crate::keadm::debug::warnings;
 use crate::keadm::running;
 use crate::protocol::control::{ControlError, EdgeStatus};
 use crate::system::clock::Timestamp;
@@ -10,7 +11,7 @@ use crate::system::log::Told;
 
 /// Adds what the log tells to reasons that are sorted; `rank` says where an item belongs.
 pub fn add(host: &Host, found: &mut Diagnosis, rank: impl Fn(&str) -> usize) {
-    let lines = match running::log(host) {
+    let lines = match warnings::ask(host) {
         Ok(lines) => lines,
         // The checks say so.
         Err(ControlError::NotRunning) => return,
