@@ -5,7 +5,10 @@ mod command;
 mod common;
 mod hostile;
 mod image;
+mod proxied;
 mod real;
+#[path = "../network/tinyproxy.rs"]
+mod tinyproxy;
 
 use std::path::Path;
 use std::time::Duration;
