@@ -12,8 +12,9 @@ use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
 
 use super::edge::Edge;
-use crate::protocol::control::{MAX_LINE, Reply, Request};
+use crate::protocol::control::{MAX_LINE, Remembered, Reply, Request};
 use crate::system::files::{FileError, Files};
+use crate::system::log::remembered;
 use crate::system::processes::Peer;
 use crate::system::socket;
 
@@ -97,20 +98,24 @@ async fn answer(edge: &Rc<Edge>, stream: UnixStream, orders: bool) -> std::io::R
     match request.op.as_str() {
         "status" => send(stream, &edge.state.snapshot()).await,
         "watch" => watch(edge, stream).await,
-        "reload" | "renew" if !orders => {
+        "log" | "reload" | "renew" if !orders => {
             send(
                 stream,
                 &Reply::refused("orders go to the other socket, edgecore.sock"),
             )
             .await
         }
-        "reload" | "renew" if !allowed(&stream) => {
+        "log" | "reload" | "renew" if !allowed(&stream) => {
             send(
                 stream,
                 &Reply::refused("only root may give orders to edgecore"),
             )
             .await
         }
+        "log" => match remembered() {
+            Some(told) => send(stream, &Remembered::of(told)).await,
+            None => send(stream, &Reply::refused("this build remembers nothing")).await,
+        },
         "reload" => {
             edge.reload.raise();
             send(

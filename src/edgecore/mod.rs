@@ -89,6 +89,7 @@ pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
                 _ => level,
             };
             log::init(level, SPEC.name, &host.root);
+            log::remember(is_hub);
         }
         Err(error) => return args::fail(SPEC.name, &error, given.verbosity, exit::USAGE),
     }

@@ -128,6 +128,8 @@ pub static COMMANDS: &[&Command] = &[
     &ctl::confirm::CONFIRM,
     #[cfg(all(feature = "edge", feature = "tools"))]
     &ctl::describe::COMMAND,
+    #[cfg(all(feature = "edge", feature = "tools"))]
+    &ctl::edit::COMMAND,
     #[cfg(feature = "edge")]
     &ctl::unhold::POD,
     #[cfg(feature = "edge")]
@@ -196,6 +198,8 @@ const LEFT_OUT: &[&str] = &[
     "batch",
     #[cfg(not(feature = "tools"))]
     "ctl describe",
+    #[cfg(not(feature = "tools"))]
+    "ctl edit",
     #[cfg(not(feature = "tools"))]
     "debug get",
     #[cfg(not(feature = "tools"))]

@@ -7,6 +7,7 @@
 mod client;
 mod objects;
 mod registration;
+mod remembered;
 
 use std::fmt;
 
@@ -19,13 +20,14 @@ use crate::system::names::NodeName;
 pub use client::{Client, ControlError, call};
 pub use objects::{NodeRow, ObjectLine};
 pub use registration::{Counts, Problem, Registration};
+pub use remembered::Remembered;
 
 /// The version that this program writes; readers accept any.
 pub const VERSION: u32 = 1;
 
 /// World-readable answers about the edge: `status`, `watch`.
 pub const EDGE_STATUS_SOCKET: &str = "/run/kubeedge/edgecore-status.sock";
-/// Orders to the edge, for root and the daemon's own user: `reload`, `renew`.
+/// For root and the daemon's own user: orders to the edge, `reload` and `renew`, and `log`.
 pub const EDGE_SOCKET: &str = "/run/kubeedge/edgecore.sock";
 /// Orders to cloudcore, likewise: `gettoken`, `token-create`, `token-list`, `token-delete`,
 /// `status`, `sessions`, `add-san`, `revoke`, `revocations`, `nodes`, `object-apply`, `object-get`,

@@ -18,8 +18,17 @@ use crate::system::clock::Clock;
 use crate::system::root::Root;
 
 mod kind;
+#[cfg(feature = "tools")]
+mod ring;
+#[cfg(not(feature = "tools"))]
+#[path = "log/ringless.rs"]
+mod ring;
 mod syslog;
 mod throttle;
+mod told;
+
+pub use ring::{begin as remember, passed_on, told as remembered};
+pub use told::Told;
 
 /// Starts the log of the program `name`. Called again, it only changes the level.
 pub fn init(level: LevelFilter, name: &'static str, root: &Root) {
@@ -170,6 +179,7 @@ impl Log for Logger {
         }
         let area = record.target().rsplit("::").next().unwrap_or_default();
         let text = clean(&format!("{area}: {}", record.args()));
+        ring::note(record.level(), &text);
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = throttle.admit(
             Line {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::common::device::{BOOTSTRAP, CONFIG, KEY};
 use super::common::site::{Cloudcore, Site};
@@ -110,6 +110,8 @@ fn no_secret_is_in_the_archive_wherever_it_lies() {
     assert!(read("edgecore/objects").contains("secret default s"));
     assert!(read("edgecore/server.crt").contains("BEGIN CERTIFICATE"));
     assert!(read("system/process").contains(" sh ") && read("system/meminfo").contains("MemTotal"));
+    let warnings: Value = serde_json::from_str(&read("edgecore/warnings.json")).expect("JSON");
+    assert!(warnings.is_array(), "{warnings}");
     assert!(read("left-out").contains("link.log"));
 }
 

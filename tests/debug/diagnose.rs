@@ -1,8 +1,12 @@
 //! `debug diagnose`: the likeliest reason comes first.
 
+use kubeedge::protocol::control::{EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::common::device::{CONFIG, Device};
+use super::common::mode;
 use super::common::site::{Cloudcore, Site};
 use super::{joined, try_examples};
 
@@ -115,4 +119,75 @@ fn pods_say_what_keeps_them() {
             .expect("an error")
             .contains("no pod \"none\"")
     );
+}
+
+#[test]
+fn what_edgecore_has_met_is_told_with_its_remedy() {
+    let mut cloud = Cloudcore::start(&[]);
+    let device = Device::new("edge-1");
+    device.configure_for(&cloud, &cloud.token());
+    let edge = device.start();
+    let ask = || device.run(&["debug", "diagnose", "node", "-o", "json"]);
+    let about = |wanted: &str| {
+        let found = reasons(&ask().ends(1).json());
+        let reason = found.iter().find(|it| it.contains(wanted)).cloned();
+        reason.unwrap_or_else(|| panic!("{wanted}: {found:?}"))
+    };
+    // How a hub ended is known to the one after it.
+    let first = edge.connected().hub_pid.expect("a hub");
+    let number = i32::try_from(first).expect("a process");
+    kill(Pid::from_raw(number), Signal::SIGKILL).expect("it is there");
+    edge.until("another hub", |now| {
+        now.hub_pid.is_some_and(|pid| pid != first) && now.state == EdgeState::Connected
+    });
+    let killed = about("mem: edgecore was killed");
+    assert!(
+        killed.contains("signal 9") && killed.contains("dmesg"),
+        "{killed}"
+    );
+    cloud.stop();
+    edge.complains("cannot connect");
+    let away = about("network: the cloud is not reached");
+    assert!(
+        away.contains("cannot connect to 127.0.0.1") && away.contains("cloudcore runs"),
+        "{away}"
+    );
+    // Only root is told, and each line once however often it came.
+    let refused = edge.say(EDGE_STATUS_SOCKET, b"{\"v\":1,\"op\":\"log\"}\n");
+    assert!(refused.contains("edgecore.sock"), "{refused}");
+    assert_eq!(mode(&device.path(EDGE_SOCKET)), 0o600);
+    let told = edge.say(EDGE_SOCKET, b"{\"v\":1,\"op\":\"log\"}\n");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let lines = told["lines"].as_array().expect("lines").len();
+    assert!((2..=48).contains(&lines), "{told}");
+    edge.stop();
+    let stopped = reasons(&ask().ends(1).json());
+    assert!(
+        stopped.iter().any(|it| it.contains("edgecore: session")),
+        "{stopped:?}"
+    );
+    assert!(!stopped.iter().any(|it| it.contains("was killed")));
+}
+
+#[test]
+fn a_token_of_another_cloud_comes_first() {
+    let cloud = Cloudcore::start(&[]);
+    let device = Device::new("edge-1");
+    let token = cloud.token();
+    let digit = if token.starts_with('0') { "1" } else { "0" };
+    let foreign = format!("{digit}{}", &token[1..]);
+    device.configure_for(&cloud, &foreign);
+    let edge = device.start();
+    edge.complains("this token pins");
+    let said = device.run(&["debug", "diagnose", "node"]).ends(1);
+    let identity = said.out.find("the token is of another cloud");
+    let session = said.out.find("edgecore: session").expect("no session");
+    assert!(identity.is_some_and(|at| at < session), "{}", said.out);
+    assert!(said.out.contains("keadm gettoken"), "{}", said.out);
+    assert!(
+        !said
+            .out
+            .contains(foreign.rsplit('.').next().expect("a part"))
+    );
+    edge.stop();
 }

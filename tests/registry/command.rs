@@ -30,7 +30,7 @@ fn stderr(output: &Output) -> String {
 }
 
 /// A registry with KubeEdge's images for one platform under `part/NAME:v1.2.3`.
-fn registry(folder: &Folder) -> (Script, u16) {
+pub fn registry(folder: &Folder) -> (Script, u16) {
     let mut store = Store::default();
     let layer = store.layer(Pack::Gzip, &tar(&[("a", &program(3, 2_000_000))]));
     let image = store.image("v1.2.3", "linux/arm/v6", &[layer]);

@@ -6,7 +6,10 @@ mod common;
 mod debian;
 mod hostile;
 mod image;
+mod proxied;
 mod real;
+#[path = "../network/tinyproxy.rs"]
+mod tinyproxy;
 
 use std::path::Path;
 use std::time::Duration;

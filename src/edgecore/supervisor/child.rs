@@ -65,6 +65,10 @@ impl Hub {
         // Both are one service.
         let (name, value) = log::decision();
         command.env(name, value);
+        // Such as how the hub before it ended.
+        if let Some((name, value)) = log::passed_on() {
+            command.env(name, value);
+        }
         Ok(Hub {
             child: command.spawn()?,
             line: Line {

@@ -5,6 +5,8 @@ pub(super) mod client;
 pub(super) mod confirm;
 #[cfg(feature = "tools")]
 pub mod describe;
+#[cfg(feature = "tools")]
+pub mod edit;
 mod jsonpath;
 pub(super) mod print;
 pub mod runtime;

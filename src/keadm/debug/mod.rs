@@ -11,3 +11,5 @@ mod fault;
 pub mod get;
 #[cfg(feature = "tools")]
 mod store;
+#[cfg(feature = "tools")]
+mod warnings;

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::check::{Wish, check};
 use super::store::Store;
+use super::warnings;
 use crate::keadm::device::{self, CONFIG};
 use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group, status};
@@ -174,6 +175,12 @@ impl Collector<'_> {
             self.file(&format!("system/{name}"), &path, Kind::Log)?;
         }
         self.text("system/process", &table(), Kind::Log)?;
+        match warnings::ask(host) {
+            Ok(told) => self.text("edgecore/warnings.json", &out::json(&told), Kind::Log)?,
+            Err(error) => self
+                .left_out
+                .push(format!("edgecore/warnings.json: {error}")),
+        }
         let logs = flags
             .log_path
             .as_ref()

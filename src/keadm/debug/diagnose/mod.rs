@@ -1,18 +1,19 @@
 //! `debug diagnose`: why a node is not connected, an installation can't work, or a pod is not ready; the
 //! likeliest reason first.
 
+mod log;
+mod pod;
+mod rules;
+
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::check::look::State;
 use super::check::{Wish, check, endpoint};
-use super::fault::Fault;
 use super::store::Store;
-use crate::keadm::ctl::table;
 use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group};
-use crate::protocol::resource::Kind;
+use crate::protocol::local::SORTS;
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
 use crate::system::names::Host as Name;
@@ -72,14 +73,24 @@ struct Diagnosis {
     verdict: String,
     /// The likeliest first.
     reasons: Vec<Reason>,
+    /// What edgecore has warned of besides, the latest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lately: Vec<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Reason {
+    /// Begins with the item that it belongs to.
     what: String,
     found: String,
     remedy: String,
+}
+
+impl Reason {
+    fn item(&self) -> &str {
+        self.what.split(':').next().unwrap_or_default()
+    }
 }
 
 fn run(args: &[String], host: &Host) -> u8 {
@@ -105,8 +116,14 @@ fn run(args: &[String], host: &Host) -> u8 {
             };
             amiss(host, &wish, OF_INSTALL)
         }
-        ("pod", Some(name), Ok(_)) => match pod(host, flags, name) {
-            Ok(found) => found,
+        ("pod", Some(name), Ok(_)) => match pod::pod(host, &flags.namespace, name) {
+            Ok(found) if found.good => found,
+            Ok(mut found) => {
+                let node = node(host, flags);
+                found.reasons.extend(node.reasons);
+                found.lately = node.lately;
+                found
+            }
             Err(fault) => {
                 let code = fault.code();
                 return out::fail(SPEC.name, &fault, given.verbosity, flags.output, code);
@@ -129,7 +146,49 @@ fn node(host: &Host, flags: &Flags) -> Diagnosis {
         config: flags.config.clone(),
         ..Wish::default()
     };
-    amiss(host, &wish, OF_NODE)
+    let mut found = amiss(host, &wish, OF_NODE);
+    store(host, &mut found);
+    log::add(host, &mut found, rank(OF_NODE));
+    found.verdict = verdict(found.reasons.len());
+    found
+}
+
+/// What was kept of the cloud's words is whole.
+fn store(host: &Host, found: &mut Diagnosis) {
+    let damaged = || {
+        let store = Store::open(host, None)?;
+        SORTS
+            .iter()
+            .try_for_each(|sort| store.each(sort.kind, None, |_| ()))
+    };
+    // A user who may not look is told so by the checks.
+    if let Err(fault) = damaged()
+        && fault.code() == exit::FAILURE
+    {
+        found.good = false;
+        found.reasons.push(Reason {
+            what: "disk: what the cloud has sent".to_owned(),
+            found: fault.to_string(),
+            remedy: "look at dmesg for a storage that fails".to_owned(),
+        });
+    }
+}
+
+fn rank(likely: &[&str]) -> impl Fn(&str) -> usize {
+    move |item| {
+        likely
+            .iter()
+            .position(|it| *it == item)
+            .unwrap_or(likely.len())
+    }
+}
+
+fn verdict(reasons: usize) -> String {
+    match reasons {
+        0 => "nothing is wrong with what this device needs".to_owned(),
+        1 => "one reason".to_owned(),
+        _ => format!("{reasons} reasons, the likeliest first"),
+    }
 }
 
 /// What a check finds amiss, sorted by how often it is the reason.
@@ -137,12 +196,9 @@ fn amiss(host: &Host, wish: &Wish, likely: &[&str]) -> Diagnosis {
     let checked = check(host, wish, likely);
     let rows = checked.rows.iter();
     let mut rows: Vec<_> = rows.filter(|row| row.state == State::Failed).collect();
-    let rank = |item: &str| likely.iter().position(|it| *it == item);
+    let rank = rank(likely);
     rows.sort_by_key(|row| rank(row.item));
-    let verdict = match checked.good {
-        true => "nothing is wrong with what this device needs".to_owned(),
-        false => format!("{} reasons, the likeliest first", rows.len()),
-    };
+    let verdict = verdict(rows.len());
     let reasons = rows.into_iter().map(|row| Reason {
         what: format!("{}: {}", row.item, row.what),
         found: row.found.clone(),
@@ -152,73 +208,8 @@ fn amiss(host: &Host, wish: &Wish, likely: &[&str]) -> Diagnosis {
         good: checked.good,
         verdict,
         reasons: reasons.collect(),
+        lately: Vec::new(),
     }
-}
-
-/// What the pod itself says; then what keeps the node from hearing of changes.
-fn pod(host: &Host, flags: &Flags, name: &str) -> Result<Diagnosis, Fault> {
-    let mut found = None;
-    let store = Store::open(host, None)?;
-    store.each(Kind::Pod, Some(&flags.namespace), |object| {
-        if table::name(&object) == name {
-            found = Some(object);
-        }
-    })?;
-    let pod = found.ok_or_else(|| Fault::Missing("pod", name.to_owned()))?;
-    let word = |value: &Value, key: &str| value[key].as_str().unwrap_or("-").to_owned();
-    let list = |pointer: &str| {
-        pod.pointer(pointer)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-    };
-    let conditions = || list("/status/conditions");
-    let ready = conditions().any(|it| it["type"] == "Ready" && it["status"] == "True");
-    let phase = word(&pod["status"], "phase");
-    let good = ready || phase == "Succeeded";
-    let mut reasons = Vec::new();
-    if !pod["metadata"]["deletionTimestamp"].is_null() {
-        reasons.push(Reason {
-            what: "deletion".to_owned(),
-            found: "somebody has asked to delete it".to_owned(),
-            remedy:
-                "it goes once the cloud has heard that it has ended: see that the node is connected"
-                    .to_owned(),
-        });
-    }
-    for container in list("/status/initContainerStatuses").chain(list("/status/containerStatuses"))
-    {
-        let states = container["state"].as_object().into_iter().flatten();
-        for (state, about) in states.filter(|(state, _)| *state != "running") {
-            reasons.push(Reason {
-                what: format!("container {}", word(container, "name")),
-                found: format!("{state}: {}", word(about, "reason")),
-                remedy: word(about, "message"),
-            });
-        }
-    }
-    for condition in conditions().filter(|it| it["status"] != "True" && !good) {
-        reasons.push(Reason {
-            what: format!("condition {}", word(condition, "type")),
-            found: word(condition, "reason"),
-            remedy: match condition["reason"].as_str() {
-                Some("NoRuntime") => RUNTIME.to_owned(),
-                _ => word(condition, "message"),
-            },
-        });
-    }
-    if !good {
-        reasons.extend(node(host, flags).reasons);
-    }
-    let verdict = match good {
-        true => format!("pod {name} is as it should be ({phase})"),
-        false => format!("pod {name} is not ready ({phase})"),
-    };
-    Ok(Diagnosis {
-        good,
-        verdict,
-        reasons,
-    })
 }
 
 impl Report for Diagnosis {
@@ -234,21 +225,24 @@ impl Report for Diagnosis {
             text.push_str(&line);
             text.push_str(&args::wrap(&format!("   {remedy}"), 3));
         }
+        if !self.lately.is_empty() {
+            text.push_str("\nedgecore has warned lately:\n");
+        }
+        for line in &self.lately {
+            text.push_str(&args::wrap(&format!("  {line}"), 4));
+        }
         text
     }
 }
 
 /// In order of likelihood: a reason before what follows from it.
 const OF_NODE: &[&str] = &[
-    "config", "identity", "clock", "proxy", "dns", "network", "disk", "folders", "mem", "kernel",
-    "init", "edgecore",
+    "config", "identity", "clock", "proxy", "dns", "network", "line", "disk", "folders", "mem",
+    "pid", "kernel", "init", "edgecore", "node", "api", "messages",
 ];
 const OF_INSTALL: &[&str] = &[
     "folders", "disk", "mem", "kernel", "pid", "dns", "network", "cpu", "init",
 ];
-const RUNTIME: &str = "this device runs no containers, so the Pod waits; its ConfigMaps and Secrets are kept: run \
-                       what should run here as a service, or give the Pod to another node";
-
 static SPEC: Spec = Spec {
     name: "kubeedge debug diagnose",
     about: "Tells why this node is not connected, why this device could not join, or why a pod \
