@@ -24,7 +24,8 @@ pub fn dispatch(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, message: M
         return acknowledged(cloud, node, outbox, &message);
     }
     if operation == jobs::OPERATION {
-        cloud.nodes.jobs.hear(node, &message);
+        let now = cloud.clock.stamp();
+        cloud.nodes.job_reported(node, &message, now);
         return Answer::Now(None);
     }
     // What these are about is for their topics to say, and is no resource.

@@ -211,6 +211,14 @@ impl Nodes {
         Some(message)
     }
 
+    /// A node says how a step of a job went.
+    pub fn job_reported(&self, node: &NodeName, message: &Message, now: Timestamp) {
+        match &self.backend {
+            Backend::Own { .. } => self.jobs.hear(node, message),
+            Backend::Elsewhere(elsewhere) => drop(elsewhere.job_reported(node, message, now)),
+        }
+    }
+
     /// Whether it is of use to know what a node has taken.
     pub fn records(&self) -> bool {
         matches!(&self.backend, Backend::Elsewhere(it) if it.records())
