@@ -11,7 +11,7 @@ use crate::common::{Folder, KUBEEDGE};
 /// How a build behaves as edgecore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// As the one under test, with this address of the node.
+    /// As the one under test, with this address of the node; on a device with a file `/deaf` or `/frail`, as those.
     Works(&'static str),
     /// It gets nowhere from where it starts its connections, but probes well.
     Deaf,
@@ -90,7 +90,11 @@ fn main() {
         if let Some(at) = words.iter().position(|word| word == "--node-ip" || word == "--bind-address") {
             words.drain(at..at + 2);
         }
-        match env!("MANNER") {
+        let root = std::env::var("KUBEEDGE_ROOT").unwrap_or_default();
+        let moods = ["deaf", "frail"].into_iter();
+        let mood = moods.filter(|mood| std::path::Path::new(&root).join(mood).exists()).next();
+        let old = env!("VERSION") == "0.1.0";
+        match mood.filter(|_| !old).unwrap_or(env!("MANNER")) {
             "works" => words.extend(["--node-ip".to_owned(), env!("VALUE").to_owned()]),
             "deaf" => words.extend(["--bind-address".to_owned(), "192.0.2.1".to_owned()]),
             _ => {

@@ -5,7 +5,15 @@ mod common;
 
 mod builds;
 mod config;
+mod fleet;
+// Each test program uses a part of it.
+#[allow(dead_code)]
+#[path = "../registry/image.rs"]
+mod image;
+mod jobs;
 mod kills;
+mod offer;
+mod recorded;
 mod refusals;
 mod restore;
 mod stage;

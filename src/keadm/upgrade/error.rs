@@ -43,6 +43,8 @@ pub enum UpgradeError {
         url: String,
         why: String,
     },
+    /// No job is called like this.
+    Job(String),
     /// It can't be told whether what would come is what is wanted.
     NoProof(String),
     /// The list of digests does not name it.
@@ -91,6 +93,7 @@ impl UpgradeError {
             UpgradeError::NoSource
             | UpgradeError::NoImages(_)
             | UpgradeError::Image(_)
+            | UpgradeError::Job(_)
             | UpgradeError::Url(_)
             | UpgradeError::DigestForm(_) => exit::USAGE,
             UpgradeError::Download { .. } => exit::TRY_AGAIN,
@@ -125,6 +128,10 @@ impl fmt::Display for UpgradeError {
             ),
             UpgradeError::Image(why) => f.write_str(why),
             UpgradeError::Registry { why, .. } => f.write_str(why),
+            UpgradeError::Job(name) => write!(
+                f,
+                "--upgradeID {name:?} is no job's: give the one that the cloud has named"
+            ),
             UpgradeError::Url(why) => write!(f, "--from: {why}"),
             UpgradeError::Download { url, why } => write!(
                 f,

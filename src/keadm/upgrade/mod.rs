@@ -9,6 +9,7 @@ mod image;
 #[path = "no_images.rs"]
 mod image;
 mod source;
+mod tell;
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -106,6 +107,10 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
+    let job = match tell::Job::of(host, &flags.upgrade_id, flags.config.as_deref()) {
+        Ok(job) => job,
+        Err(error) => return args::fail(SPEC.name, &error, given.verbosity, error.code()),
+    };
     if !flags.force && flags.upgrade_id.is_empty() && !confirmed() {
         console::error("nothing was changed");
         return exit::OK;
@@ -115,10 +120,10 @@ fn run(args: &[String], host: &Host) -> u8 {
     };
     let _alone = match change::alone(host) {
         Ok(alone) => alone,
-        Err(error) => return fail(&error, error.code()),
+        Err(error) => return job.ended(host, fail(&error, error.code())),
     };
     let mut versions = (String::new(), flags.to_version.clone());
-    match upgrade(host, &flags, &mut versions) {
+    let code = match upgrade(host, &flags, &mut versions) {
         Ok(done) => {
             out::show(&done, flags.output);
             exit::OK
@@ -131,7 +136,8 @@ fn run(args: &[String], host: &Host) -> u8 {
             }
             fail(&error, error.code())
         }
-    }
+    };
+    job.ended(host, code)
 }
 
 fn upgrade(

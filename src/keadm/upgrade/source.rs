@@ -61,7 +61,7 @@ pub fn stage(host: &Host, wanted: &Wanted<'_>, target: &Path) -> Result<PathBuf,
         }
         (Some(_), None) => {
             let file = format!("{name}.minisig");
-            let found = source.small(host, &file);
+            let found = source.signature(host, &file, target);
             let text = found.map_err(|error| UpgradeError::Unsigned(error.to_string()))?;
             let text = text.ok_or_else(|| UpgradeError::Unsigned(format!("no {file}")))?;
             Some((file, text))
@@ -155,6 +155,18 @@ impl<'a> Source<'a> {
             // Its manifest says what it must be.
             Source::Image(_) => Ok(None),
             Source::Web(web, url) => web.small(&url.beside(name)),
+        }
+    }
+
+    fn signature(
+        &self,
+        host: &Host,
+        name: &str,
+        target: &Path,
+    ) -> Result<Option<Vec<u8>>, UpgradeError> {
+        match self {
+            Source::Image(wish) => image::signature(host, wish, &successor(target)),
+            _ => self.small(host, name),
         }
     }
 

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::super::super::kept::Kept;
 use super::super::super::state::State;
-use crate::cloudcore::jobs::{Member, Stand};
+use crate::cloudcore::jobs::Member;
+use crate::protocol::jobs;
 use crate::protocol::resource::Kind;
 use crate::system::names::NodeName;
 
@@ -115,43 +116,17 @@ fn begin(node: &Kept) -> Member {
     let object = node.object();
     let version = object.get("status").and_then(|it| it.get("nodeInfo"));
     let version = version.and_then(|it| it.get("kubeletVersion")?.as_str());
-    match version.filter(|version| is_too_old(version)) {
-        Some(version) => failed(format!(
-            "it has {version}: such jobs are for edgecore from v1.21 on, upgrade it on the device"
-        )),
-        None => Member::default(),
-    }
+    let unfit = version.and_then(jobs::too_old);
+    unfit.map_or_else(Member::default, Member::unfit)
 }
 
 fn stranger() -> Member {
-    failed("the cluster has no edge of this name".to_owned())
-}
-
-fn failed(reason: String) -> Member {
-    Member {
-        phase: Stand::Failure,
-        reason,
-        ..Member::default()
-    }
-}
-
-/// Whether a version such as `v1.32.10-kubeedge-v1.23.1` is from before jobs of v1alpha2.
-fn is_too_old(version: &str) -> bool {
-    let numbers = |version: &str| {
-        let (_, own) = version.split_once("-kubeedge-v")?;
-        let mut parts = own.split(['.', '-', '+']);
-        let mut number = || parts.next()?.parse::<u32>().ok();
-        Some((number()?, number()?))
-    };
-    numbers(version).is_some_and(|version| version < FIRST)
+    Member::unfit("the cluster has no edge of this name".to_owned())
 }
 
 fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
     value.and_then(Value::as_array).into_iter().flatten()
 }
-
-/// The release that knows jobs of v1alpha2.
-const FIRST: (u32, u32) = (1, 21);
 
 #[cfg(test)]
 mod tests {
@@ -194,21 +169,6 @@ mod tests {
             json!({"labelSelector": {"matchExpressions": [{"key": "x", "operator": "Gt"}]}}),
         ] {
             assert!(Choice::read(&spec).is_err(), "{spec}");
-        }
-    }
-
-    #[test]
-    fn versions_are_those_of_kubeedge() {
-        for old in ["v1.22.6-kubeedge-v1.13.0", "v1.29.5-kubeedge-v1.20.2"] {
-            assert!(is_too_old(old), "{old}");
-        }
-        for new in [
-            "v1.30.7-kubeedge-v1.21.0",
-            "v1.32.10-kubeedge-v1.23.1-rc.1",
-            "v1.20.0",
-            "",
-        ] {
-            assert!(!is_too_old(new), "{new}");
         }
     }
 }
