@@ -32,10 +32,13 @@ pub struct Fleet {
     pub nodes: BTreeMap<NodeName, Member>,
 }
 
+/// In the words of objects.
+#[allow(clippy::enum_variant_names)]
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Kind {
     NodeUpgradeJob,
     ConfigUpdateJob,
+    ImagePrePullJob,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -77,6 +80,7 @@ impl Kind {
         match self {
             Kind::NodeUpgradeJob => JobFamily::NodeUpgrade,
             Kind::ConfigUpdateJob => JobFamily::ConfigUpdate,
+            Kind::ImagePrePullJob => JobFamily::ImagePrePull,
         }
     }
 }
@@ -157,7 +161,7 @@ impl Fleet {
         match (last.as_str(), failed) {
             // It is taken back now.
             ("Upgrade" | "Update", true) => member.reason = reason,
-            ("Upgrade" | "Update", false) => member.phase = Stand::Successful,
+            ("Upgrade" | "Update" | "Pull", false) => member.phase = Stand::Successful,
             ("RollBack", false) => member.phase = Stand::Failure,
             (_, true) => member.fail(reason),
             _ => {}

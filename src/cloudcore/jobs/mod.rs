@@ -17,6 +17,8 @@ use crate::protocol::jobs::{self, Address, Order, Report};
 use crate::protocol::message::{Message, Route};
 use crate::store::{ObjectChange, ObjectStore, StoredObject};
 use crate::system::names::NodeName;
+#[cfg(feature = "kubernetes")]
+pub use fleet::Stand;
 pub use fleet::{Fleet, Kind, Member, Phase};
 
 /// All of this cloud.
@@ -241,7 +243,7 @@ pub fn is_job(key: &str) -> bool {
 }
 
 /// The door of the nodes is ours too: what they would refuse is not sent.
-fn checked(fleet: &Fleet) -> Result<(), String> {
+pub fn checked(fleet: &Fleet) -> Result<(), String> {
     let (node, _) = fleet
         .nodes
         .first_key_value()
@@ -256,14 +258,20 @@ fn checked(fleet: &Fleet) -> Result<(), String> {
     read.map(drop).map_err(|error| error.to_string())
 }
 
-fn order(fleet: &Fleet, node: &NodeName, now: crate::system::clock::Timestamp) -> Message {
+/// The message that gives the job to a node.
+pub fn order(fleet: &Fleet, node: &NodeName, now: crate::system::clock::Timestamp) -> Message {
     let address = Address {
         family: fleet.kind.family(),
         job: fleet.name.clone(),
         node: node.to_string(),
     };
     let mut spec: Value = fleet.spec.clone();
-    if let Some(spec) = spec.as_object_mut() {
+    let inner = match fleet.kind {
+        Kind::ImagePrePullJob => spec.get_mut("imagePrePullTemplate"),
+        _ => Some(&mut spec),
+    };
+    // Who else has it is not the node's to know.
+    if let Some(spec) = inner.and_then(Value::as_object_mut) {
         spec.insert("nodeNames".to_owned(), Value::from(vec![node.to_string()]));
     }
     let route = Route {
