@@ -1,4 +1,4 @@
-//! Tells the program what only build scripts know: the triple of its target, when it was built, and all of manifests/.
+//! Tells the program what only build scripts know: the triple of its target, its features, when it was built, and all of manifests/.
 
 use std::env::var;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 fn main() {
     let target = var("TARGET").unwrap_or_default();
     println!("cargo::rustc-env=KUBEEDGE_TARGET={target}");
+    println!("cargo::rustc-env=KUBEEDGE_FEATURES={}", features());
     // The time of the sources, not of this moment: the same sources give the same file.
     let given = var("SOURCE_DATE_EPOCH").ok();
     let built = given.and_then(|text| text.trim().parse().ok());
@@ -16,6 +17,17 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=manifests");
     pack();
+}
+
+/// Those that Cargo has been asked for.
+fn features() -> String {
+    let names = std::env::vars().filter_map(|(name, _)| {
+        let name = name.strip_prefix("CARGO_FEATURE_")?.to_lowercase();
+        (name != "default").then_some(name)
+    });
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names.join(",")
 }
 
 /// The files of manifests/ as one deflated text: before each a line with its name, which begins with a

@@ -289,11 +289,24 @@ fn our_own_image_is_deployed_with_few_rights() {
         rules.contains("nodes/status") && !rules.contains("impersonate"),
         "{rules}"
     );
+    assert!(!rules.contains("operations.kubeedge.io"), "{rules}");
     let switched = manifest(&[
         words[0],
         "--set=cloudCore.modules.cloudHub.impersonateNodes=true",
     ]);
     assert!(switched.contains("- system:nodes"));
+    // What jobs need, and no more.
+    let jobs = manifest(&[words[0], "--set=cloudCore.modules.taskManager.enable=true"]);
+    let (_, group) = jobs
+        .split_once("  - operations.kubeedge.io\n  resources:\n")
+        .expect("a rule for jobs");
+    assert!(
+        group.starts_with(
+            "  - nodeupgradejobs\n  - configupdatejobs\n  - imageprepulljobs\n  verbs:\n  - get\n"
+        ),
+        "{group:.300}"
+    );
+    assert!(group.contains("  - imageprepulljobs/status\n  verbs:\n  - patch\n"));
     assert!(switched.contains("impersonateNodes: true\n        objectSync: false\n"));
     assert_eq!(
         config["commonConfig"]["monitorServer"]["bindAddress"],

@@ -4,9 +4,10 @@ mod common;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use common::cloud::Cloud;
-use common::device::Device;
+use common::device::{Device, Edge};
 use common::{LIMIT, figures, wait_until};
 use kubeedge::protocol::control::EdgeStatus;
 use kubeedge::system::processes::{self, Process};
@@ -128,6 +129,44 @@ fn what_only_a_person_can_change_ends_the_service_with_its_code() {
     device.write(common::device::CONFIG, "modules: [", 0o640);
     let (code, log) = device.run_to_end();
     assert_eq!(code, 78, "{log}");
+}
+
+/// The hub has been started, and is not ready for anything yet.
+fn until_hub(edge: &Edge<'_>) {
+    let children = format!("/proc/{0}/task/{0}/children", edge.pid());
+    wait_until("a hub", || {
+        fs::read_to_string(&children).is_ok_and(|pids| !pids.is_empty())
+    });
+}
+
+#[test]
+fn a_stop_at_the_first_moment_is_an_orderly_end() {
+    let (cloud, device) = (Cloud::start(&[]), Device::new("hasty"));
+    device.configure(&cloud, &cloud.token());
+    for pause in [0, 1, 3, 10, 30] {
+        let edge = device.start_unready();
+        until_hub(&edge);
+        std::thread::sleep(Duration::from_millis(pause));
+        edge.stop();
+    }
+    let log = device.log();
+    assert!(!log.contains("signal"), "{log}");
+}
+
+#[test]
+fn a_reload_at_the_first_moment_ends_nothing() {
+    let (cloud, device) = (Cloud::start(&[]), Device::new("eager"));
+    device.configure(&cloud, &cloud.token());
+    let edge = device.start_unready();
+    until_hub(&edge);
+    for _ in 0..20 {
+        edge.signal(Signal::SIGHUP);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    edge.connected();
+    let log = edge.log();
+    assert!(!log.contains("started again"), "{log}");
+    edge.stop();
 }
 
 #[test]

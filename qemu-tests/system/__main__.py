@@ -43,10 +43,10 @@ def main():
             reports = [one.result() for one in done]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    text = report.table(reports) + "\n\n" + figures.table(reports)
-    print("\n" + text)
+    print("\n" + report.table(reports) + "\n\n" + figures.table(reports))
+    print(f"in {(time.monotonic() - started) / 60:.0f} minutes")
     if wish.out:
-        figures.save(Path(wish.out), reports, wish, text, time.monotonic() - started)
+        figures.save(Path(wish.out), reports)
     failed = sum(one.failed for one in reports)
     print(f"{sum(one.passed for one in reports)} passed, {failed} failed")
     sys.exit(1 if failed else 0)
@@ -68,7 +68,7 @@ def parse(arguments):
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9), help="of the random instants")
     parser.add_argument("--cuts", type=int, help="power cuts of each kind: 10 in the long form, else 1, with BusyBox only")
     parser.add_argument("--parallel", type=int, default=min(2, os.cpu_count() or 1), help="machines at a time")
-    parser.add_argument("--out", help="folder for the results as Markdown and JSON")
+    parser.add_argument("--out", help="folder for the results as Markdown and JSON, beside those of other machines there")
     wish = parser.parse_args(arguments)
     known = {*ARCHES, *systems.NAMES, *CLOCKS, "all"}
     for word in wish.words:
@@ -89,7 +89,8 @@ def parse(arguments):
 def run(arch_name, name, folder, version, cloud_executable, wish):
     """One machine, from its first boot to the last; what went wrong is in the report."""
     arch, system = ARCHES[arch_name], "busybox" if name in CLOCKS else name
-    result = report.Report(arch_name, name)
+    made = {"date": time.strftime("%Y-%m-%d"), "form": "long" if wish.long else "short", "seed": wish.seed}
+    result = report.Report(arch_name, name, made)
     here = folder / f"{arch_name}-{name}"
     (here / "cloud").mkdir(parents=True)
     cloud = Cloud(cloud_executable, here / "cloud")

@@ -1,7 +1,9 @@
 """The figures of each machine as a table, and the files with the results of a run."""
 
 import json
-import time
+
+from . import report
+from .report import Report
 
 # Key, what it is called, and how it is written.
 COLUMNS = (
@@ -24,12 +26,21 @@ def table(reports):
     return "\n".join(lines)
 
 
-def save(folder, reports, wish, text, seconds):
+def save(folder, reports):
+    """Keeps these results beside those of other machines, which an earlier run left there."""
     folder.mkdir(parents=True, exist_ok=True)
-    form = "the long form" if wish.long else "the short form"
-    head = f"Made on {time.strftime('%Y-%m-%d')} by {form}, seed {wish.seed}, in {seconds / 60:.0f} minutes.\n\n"
-    (folder / "systems.md").write_text("# Whole systems\n\n" + head + text + "\n")
-    facts = [{"arch": one.arch, "system": one.system, "figures": one.figures,
-              "steps": [{"name": row[0], "passed": row[1], "seconds": round(row[2], 1), "remark": row[3]} for row in one.rows]}
-             for one in reports]
-    (folder / "systems.json").write_text(json.dumps(facts, indent=1) + "\n")
+    path = folder / "systems.json"
+    kept = [Report.of(facts) for facts in json.loads(path.read_text())] if path.exists() else []
+    made = {(one.arch, one.system) for one in reports}
+    kept = [one for one in kept if (one.arch, one.system) not in made] + reports
+    kept.sort(key=lambda one: (one.arch, one.system in ("1970", "2040"), one.system))
+    path.write_text(json.dumps([one.facts() for one in kept], indent=1) + "\n")
+    text = "\n\n".join(("# Whole systems", origin(kept), report.table(kept), table(kept)))
+    (folder / "systems.md").write_text(text + "\n")
+
+
+def origin(reports):
+    """By which run each machine's results were made."""
+    lines = ["| system | made on | form | seed |", "| --- | --- | --- | --- |"]
+    return "\n".join(lines + [f"| {one.arch} {one.system} | {one.made.get('date', '')} | {one.made.get('form', '')} | "
+                              f"{one.made.get('seed', '')} |" for one in reports])

@@ -14,9 +14,22 @@ class Stop(Exception):
 class Report:
     """The results of one machine."""
 
-    def __init__(self, arch, system):
-        self.arch, self.system = arch, system
+    def __init__(self, arch, system, made=None):
+        self.arch, self.system, self.made = arch, system, made or {}
         self.rows, self.figures = [], {}
+
+    @classmethod
+    def of(cls, facts):
+        """As `facts` left it."""
+        one = cls(facts["arch"], facts["system"], facts.get("made"))
+        one.figures = facts["figures"]
+        one.rows = [(row["name"], row["passed"], row["seconds"], row["remark"]) for row in facts["steps"]]
+        return one
+
+    def facts(self):
+        """What is kept of it, for JSON."""
+        steps = [{"name": row[0], "passed": row[1], "seconds": round(row[2], 1), "remark": row[3]} for row in self.rows]
+        return {"arch": self.arch, "system": self.system, "made": self.made, "figures": self.figures, "steps": steps}
 
     def step(self, name, action, evidence=None):
         """Runs an action that raises when it failed, and returns its value; text is a remark. Stops what follows."""

@@ -152,6 +152,7 @@ impl Cluster {
             replica: facts::host_name(),
             impersonate: settings.impersonate_nodes,
             object_sync: settings.object_sync,
+            jobs: settings.jobs,
         };
         Nodes::of(objects::Cluster::new(self.api.clone(), options), address)
     }

@@ -24,8 +24,7 @@ pub fn dispatch(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, message: M
         return acknowledged(cloud, node, outbox, &message);
     }
     if operation == jobs::OPERATION {
-        cloud.nodes.jobs.hear(node, &message);
-        return Answer::Now(None);
+        return reported(cloud, node, outbox, &message);
     }
     // What these are about is for their topics to say, and is no resource.
     if QUIET.contains(&operation) {
@@ -76,6 +75,37 @@ fn at_once(resource: &Resource, message: &Message, now: Timestamp) -> Option<Mes
         (_, "query" | "insert" | "update" | "patch" | "delete" | "get") => unhandled(message, now),
         _ => None,
     }
+}
+
+/// A node says how a step of a job went: it keeps that until it is told that it is written down here.
+fn reported(cloud: &Arc<Cloud>, node: &NodeName, outbox: &Outbox, message: &Message) -> Answer {
+    let now = cloud.clock.stamp();
+    let written = cloud.nodes.job_reported(node, message, now);
+    if !cloud.registry.acknowledges_reports(node) {
+        return Answer::Now(None);
+    }
+    let answer = message.answer(now, jobs::SOURCE, "response", "OK");
+    let Some(written) = written else {
+        return Answer::Now(Some(Box::new(answer)));
+    };
+    // Without a word the node says it again over its next session.
+    let told = async move {
+        written.recv().await.ok()?;
+        Some(answer)
+    };
+    if !cloud.nodes.answers_beside() {
+        return Answer::Later(Box::pin(told));
+    }
+    let (shared, outbox) = (cloud.clone(), outbox.clone());
+    cloud.spawn(async move {
+        let told = async { told.await.is_some_and(|answer| outbox.push(answer)) };
+        let stop = async {
+            shared.stop.wait().await;
+            false
+        };
+        smol::future::or(told, stop).await;
+    });
+    Answer::Now(None)
 }
 
 /// An object has arrived. When that is gone now, who forgets it is noted down.

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::warn;
 use serde_json::{Value, json};
+use smol::channel::Receiver;
 
 use self::elsewhere::Elsewhere;
 use self::kept::Kept;
@@ -40,7 +41,7 @@ use crate::system::names::NodeName;
 pub use kept::Selector;
 pub use labels::{LabelChange, NoLabel, is_reserved, label};
 pub use orders::{Order, apply, delete, delete_node, get};
-pub use view::{chosen, rows};
+pub use view::{chosen, rows, version};
 
 /// All that is known of nodes. Tasks share it within the cloud.
 pub struct Nodes {
@@ -209,6 +210,25 @@ impl Nodes {
             ..Route::default()
         };
         Some(message)
+    }
+
+    /// A node says how a step of a job went. What is returned says when that is written down, and ends without
+    /// a word when it can't be; nothing when there is nothing to write.
+    pub fn job_reported(
+        &self,
+        node: &NodeName,
+        message: &Message,
+        now: Timestamp,
+    ) -> Option<Receiver<()>> {
+        match &self.backend {
+            Backend::Own { .. } => self.jobs.hear(node, message),
+            Backend::Elsewhere(elsewhere) => elsewhere.job_reported(node, message, now),
+        }
+    }
+
+    /// Whether an answer may take too long for a session to wait for it.
+    pub fn answers_beside(&self) -> bool {
+        matches!(&self.backend, Backend::Elsewhere(_))
     }
 
     /// Whether it is of use to know what a node has taken.

@@ -139,6 +139,13 @@ impl Registry {
         session.is_some_and(|it| it.facts.terms.is_some_and(|terms| terms.lease))
     }
 
+    /// Whether the node wants to know that its reports of jobs have been written down.
+    pub fn acknowledges_reports(&self, node: &NodeName) -> bool {
+        let state = self.lock();
+        let session = state.nodes.get(node).and_then(|node| node.session.as_ref());
+        session.is_some_and(|it| it.facts.terms.is_some_and(|terms| terms.reports))
+    }
+
     /// For how long the node has had no session, if it had one before.
     pub fn ended(&self, node: &NodeName) -> Option<Duration> {
         let state = self.lock();

@@ -42,6 +42,8 @@ pub struct Settings {
     pub token_refresh: Duration,
     pub impersonate_nodes: bool,
     pub object_sync: bool,
+    /// On a cluster, its jobs are given to nodes.
+    pub jobs: bool,
     /// The address or name to tell people that devices dial, if the file says one.
     pub dialled: Option<String>,
     /// Where to write the ports that are really used.
@@ -163,6 +165,7 @@ impl Settings {
             token_refresh: hub.token_refresh,
             impersonate_nodes: hub.impersonate_nodes,
             object_sync: hub.object_sync || overrides.object_sync,
+            jobs: config.jobs,
             ports_file: overrides.ports_file.clone(),
             sandbox: hub.sandbox && !overrides.no_sandbox,
         }

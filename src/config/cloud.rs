@@ -21,6 +21,8 @@ pub struct CloudConfig {
     pub kube_config: Option<String>,
     /// `kubeAPIConfig.master`: where the API server is, in the place of what that file says.
     pub master: Option<String>,
+    /// `modules.taskManager.enable`: on a cluster, its jobs are given to nodes.
+    pub jobs: bool,
 }
 
 /// `modules.cloudHub`
@@ -120,6 +122,7 @@ impl CloudConfig {
             reader.text(key, &mut text)?;
             *into = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
         }
+        reader.flag("modules.taskManager.enable", &mut config.jobs)?;
         config.hub.read(&reader)?;
         Ok((config, warnings))
     }
@@ -253,6 +256,7 @@ impl Default for CloudConfig {
             monitor: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9091)),
             kube_config: None,
             master: None,
+            jobs: false,
         }
     }
 }

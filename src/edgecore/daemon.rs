@@ -62,7 +62,10 @@ pub fn run(host: &Host, source: &Source, parent: Option<Parent>, sandbox: bool) 
         parent,
     };
     let executor = Rc::new(LocalExecutor::new());
-    smol::block_on(executor.run(serve(host, start, source, &executor)))
+    // On the heap, as its parts below: what moves by value is copied with each step outwards, and a stack that has
+    // once grown stays in memory.
+    let serving = Box::pin(serve(host, start, source, &executor));
+    smol::block_on(executor.run(serving))
 }
 
 type Listening = (TcpListener, Option<String>);
@@ -124,6 +127,9 @@ async fn serve(
             return exit::FAILURE;
         }
     };
+    if parent.is_some() {
+        Parent::let_signals_come();
+    }
     let state = State::new(
         &host.clock,
         settings.node.as_str(),
@@ -157,7 +163,7 @@ async fn serve(
         let work = async {
             let lacking = || edge.state.problem(&NO_RANDOMNESS, true);
             // No connection comes about without, and whoever tried would stand still.
-            let living = async {
+            let living = Box::pin(async {
                 randomness::wait(lacking).await;
                 if lacks_token && randomness::is_there() {
                     // Only a new process can write it where root's programs look.
@@ -168,11 +174,18 @@ async fn serve(
                 }
                 live(&edge).await;
                 Next::Stop
-            };
-            let local = or(sockets.serve(&edge), answer(api.as_ref(), &edge));
-            let local = or(local, or(meta::run(&edge), deliver::run(&edge)));
-            let local = or(local, jobs::run(&edge));
-            let beside = or(attend(), or(roaming::watch(&edge), watchdog::tick()));
+            });
+            let (sockets, api) = (
+                Box::pin(sockets.serve(&edge)),
+                Box::pin(answer(api.as_ref(), &edge)),
+            );
+            let (meta, deliver) = (Box::pin(meta::run(&edge)), Box::pin(deliver::run(&edge)));
+            let local = or(or(sockets, api), or(meta, deliver));
+            let local = or(local, Box::pin(jobs::run(&edge)));
+            let beside = or(
+                attend(),
+                or(Box::pin(roaming::watch(&edge)), watchdog::tick()),
+            );
             let others = async {
                 or(local, beside).await;
                 Next::Stop
@@ -184,7 +197,7 @@ async fn serve(
             Next::Stop
         };
         let next = or(
-            orders(&edge, &mut signals, source, parent.is_some()),
+            Box::pin(orders(&edge, &mut signals, source, parent.is_some())),
             or(work, orphaned),
         )
         .await;

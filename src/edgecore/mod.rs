@@ -98,7 +98,10 @@ pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
     }
     let parent = match is_hub.then(Parent::meet).transpose() {
         Ok(parent) => parent,
-        Err(NoParent::Gone) => return exit::FAILURE,
+        Err(NoParent::Gone) => {
+            console::complain(SPEC.name, SUPERVISOR_GONE);
+            return exit::FAILURE;
+        }
         Err(NoParent::NoConnection) => {
             console::complain(SPEC.name, ONLY_FROM_SUPERVISOR);
             return exit::USAGE;
@@ -260,5 +263,7 @@ const SPEC: Spec = Spec {
 
 /// Held by the supervisor, or by a hub without one.
 const LOCK: &str = "/run/kubeedge/edgecore.lock";
+const SUPERVISOR_GONE: &str =
+    "the supervisor has ended while it started its hub: start edgecore again";
 const ONLY_FROM_SUPERVISOR: &str =
     "only edgecore itself starts its hub: start edgecore, or edgecore --no-supervisor";

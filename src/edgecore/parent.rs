@@ -127,8 +127,6 @@ impl Parent {
             answers: sender,
         };
         parent.die_together()?;
-        // The supervisor holds some back for itself.
-        let _ = SigSet::empty().thread_set_mask();
         // Told from the supervisor in ps and top.
         let _ = prctl::set_name(c"edgecore-hub");
         Ok(parent)
@@ -146,6 +144,12 @@ impl Parent {
             true => Ok(()),
             false => Err(NoParent::Gone),
         }
+    }
+
+    /// Lets the signals come that the supervisor holds back for itself; to be called when somebody waits for
+    /// them. One that came before comes now, and does not end a process that was not ready for it.
+    pub fn let_signals_come() {
+        let _ = SigSet::empty().thread_set_mask();
     }
 
     /// The process that the init system knows.

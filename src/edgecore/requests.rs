@@ -20,11 +20,16 @@ use crate::protocol::message::Message;
 pub struct Requests {
     sessions: RefCell<Vec<(u64, Sender<Message>)>>,
     last: Cell<u64>,
+    /// How many questions were asked.
+    asked: Cell<u64>,
+    /// The last one that was answered of those asked over a session, and which session.
+    answered: Cell<(u64, u64)>,
     waiting: RefCell<HashMap<String, Waiting>>,
 }
 
 struct Waiting {
     session: u64,
+    number: u64,
     answer: Sender<Message>,
 }
 
@@ -65,9 +70,14 @@ impl Requests {
         }
         let session = self.send(question)?;
         let _forget = Forget(self, &id);
-        self.waiting
-            .borrow_mut()
-            .insert(id.clone(), Waiting { session, answer });
+        let number = self.asked.get() + 1;
+        self.asked.set(number);
+        let waiting = Waiting {
+            session,
+            number,
+            answer,
+        };
+        self.waiting.borrow_mut().insert(id.clone(), waiting);
         let answered = async { answered.recv().await.map_err(|_| Unanswered::NoSession) };
         let late = async {
             Timer::after(patience).await;
@@ -81,6 +91,8 @@ impl Requests {
         let waiting = self.waiting.borrow_mut().remove(&answer.header.parent_id);
         match waiting {
             Some(waiting) => {
+                let answered = (waiting.session, waiting.number);
+                self.answered.set(self.answered.get().max(answered));
                 let given = waiting.answer.try_send(answer);
                 given.err().map(TrySendError::into_inner)
             }
@@ -97,6 +109,18 @@ impl Requests {
     /// The number of the newest session; it grows with each that begins.
     pub fn session(&self) -> Option<u64> {
         self.sessions.borrow().last().map(|(number, _)| *number)
+    }
+
+    /// How many questions were asked so far, and the last of them that was answered over this session:
+    /// whatever was sent before it has been read, too.
+    #[cfg_attr(
+        not(feature = "upgrade"),
+        expect(dead_code, reason = "nothing is reported")
+    )]
+    pub fn heard(&self, session: u64) -> (u64, u64) {
+        let (over, number) = self.answered.get();
+        let number = if over == session { number } else { 0 };
+        (self.asked.get(), number)
     }
 
     /// Ends the newest session: the hub takes what is sent, but whoever should answer does not.

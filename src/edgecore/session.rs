@@ -177,7 +177,8 @@ async fn handle(edge: &Edge, message: Message, answers: &Sender<Message>) {
             }
         }
         _ => {
-            if let Some(late) = edge.requests.answered(message) {
+            let late = edge.requests.answered(message);
+            if let Some(late) = late.and_then(|late| edge.jobs.heard(late)) {
                 // An object that comes too late is still one, and KubeEdge's cloud sends nothing
                 // else until it is acknowledged.
                 edge.pushed(late, answers).await;

@@ -194,7 +194,9 @@ pub fn prove(host: &Host, trial: &Trial) -> Result<Proof, ChangeError> {
         if !was_taken && begun.elapsed() > UNHEARD {
             // Whatever runs there does not know of trials.
             was_taken = true;
-            restart(host)?;
+            if !restart(host)? {
+                return Ok(Proof::Waits);
+            }
         }
         if begun.elapsed() > patience {
             return Err(ChangeError::Undecided);
@@ -231,7 +233,7 @@ fn hand_over(host: &Host) -> Result<bool, ChangeError> {
             }
             // It has only started, and would not survive a signal yet.
             None if begun.elapsed() < UNHEARD => sleep(POLL),
-            Some(_) | None => return restart(host).map(|()| true),
+            Some(_) | None => return restart(host),
         }
     }
 }
@@ -245,15 +247,19 @@ fn start(host: &Host) -> Result<bool, ChangeError> {
     Ok(true)
 }
 
-fn restart(host: &Host) -> Result<(), ChangeError> {
+/// False when nobody would start again what was stopped: then it goes on as it is.
+fn restart(host: &Host) -> Result<bool, ChangeError> {
     let service = service::detect(host, Daemon::edgecore(&host.root), Choice::Auto);
+    if !service.is_installed() {
+        return Ok(false);
+    }
     service.stop()?;
     if let Some(process) = running::process(host) {
         processes::terminate(&process, GRACE)
             .map_err(|error| ChangeError::Stuck(error.to_string()))?;
     }
     service.start()?;
-    Ok(())
+    Ok(true)
 }
 
 fn signal(process: &Process, signal: Signal) {
@@ -261,12 +267,6 @@ fn signal(process: &Process, signal: Signal) {
         // One that has ended meanwhile is noticed by what does not come.
         let _ = kill(Pid::from_raw(pid), signal);
     }
-}
-
-/// Whether `path` has room for so many bytes and some more.
-pub fn has_room(path: &Path, bytes: u64) -> bool {
-    let free = crate::system::facts::free_space(path).unwrap_or(u64::MAX);
-    free >= bytes.saturating_add(MARGIN)
 }
 
 /// Why a change did not happen, or did not last.
@@ -350,5 +350,3 @@ const UNHEARD: Duration = Duration::from_secs(30);
 /// For stopping and starting besides.
 const SLACK: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(10);
-/// Bytes that are left free.
-const MARGIN: u64 = 128 * 1024;

@@ -1,7 +1,7 @@
 //! The operator's tool: the table of its commands, and the way from words to one of them.
 
 #[cfg(all(feature = "edge", feature = "upgrade"))]
-mod backup;
+pub mod backup;
 #[cfg(feature = "tools")]
 mod batch;
 #[cfg(feature = "tools")]

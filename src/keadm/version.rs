@@ -67,6 +67,7 @@ struct Facts {
     version: &'static str,
     target: &'static str,
     profile: &'static str,
+    features: &'static str,
 }
 
 impl Facts {
@@ -85,6 +86,7 @@ impl Facts {
             version: build::VERSION,
             target: build::TARGET,
             profile: build::profile(),
+            features: build::FEATURES,
         }
     }
 

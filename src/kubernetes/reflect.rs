@@ -19,6 +19,8 @@ pub struct Followed {
     pub parameters: Vec<(&'static str, String)>,
     /// More objects are none that we could keep.
     pub limit: usize,
+    /// The type may be one that the cluster does not have: then it is looked for again so seldom.
+    pub seldom: Option<Duration>,
 }
 
 /// What has changed. To be told twice of the same does no harm.
@@ -85,6 +87,15 @@ impl Followed {
             namespace: None,
             parameters: Vec::new(),
             limit,
+            seldom: None,
+        }
+    }
+
+    /// Of a type that the cluster need not have, or need not show.
+    pub fn perhaps(self, seldom: Duration) -> Followed {
+        Followed {
+            seldom: Some(seldom),
+            ..self
         }
     }
 
@@ -141,8 +152,17 @@ pub async fn follow(
             Ok(()) if begun.elapsed() > FIRST_PAUSE => {}
             Ok(()) => pause.wait().await,
             Err(error) => {
-                standing.lost(what, error);
-                pause.wait().await;
+                let absent = error.is_not_found();
+                let seldom = what.seldom.filter(|_| absent || error.is_forbidden());
+                match seldom.is_some() && absent {
+                    // That is no fault.
+                    true => tell(Change::Reset(Vec::new())),
+                    false => standing.lost(what, error),
+                }
+                match seldom {
+                    Some(seldom) => drop(Timer::after(jittered(seldom)).await),
+                    None => pause.wait().await,
+                }
             }
         }
     }
@@ -216,7 +236,7 @@ impl Default for Pause {
 
 impl Pause {
     async fn wait(&mut self) {
-        let length = self.0.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let length = jittered(self.0);
         self.0 = (self.0 * 2).min(LONGEST_PAUSE);
         Timer::after(length).await;
     }
@@ -224,6 +244,10 @@ impl Pause {
     fn reset(&mut self) {
         self.0 = FIRST_PAUSE;
     }
+}
+
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);

@@ -127,6 +127,9 @@ resources! {
     DEVICES = "devices.kubeedge.io" "v1beta1" "devices" "Device" true;
     DEVICE_MODELS = "devices.kubeedge.io" "v1beta1" "devicemodels" "DeviceModel" true;
     DEVICE_STATUSES = "devices.kubeedge.io" "v1beta1" "devicestatuses" "DeviceStatus" true;
+    NODE_UPGRADE_JOBS = "operations.kubeedge.io" "v1alpha2" "nodeupgradejobs" "NodeUpgradeJob" false;
+    CONFIG_UPDATE_JOBS = "operations.kubeedge.io" "v1alpha2" "configupdatejobs" "ConfigUpdateJob" false;
+    IMAGE_PRE_PULL_JOBS = "operations.kubeedge.io" "v1alpha2" "imageprepulljobs" "ImagePrePullJob" false;
     OBJECT_SYNCS = "reliablesyncs.kubeedge.io" "v1alpha1" "objectsyncs" "ObjectSync" true;
     CLUSTER_OBJECT_SYNCS = "reliablesyncs.kubeedge.io" "v1alpha1" "clusterobjectsyncs" "ClusterObjectSync" false;
 }

@@ -37,6 +37,26 @@ pub const CLOUDCORE: &[Right] = &[
         &["get", "list", "watch"],
     ),
     Right {
+        only_with: Some("taskManager"),
+        ..right(
+            "operations.kubeedge.io",
+            &["nodeupgradejobs", "configupdatejobs", "imageprepulljobs"],
+            &["get", "list", "watch", "patch"],
+        )
+    },
+    Right {
+        only_with: Some("taskManager"),
+        ..right(
+            "operations.kubeedge.io",
+            &[
+                "nodeupgradejobs/status",
+                "configupdatejobs/status",
+                "imageprepulljobs/status",
+            ],
+            &["patch"],
+        )
+    },
+    Right {
         only_with: Some("impersonateNodes"),
         ..right("", &["users", "groups"], &["impersonate"])
     },

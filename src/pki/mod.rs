@@ -21,6 +21,8 @@ pub mod minisign;
 pub mod pem;
 mod signature;
 mod subject;
+#[cfg(feature = "upgrade")]
+pub mod sums;
 pub mod tls;
 mod verifier;
 mod x509;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
-use ureq::Agent;
-use ureq::http::{HeaderValue, StatusCode};
+use ureq::http::{HeaderValue, Response, StatusCode};
 use ureq::unversioned::transport::Connector;
+use ureq::{Agent, Body};
 
 pub use self::error::EnrollError;
 pub use self::time::{date, take_word};
@@ -31,6 +31,8 @@ use crate::system::way::{Reached, Way};
 
 mod error;
 mod questions;
+#[cfg(feature = "upgrade")]
+mod reports;
 mod time;
 
 /// Paths and headers of the certificate API (docs/protocol.md, "Certificate API").
@@ -181,9 +183,13 @@ impl CertificateApi {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Reply, EnrollError> {
+        self.exchange(self.connector(tls)?, path, headers, body)
+    }
+
+    fn connector(&self, tls: Arc<ClientConfig>) -> Result<Pinned, EnrollError> {
         let name = tls::server_name(&self.endpoint.host).map_err(|e| self.no_tls(e))?;
         let socket = self.connect()?;
-        let connector = Pinned::new(
+        Ok(Pinned::new(
             tls,
             name,
             Box::new(Dialled {
@@ -192,8 +198,7 @@ impl CertificateApi {
             }),
             socket,
             Instant::now() + self.deadline,
-        );
-        self.exchange(connector, path, headers, body)
+        ))
     }
 
     /// One request and its answer over what `connector` makes: the network, or bytes in memory
@@ -205,15 +210,7 @@ impl CertificateApi {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Reply, EnrollError> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .https_only(true)
-            .max_idle_connections(0)
-            .timeout_global(Some(self.deadline))
-            .build();
-        let agent = Agent::with_parts(config, connector, Nowhere);
+        let agent = self.agent(connector);
         let mut request = agent.get(format!("https://{}{path}", self.endpoint));
         for (name, value) in headers {
             request = request.header(*name, Wiped(value));
@@ -223,7 +220,22 @@ impl CertificateApi {
         } else {
             request.force_send_body().send(body)
         };
-        let mut response = sent.map_err(|e| self.failed(e))?;
+        self.read(sent.map_err(|e| self.failed(e))?)
+    }
+
+    fn agent(&self, connector: impl Connector) -> Agent {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .https_only(true)
+            .max_idle_connections(0)
+            .timeout_global(Some(self.deadline))
+            .build();
+        Agent::with_parts(config, connector, Nowhere)
+    }
+
+    fn read(&self, mut response: Response<Body>) -> Result<Reply, EnrollError> {
         let status = response.status();
         let header = |name| response.headers().get(name).map(HeaderValue::as_bytes);
         let (location, kind) = (header("location"), header("content-type"));

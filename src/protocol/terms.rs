@@ -17,6 +17,8 @@ pub struct Terms {
     pub keepalive: Duration,
     /// The cloud renews the Lease as long as the session lives, so that the edge need not.
     pub lease: bool,
+    /// The cloud acknowledges reports of jobs once it has written them down.
+    pub reports: bool,
 }
 
 /// A header that says nothing of use: then there are no terms.
@@ -30,12 +32,17 @@ impl Terms {
         Terms {
             keepalive: seconds.clamp(SHORTEST, LONGEST),
             lease: true,
+            reports: true,
         }
     }
 
     /// What a cloud gives to who offers this.
     pub fn granted(self) -> Terms {
-        Terms::offer(self.keepalive)
+        Terms {
+            // One that does not know of it takes an acknowledgement for an object.
+            reports: self.reports,
+            ..Terms::offer(self.keepalive)
+        }
     }
 
     /// After so long without any sign the edge is gone.
@@ -57,6 +64,9 @@ impl fmt::Display for Terms {
         if self.lease {
             f.write_str(", lease")?;
         }
+        if self.reports {
+            f.write_str(", reports")?;
+        }
         Ok(())
     }
 }
@@ -66,7 +76,7 @@ impl FromStr for Terms {
 
     /// Words that are not known are what a later version added.
     fn from_str(text: &str) -> Result<Terms, NoTerms> {
-        let (mut keepalive, mut lease) = (None, false);
+        let (mut keepalive, mut lease, mut reports) = (None, false, false);
         for word in text.split(',').map(str::trim).take(MAX_WORDS) {
             match word.split_once('=') {
                 Some(("keepalive", seconds)) => {
@@ -74,12 +84,17 @@ impl FromStr for Terms {
                     keepalive = Some(Duration::from_secs(seconds.into()));
                 }
                 None if word == "lease" => lease = true,
+                None if word == "reports" => reports = true,
                 _ => {}
             }
         }
         let keepalive = keepalive.filter(|time| (SHORTEST..=LONGEST).contains(time));
         let keepalive = keepalive.ok_or(NoTerms)?;
-        Ok(Terms { keepalive, lease })
+        Ok(Terms {
+            keepalive,
+            lease,
+            reports,
+        })
     }
 }
 
@@ -95,10 +110,11 @@ mod tests {
     #[test]
     fn terms_round_trip_and_unknown_words_are_ignored() {
         let terms = Terms::offer(Duration::from_secs(30));
-        assert_eq!(terms.to_string(), "keepalive=30, lease");
+        assert_eq!(terms.to_string(), "keepalive=30, lease, reports");
         assert_eq!(terms.to_string().parse(), Ok(terms));
         let newer: Terms = "zip, keepalive=300,colour=red".parse().unwrap();
         assert_eq!((newer.keepalive.as_secs(), newer.lease), (300, false));
+        assert!(!newer.reports && !newer.granted().reports && newer.granted().lease);
         assert_eq!(newer.patience(), Duration::from_secs(420));
     }
 

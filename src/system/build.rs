@@ -14,6 +14,9 @@ pub const TARGET: &str = env!("KUBEEDGE_TARGET");
 /// last change to the sources, so that the same sources still give the same file.
 pub const TIME: Timestamp = Timestamp::from_unix(seconds(env!("KUBEEDGE_BUILT")));
 
+/// What of it was built: features of Cargo.toml with commas between, in alphabetical order.
+pub const FEATURES: &str = env!("KUBEEDGE_FEATURES");
+
 /// `release`, or `dev` for builds with debug assertions.
 pub fn profile() -> &'static str {
     match cfg!(debug_assertions) {

@@ -17,7 +17,7 @@ pub mod facts;
 #[path = "../../tests/common/figures.rs"]
 pub mod figures;
 pub mod files;
-#[cfg(feature = "kubernetes")]
+#[cfg(any(feature = "kubernetes", feature = "oci"))]
 pub mod gzip;
 pub mod host;
 pub mod https;

@@ -29,7 +29,8 @@ pub fn run<T>(
                 break;
             }
         }
-        let result = smol::block_on(executor.run(main));
+        // On the heap: `run` holds what it is given twice, and a stack that has once grown stays in memory.
+        let result = smol::block_on(executor.run(Box::pin(main)));
         drop(running);
         result
     })

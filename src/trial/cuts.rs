@@ -10,6 +10,7 @@ use crate::system::files::crash::{Recording, duplicate, each_fault, is_clear};
 use crate::system::scratch::Scratch;
 
 const PROGRAM: &str = "usr/local/bin/kubeedge";
+const KEPT_IN_MEMORY: &str = "run/kubeedge/upgrade/kubeedge.old";
 const CONFIG: &str = "etc/kubeedge/config/edgecore.yaml";
 
 fn host(files: Files, folder: &Path) -> Host {
@@ -37,15 +38,11 @@ fn device() -> Scratch {
     folder
 }
 
-fn plan(host: &Host) -> Result<Trial, TrialError> {
+fn plan(host: &Host, keeping: Keeping) -> Result<Trial, TrialError> {
     let [config, program] = [CONFIG, PROGRAM].map(|path| host.root.at(Path::new("/").join(path)));
-    let versions = ("v1", "v2");
-    Trial::plan(
-        host,
-        Event::Upgrade,
-        versions,
-        &[(&config, false), (&program, true)],
-    )
+    let files = [(&*config, false), (&*program, true)];
+    let trial = Trial::plan(host, Event::Upgrade, ("v1", "v2"), &files)?;
+    Ok(trial.keeping(keeping))
 }
 
 /// What a start does: whether the hub would be started, and as what it would run.
@@ -55,7 +52,11 @@ fn start(host: &Host) -> Result<(), TrialError> {
     };
     match trial.standing(host) {
         Standing::Changed if trial.count(host)? => Ok(()),
-        Standing::Changed => trial.undo(host, "no session"),
+        Standing::Changed => match trial.undo(host, "no session") {
+            // The new one goes on.
+            Err(TrialError::Lost(_)) => Ok(()),
+            undone => undone,
+        },
         Standing::AsBefore => trial.undo(host, "interrupted"),
         Standing::Foreign => trial.give_up(host, "replaced"),
         Standing::Over => trial.clear(host),
@@ -96,14 +97,17 @@ fn is_over(folder: &Path) {
     assert_eq!(program.starts_with("old"), config.starts_with("old"));
     for path in [PROGRAM, CONFIG] {
         let path = folder.join(path);
-        assert!(!predecessor(&path).exists());
+        for name in [predecessor(&path), beside(&path, "old.gz")] {
+            assert!(!name.exists(), "{}", name.display());
+        }
     }
+    assert!(!folder.join(KEPT_IN_MEMORY).exists());
     assert!(!folder.join(&MARKER[1..]).exists());
 }
 
 /// The way of an upgrade, to its end by a session or without any.
-fn upgrade(host: &Host, works: bool) -> Result<(), TrialError> {
-    plan(host)?.begin(host)?;
+fn upgrade(host: &Host, keeping: Keeping, works: bool) -> Result<(), TrialError> {
+    plan(host, keeping)?.begin(host)?;
     for _ in 0..TRIES {
         start(host)?;
         if works {
@@ -119,10 +123,10 @@ fn upgrade(host: &Host, works: bool) -> Result<(), TrialError> {
 #[test]
 fn an_upgrade_may_lose_its_power_at_any_moment() {
     let mut states = 0;
-    for works in [true, false] {
+    for (keeping, works) in ways() {
         let folder = device();
         let recording = Recording::of(folder.path(), |recorder| {
-            upgrade(&host(recorder.files(), folder.path()), works).unwrap();
+            upgrade(&host(recorder.files(), folder.path()), keeping, works).unwrap();
             recorder.promise("over");
         });
         let (program, _) = content(folder.path());
@@ -145,6 +149,11 @@ fn an_upgrade_may_lose_its_power_at_any_moment() {
             let host = self::host(Files::real(), again.path());
             let trial = Trial::load(&host).unwrap();
             let was_tried = trial.is_some_and(|trial| trial.over.is_none());
+            if keeping == Keeping::InMemory {
+                let bare = Scratch::new();
+                duplicate(again.path(), bare.path());
+                without_memory(bare.path(), &before.0, was_tried);
+            }
             until_over(&host, 9);
             is_over(again.path());
             if was_tried {
@@ -160,13 +169,40 @@ fn an_upgrade_may_lose_its_power_at_any_moment() {
     );
 }
 
+fn ways() -> impl Iterator<Item = (Keeping, bool)> {
+    let all = [
+        (Keeping::Linked, true),
+        (Keeping::Linked, false),
+        (Keeping::Packed, false),
+        (Keeping::InMemory, false),
+    ];
+    // A build without gzip never plans it.
+    all.into_iter()
+        .filter(|(keeping, _)| *keeping != Keeping::Packed || packing::pack(b"").is_some())
+}
+
+/// The power cut has emptied the memory: what is in place stays, whichever it is, and the report says why.
+fn without_memory(folder: &Path, program: &str, was_tried: bool) {
+    if folder.join("run").exists() {
+        std::fs::remove_dir_all(folder.join("run")).unwrap();
+    }
+    let host = host(Files::real(), folder);
+    until_over(&host, 9);
+    is_over(folder);
+    assert_eq!(content(folder).0, program);
+    if was_tried && program == "new program" {
+        let report = Report::read(&host).unwrap();
+        assert!(!report.success && report.error_message.contains("was in memory"));
+    }
+}
+
 #[test]
 fn an_upgrade_survives_every_fault_of_the_disk() {
     let mut faults = 0;
-    for works in [true, false] {
+    for (keeping, works) in ways() {
         faults += each_fault(
             device,
-            |folder, files| upgrade(&host(files, folder.path()), works),
+            |folder, files| upgrade(&host(files, folder.path()), keeping, works),
             |folder, outcome, fault| {
                 if let Err(error) = outcome {
                     let sentence = error.to_string();
@@ -189,7 +225,8 @@ fn an_upgrade_survives_every_fault_of_the_disk() {
 fn an_upgrade_writes_little() {
     let folder = device();
     let recording = Recording::of(folder.path(), |recorder| {
-        upgrade(&host(recorder.files(), folder.path()), true).unwrap();
+        let host = host(recorder.files(), folder.path());
+        upgrade(&host, Keeping::Linked, true).unwrap();
     });
     let written = recording.written();
     let names: Vec<_> = written.iter().filter_map(|path| path.to_str()).collect();
@@ -206,7 +243,7 @@ fn an_upgrade_writes_little() {
 fn what_somebody_else_has_put_there_stays() {
     let folder = device();
     let host = host(Files::real(), folder.path());
-    plan(&host).unwrap().begin(&host).unwrap();
+    plan(&host, Keeping::Linked).unwrap().begin(&host).unwrap();
     let other = folder.path().join(PROGRAM);
     host.files.replace(&other, b"third", 0o755).unwrap();
     start(&host).unwrap();

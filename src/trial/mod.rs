@@ -1,17 +1,24 @@
 //! Files on trial: an executable or a configuration that takes the place of another until a session
 //! with the cloud proves it, or three starts without one bring the other back.
 //!
-//! Beside each file lie its successor, until it has the name, and what it was, until the trial ends.
+//! Beside each file lie its successor, until it has the name, and what it was, until the trial ends
+//! (or that is packed, or in memory, where flash is tight: see `Keeping`).
 //! The marker says what is tried; the last of the files decides whether the change has happened. So
 //! after a power cut at any moment the next start knows how to go on: see `Standing`.
 
 #[cfg(test)]
 mod cuts;
 mod error;
+mod keeping;
+#[cfg(any(feature = "kubernetes", feature = "oci"))]
+mod packing;
+#[cfg(not(any(feature = "kubernetes", feature = "oci")))]
+#[path = "packless.rs"]
+mod packing;
 mod report;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +27,7 @@ use crate::pki::hash::Sha256Hash;
 use crate::system::host::Host;
 use crate::system::root::Root;
 pub use error::TrialError;
+pub use keeping::{Keeping, has_room, room};
 pub use report::{Event, REPORT, Report};
 
 /// A public key of minisign: with it only what it has signed is put on trial.
@@ -54,6 +62,11 @@ struct Swap {
     is: String,
     /// Whether it is the program itself.
     program: bool,
+    #[serde(default)]
+    keeping: Keeping,
+    /// Of the file that was; for those that come back as a new one.
+    #[serde(default)]
+    mode: u32,
 }
 
 /// How far a change has come.
@@ -84,6 +97,8 @@ impl Trial {
                 is: digest(&successor(path))?,
                 path: inner,
                 program: *program,
+                keeping: Keeping::default(),
+                mode: host.files.mode(path)?,
             })
         };
         let files: Result<Vec<Swap>, TrialError> = files.iter().map(swap).collect();
@@ -108,14 +123,22 @@ impl Trial {
         self
     }
 
+    /// With the program kept in another way; for a successor that knows of it.
+    pub fn keeping(mut self, keeping: Keeping) -> Trial {
+        for swap in self.files.iter_mut().filter(|swap| swap.program) {
+            swap.keeping = keeping;
+        }
+        self
+    }
+
     /// Puts the successors in place; when it returns, the trial has begun.
     pub fn begin(&self, host: &Host) -> Result<(), TrialError> {
         let files = &host.files;
         files.make_dir(&host.root.at(FOLDER), 0o700)?;
         // First: what is made from here on is found and cleared away by the next start.
         self.write(host)?;
-        for path in self.paths(host) {
-            files.keep(&path, &predecessor(&path))?;
+        for swap in &self.files {
+            keeping::keep(host, swap)?;
         }
         for path in self.paths(host) {
             files.rename(&successor(&path), &path)?;
@@ -127,11 +150,29 @@ impl Trial {
     pub fn load(host: &Host) -> Result<Option<Trial>, TrialError> {
         let path = host.root.at(MARKER);
         match host.files.read_opt(&path, MAX_MARKER)? {
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| TrialError::Marker(path, error.to_string())),
+            Some(bytes) => {
+                let trial = Trial::parse(&bytes).map_err(|why| TrialError::Marker(path, why))?;
+                Ok(Some(trial))
+            }
             None => Ok(None),
         }
+    }
+
+    /// What a marker says; the error is a reason.
+    pub fn parse(bytes: &[u8]) -> Result<Trial, String> {
+        let mut trial: Trial = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if let Some(path) = trial.about().find(|path| !is_whole(path)) {
+            return Err(format!("{:.200} is no path of a file", path.display()));
+        }
+        // No more than any trial of ours.
+        trial.tries = trial.tries.min(TRIES);
+        trial.patience = trial.patience.clamp(1, MAX_PATIENCE);
+        Ok(trial)
+    }
+
+    /// The files that it is about, without the root prefix.
+    pub fn about(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|swap| swap.path.as_path())
     }
 
     pub fn standing(&self, host: &Host) -> Standing {
@@ -181,12 +222,14 @@ impl Trial {
             if digest(&path).is_ok_and(|found| found == swap.was) {
                 continue;
             }
-            let old = predecessor(&path);
-            if digest(&old).is_ok_and(|found| found == swap.was) {
-                host.files.rename(&old, &path)?;
+            if keeping::restore(host, swap)? {
                 continue;
             }
-            let why = format!("{why}; what was before is gone: {} stays", path.display());
+            let how = match swap.keeping {
+                Keeping::InMemory => "was in memory and is gone",
+                Keeping::Linked | Keeping::Packed => "is gone",
+            };
+            let why = format!("{why}; what was before {how}: {} stays", path.display());
             self.end(host, &why)?;
             return Err(TrialError::Lost(path));
         }
@@ -210,10 +253,10 @@ impl Trial {
             kept: self.kept.clone(),
         };
         report.write(host)?;
-        for path in self.paths(host) {
+        for swap in &self.files {
             // The marker says where they are, so it goes last.
-            host.files.remove(&successor(&path))?;
-            host.files.remove(&predecessor(&path))?;
+            host.files.remove(&successor(&host.root.at(&swap.path)))?;
+            keeping::forget(host, swap)?;
         }
         host.files.remove(&host.root.at(MARKER))?;
         Ok(())
@@ -253,6 +296,14 @@ pub fn predecessor(path: &Path) -> PathBuf {
 fn beside(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{what}"))
+}
+
+/// Whether a path from a file leads from the top to a file, and nowhere else on its way.
+pub fn is_whole(path: &Path) -> bool {
+    let mut steps = path.components();
+    let is_absolute = steps.next() == Some(Component::RootDir);
+    let is_step = |step: Component<'_>| matches!(step, Component::Normal(_));
+    is_absolute && path.file_name().is_some() && steps.all(is_step)
 }
 
 /// The digest of a file of any size, as text.

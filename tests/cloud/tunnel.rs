@@ -245,8 +245,8 @@ fn terms_are_granted_and_kept() {
         let granted = answer.header("kubeedge-terms").map(str::to_owned);
         (client, granted)
     };
-    let (mut patient, granted) = open("edge-1", "keepalive=600, lease, colour=red");
-    assert_eq!(granted.as_deref(), Some("keepalive=600, lease"));
+    let (mut patient, granted) = open("edge-1", "keepalive=600, reports, lease, colour=red");
+    assert_eq!(granted.as_deref(), Some("keepalive=600, lease, reports"));
     let (_other, granted) = open("edge-2", "keepalive=0");
     assert_eq!(granted, None);
     let (mut silent, granted) = open("edge-3", "keepalive=1");

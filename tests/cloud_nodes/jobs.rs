@@ -73,3 +73,33 @@ fn a_job_pauses_at_a_bad_node_and_goes_on_after_a_restart() {
     assert!(ctl(&cloud, &["jobs"]).ends(0).out.contains("1 failure"));
     ctl(&cloud, &["jobs", name, "--cancel"]).ends(1);
 }
+
+#[test]
+fn a_node_that_knows_no_such_jobs_is_not_asked_and_stops_nobody() {
+    let cloud = Cloudcore::start(&[]);
+    let mut old = Peer::start(&cloud, "old", &["--generation", "v1.13"]);
+    let mut new = Peer::start(&cloud, "new", &[]);
+    for peer in [&mut old, &mut new] {
+        peer.online();
+        peer.tell("register");
+    }
+    let words = [
+        "upgrade",
+        "--version",
+        "v1.23.2",
+        "--node",
+        "old",
+        "--node",
+        "new",
+        "--pause-on-failure",
+        "-o",
+        "json",
+    ];
+    let job = ctl(&cloud, &words).ends(1).json();
+    assert_eq!(job["phase"], "Completed", "{job}");
+    assert_eq!(job["nodes"]["new"]["phase"], "Successful", "{job}");
+    let why = job["nodes"]["old"]["reason"].as_str().expect("a reason");
+    assert!(why.contains("v1.13.0"), "{why}");
+    old.tell("lease");
+    assert!(old.seen.iter().all(|event| event["event"] != "job"));
+}

@@ -42,6 +42,8 @@ pub struct Device {
     pub websocket_keys: Vec<String>,
     /// Lines below `modules.edged`.
     pub edged_keys: Vec<String>,
+    /// Lines below `modules`, such as `taskManager: {enable: true}`.
+    pub module_keys: Vec<String>,
     /// For edgecore.
     pub environment: Vec<(&'static str, String)>,
     /// Shell commands in a mount namespace of edgecore's own, before it starts; `$1` is the root folder.
@@ -61,6 +63,7 @@ impl Device {
             meta_keys: Vec::new(),
             websocket_keys: Vec::new(),
             edged_keys: Vec::new(),
+            module_keys: Vec::new(),
             environment: Vec::new(),
             mounts: None,
             program: None,
@@ -102,6 +105,12 @@ impl Device {
         self.write(CONFIG, &yaml, 0o640);
     }
 
+    /// The same for one that is at another address.
+    pub fn configure_elsewhere(&self, cloud: &Cloudcore, address: &str) {
+        let yaml = self.yaml_for(address, cloud.https, cloud.hub, &cloud.token());
+        self.write(CONFIG, &yaml, 0o640);
+    }
+
     fn yaml_for(&self, address: &str, https: u16, hub: u16, token: &str) -> String {
         let more = |lines: &[String], indent: &str| -> String {
             let line = |line: &String| format!("{indent}{line}\n");
@@ -111,7 +120,7 @@ impl Device {
             "# the gateway in the barn\n\
              apiVersion: edgecore.config.kubeedge.io/v1alpha2\n\
              kind: EdgeCore\n\
-             modules:\n{meta_keys}  edged:\n    hostnameOverride: {node}   # as on the label\n{edged_keys}  edgeHub:\n    \
+             modules:\n{module_keys}{meta_keys}  edged:\n    hostnameOverride: {node}   # as on the label\n{edged_keys}  edgeHub:\n    \
              enable: true\n    \
              httpServer: \"https://{address}:{https}\"\n    \
              token: \"{token}\"   # from the office\n    \
@@ -121,6 +130,7 @@ impl Device {
             node = self.node,
             edged_keys = more(&self.edged_keys, "    "),
             hub_keys = more(&self.hub_keys, "    "),
+            module_keys = more(&self.module_keys, "  "),
             meta_keys = match self.meta_keys.is_empty() {
                 true => String::new(),
                 false => format!("  metaManager:\n{}", more(&self.meta_keys, "    ")),

@@ -254,9 +254,24 @@ impl Cloudcore {
         Cloudcore::start_on(folder, options)
     }
 
+    /// In another network, where these words start a command, at that address of it.
+    pub fn start_within(within: &[&str], address: &str, config: &str) -> Cloudcore {
+        let folder = Folder::new();
+        let path = folder.path().join("etc/kubeedge/config/cloudcore.yaml");
+        super::put(&path, config, 0o644);
+        let mut command = Command::new(within[0]);
+        command.args(&within[1..]).arg(KUBEEDGE);
+        let served = launch_at(command, &folder, address);
+        Cloudcore::serving(folder, served)
+    }
+
     fn start_on(folder: Folder, options: &[&str]) -> Cloudcore {
         let native = Command::new(KUBEEDGE);
-        let (child, https, hub) = launch(native, &folder, (0, 0), options);
+        let served = launch(native, &folder, (0, 0), options);
+        Cloudcore::serving(folder, served)
+    }
+
+    fn serving(folder: Folder, (child, https, hub): (Child, u16, u16)) -> Cloudcore {
         let ports = fs::read(folder.path().join("ports")).expect("the ports are told");
         let ports: Value = serde_json::from_slice(&ports).expect("JSON");
         let optional = |key: &str| ports[key].as_u64().map(|port| port as u16);
@@ -282,7 +297,7 @@ impl Cloudcore {
     pub fn start_as(command: impl FnOnce(&[&str]) -> Command) -> Cloudcore {
         let folder = Folder::new();
         let told = folder.path().join("ports");
-        let words = words((0, 0), told.to_str().expect("UTF-8"));
+        let words = words("127.0.0.1", (0, 0), told.to_str().expect("UTF-8"));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (child, https, hub) = serve(command(&words), &folder);
         Cloudcore {
@@ -392,12 +407,12 @@ impl Cloudcore {
 }
 
 /// What a cloudcore of a test is told.
-fn words(ports: (u16, u16), told: &str) -> Vec<String> {
+fn words(address: &str, ports: (u16, u16), told: &str) -> Vec<String> {
     let (https, hub) = (ports.0.to_string(), ports.1.to_string());
     let words = [
         "cloudcore",
         "--listen",
-        "127.0.0.1",
+        address,
         "--allow-volatile-ca",
         "--https-port",
         &https,
@@ -419,8 +434,16 @@ fn launch(
     options: &[&str],
 ) -> (Child, u16, u16) {
     let told = folder.path().join("ports");
-    let words = words(ports, told.to_str().expect("UTF-8"));
+    let words = words("127.0.0.1", ports, told.to_str().expect("UTF-8"));
     command.args(words).args(options);
+    serve(command, folder)
+}
+
+/// The same on any ports of another address.
+fn launch_at(mut command: Command, folder: &Folder, address: &str) -> (Child, u16, u16) {
+    let told = folder.path().join("ports");
+    let words = words(address, (0, 0), told.to_str().expect("UTF-8"));
+    command.args(words);
     serve(command, folder)
 }
 

@@ -75,7 +75,7 @@ fn rest_in_a_namespace() {
     assert!(metered <= 3.0, "{metered:.2} MB");
     let what = "MB on the wire in 30 days of a node at rest, with a report a day";
     tried("network-month", what, format!("{standard:.1}"));
-    let what = "the same with `profile: metered`";
+    let what = "MB on the wire in 30 days of a metered node at rest, with a report a day";
     tried("network-month-metered", what, format!("{metered:.1}"));
 }
 

@@ -114,8 +114,7 @@ class CertificatePort:
             self.edge_certificate(request, body, peer)
         if path == "/nodeupgrade":
             request.only("POST")
-            self.cloud.events("report", path=path, size=len(body))
-            raise Answer(200, "ok")
+            self.report(path, body, peer)
         if not options.v113 and (found := re.fullmatch(r"/node/([^/]+)", path)):
             request.only("GET")
             known = found[1] in self.cloud.known_nodes
@@ -124,9 +123,14 @@ class CertificatePort:
             request.only("POST")
             if len(body) > REPORT_LIMIT:
                 raise Answer(400, "Request entity too large")
-            self.cloud.events("report", path=path, size=len(body))
-            raise Answer(200, "ok")
+            self.report(path, body, peer)
         raise Answer(404, "404: Page Not Found")
+
+    def report(self, path, body, peer):
+        """How an upgrade has ended; upstream takes it from anybody."""
+        node = pki.organization_and_name(x509.load_der_x509_certificate(peer).subject)[1] if peer else None
+        self.cloud.events("report", path=path, size=len(body), node=node, body=body[:4000].decode("utf-8", "replace"))
+        raise Answer(200, "ok")
 
     def edge_certificate(self, request, body, peer):
         judge, options, node = self.cloud.judge, self.cloud.options, request.header("nodename")

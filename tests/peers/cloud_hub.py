@@ -269,7 +269,7 @@ class Connection:
         parent = header.get("parent_msg_id")
         self.cloud.events("message", node=self.node, id=header.get("msg_id"), parent=parent,
                           **{key: route.get(key) for key in ("source", "group", "operation", "resource")},
-                          content=json.dumps(msg["content"])[:400])
+                          content=json.dumps(msg["content"])[:4000])
         if reply := wire.control_answer(msg):
             return self.send(wire.encode(reply))
         if parent:

@@ -149,9 +149,10 @@ class Node(Edge):
         labels = {"kubernetes.io/hostname": self.node, "node-role.kubernetes.io/edge": ""}
         labels.update(word.split("=", 1) for word in self.given.label)
         conditions = [{"type": kind, "status": "False", "reason": "x"} for kind in ("MemoryPressure", "Ready")]
+        version = {"v1.23": "v1.32.10-kubeedge-v1.23.1", "v1.13": "v1.22.6-kubeedge-v1.13.0"}[self.given.generation]
         return {"metadata": {"name": self.node, "creationTimestamp": None, "labels": labels}, "spec": {},
                 "status": {"conditions": conditions, "addresses": [{"type": "InternalIP", "address": "192.0.2.7"}],
-                           "nodeInfo": {"kubeletVersion": "v1.32.10-kubeedge-v1.23.1"}}}
+                           "nodeInfo": {"kubeletVersion": version}}}
 
     async def renew(self):
         for _ in range(4):

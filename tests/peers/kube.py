@@ -207,11 +207,13 @@ class Cluster(kmock.KubernetesEmulator):
         details = {"name": name, "kind": plural} | ({"group": group} if group else {})
         raise refusal(404, "NotFound", f'{full} "{name}" not found', details)
 
-    async def note(self, kind, resource, namespace, obj, before=None):
-        """Gives the object its new version and tells who watches."""
+    def note(self, kind, resource, namespace, obj, before=None):
+        """Gives the object its new version. Nobody comes in between: `tell` is for when it is stored."""
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
         self.log.append((self.version, kind, resource, namespace, copy.deepcopy(obj), copy.deepcopy(before)))
+
+    async def tell(self):
         async with self.news:
             self.news.notify_all()
 
@@ -231,7 +233,7 @@ class Cluster(kmock.KubernetesEmulator):
     async def store(self, request, name, obj, before):
         key = self.key(request, name)
         self.run(obj)
-        await self.note("MODIFIED" if before else "ADDED", request.resource, request.namespace, obj, before)
+        self.note("MODIFIED" if before else "ADDED", request.resource, request.namespace, obj, before)
         if key in self.objects:
             if not self.objects[key].deleted:
                 self.objects[key].delete()
@@ -240,6 +242,7 @@ class Cluster(kmock.KubernetesEmulator):
             self.objects[key] = obj
         if request.resource == CRDS:
             self.define(obj)
+        await self.tell()
 
     def kinds(self, resource):
         return self.resources[resource].kind or resource.plural.capitalize()
@@ -362,7 +365,8 @@ class Cluster(kmock.KubernetesEmulator):
     async def remove(self, resource, namespace, name):
         obj = copy.deepcopy(self.objects[resource, namespace, name].raw)
         self.objects[resource, namespace, name].delete()
-        await self.note("DELETED", resource, namespace, obj, obj)
+        self.note("DELETED", resource, namespace, obj, obj)
+        await self.tell()
         return obj
 
     # --- many of them

@@ -3,7 +3,10 @@
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../network/namespace.rs"]
+mod namespace;
 mod relay;
+mod uplinks;
 
 use std::net::UdpSocket;
 use std::process::Command;

@@ -3,6 +3,7 @@
 mod command;
 #[path = "../common/mod.rs"]
 mod common;
+mod debian;
 mod hostile;
 mod image;
 mod proxied;

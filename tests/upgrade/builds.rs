@@ -11,7 +11,7 @@ use crate::common::{Folder, KUBEEDGE};
 /// How a build behaves as edgecore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// As the one under test, with this address of the node.
+    /// As the one under test, with this address of the node; on a device with a file `/deaf` or `/frail`, as those.
     Works(&'static str),
     /// It gets nowhere from where it starts its connections, but probes well.
     Deaf,
@@ -19,6 +19,8 @@ pub enum Manner {
     Frail,
     /// It is no kubeedge, and says so.
     Other,
+    /// For devices alone: it has no trials.
+    Bare,
 }
 
 /// The executable; made once for all tests of this process.
@@ -43,6 +45,11 @@ fn compile(path: &Path, version: &str, manner: Manner) {
         Manner::Deaf => ("deaf", ""),
         Manner::Frail => ("frail", ""),
         Manner::Other => ("other", ""),
+        Manner::Bare => ("bare", ""),
+    };
+    let features = match manner {
+        "bare" => "edge",
+        _ => "edge,oci,upgrade",
     };
     let status = Command::new("rustc")
         .args([
@@ -63,6 +70,7 @@ fn compile(path: &Path, version: &str, manner: Manner) {
         .env("VERSION", version)
         .env("MANNER", manner)
         .env("VALUE", value)
+        .env("FEATURES", features)
         .status()
         .expect("there is a compiler, since this was built");
     assert!(status.success());
@@ -82,7 +90,11 @@ fn main() {
         return println!("busybox 1.2");
     }
     if words.iter().any(|word| word == "version") {
-        return println!("{{\"version\":\"{}\",\"gitVersion\":\"v1.23.1\"}}", env!("VERSION"));
+        return println!(
+            "{{\"version\":\"{}\",\"gitVersion\":\"v1.23.1\",\"features\":\"{}\"}}",
+            env!("VERSION"),
+            env!("FEATURES")
+        );
     }
     let is_edgecore = called.ends_with("edgecore") || words.first().is_some_and(|it| it == "edgecore");
     if is_edgecore && !words.iter().any(|word| word == "--probe") {
@@ -90,7 +102,11 @@ fn main() {
         if let Some(at) = words.iter().position(|word| word == "--node-ip" || word == "--bind-address") {
             words.drain(at..at + 2);
         }
-        match env!("MANNER") {
+        let root = std::env::var("KUBEEDGE_ROOT").unwrap_or_default();
+        let moods = ["deaf", "frail"].into_iter();
+        let mood = moods.filter(|mood| std::path::Path::new(&root).join(mood).exists()).next();
+        let old = env!("VERSION") == "0.1.0";
+        match mood.filter(|_| !old).unwrap_or(env!("MANNER")) {
             "works" => words.extend(["--node-ip".to_owned(), env!("VALUE").to_owned()]),
             "deaf" => words.extend(["--bind-address".to_owned(), "192.0.2.1".to_owned()]),
             _ => {

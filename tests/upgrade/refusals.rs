@@ -34,10 +34,12 @@ fn what_is_no_executable_for_this_device_is_refused() {
     put(&text, "#!/bin/sh\n", 0o755);
     let older = build("0.0.9", Manner::Works("127.0.0.9"));
     let other = build("0.2.0", Manner::Other);
+    let bare = build("0.2.0", Manner::Bare);
     for (program, code, part) in [
         (&foreign, 1, "no executable for this machine"),
         (&text, 1, "no executable for this machine"),
         (&other, 1, "another program, which says \"busybox 1.2\""),
+        (&bare, 1, "it would not end its trial"),
         (&device.path("/nothing"), 1, "cannot read"),
     ] {
         let said = upgrade(&device, program, &[]).ends(code);

@@ -2,12 +2,17 @@
 
 use std::fs;
 
+use kubeedge::system::host::Host;
+use kubeedge::system::root::Root;
+use kubeedge::trial::{Event, Trial, successor};
+use nix::sys::signal::Signal;
+
 use crate::builds::{Manner, build};
 use crate::common::site::Cloudcore;
-use crate::common::{figures, wait_until};
+use crate::common::{figures, put, wait_until};
 use crate::stage::{
-    NEW, OLD, PROGRAM, address, address_at, device, is_installed, is_tidy, new, old, report,
-    upgrade,
+    MARKER, NEW, OLD, PROGRAM, address, address_at, device, is_installed, is_tidy, new, old,
+    report, upgrade,
 };
 
 #[test]
@@ -109,6 +114,32 @@ fn a_build_whose_work_ends_after_five_seconds_is_taken_back() {
     upgrade(&device, &frail, &[]).ends(69);
     edge.connected();
     assert!(is_installed(&device, &old()));
+    assert_eq!(address(&edge), OLD);
+    is_tidy(&device);
+    edge.stop();
+}
+
+#[test]
+fn what_the_system_does_not_start_is_taken_back_at_once() {
+    let cloud = Cloudcore::start(&[]);
+    let device = device(&cloud, "unstartable");
+    let edge = device.start();
+    let before = edge.connected();
+    let target = device.path(PROGRAM);
+    put(&successor(&target), "not to be executed", 0o644);
+    let host = Host::real(Root::new(Some(device.path("/"))));
+    let versions = ("v0.1.0", "v0.2.0");
+    let trial = Trial::plan(&host, Event::Upgrade, versions, &[(&target, true)]);
+    trial.and_then(|trial| trial.begin(&host)).expect("a trial");
+    edge.signal(Signal::SIGHUP);
+    wait_until("the end of the trial", || !device.path(MARKER).exists());
+    let report = report(&device);
+    assert_eq!(report["success"], false);
+    let why = report["errorMessage"].as_str().expect("a reason");
+    assert!(why.contains("does not start"), "{why}");
+    assert!(is_installed(&device, &old()));
+    let after = edge.connected();
+    assert_eq!(before.pid, after.pid);
     assert_eq!(address(&edge), OLD);
     is_tidy(&device);
     edge.stop();

@@ -10,6 +10,7 @@ mod memory;
 mod registry;
 mod tokens;
 mod tunnel;
+mod upgrades;
 mod words;
 
 /// A body takes any bytes and panics when a promise of the parser is broken.
@@ -35,6 +36,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("kubeconfig", kubernetes::kubeconfig),
     ("layer", registry::layer),
     ("local", words::local),
+    ("manifest", upgrades::manifest),
     ("message", words::message),
     ("minisign", certificates::minisign),
     ("names", words::names),
@@ -50,7 +52,9 @@ pub const ALL: &[(&str, Body)] = &[
     ("reply", words::reply),
     ("resource", words::resource),
     ("set", configuration::set),
+    ("sums", upgrades::sums),
     ("token", tokens::token),
+    ("trial", upgrades::trial),
     ("uci", configuration::uci),
     ("upgrade", tunnel::upgrade_head),
     ("welcome", tunnel::welcome),

@@ -14,6 +14,7 @@ use crate::cloudcore::cloud::Cloud;
 use crate::cloudcore::jobs::{Fleet, Kind, Member, Phase};
 use crate::cloudcore::nodes::{self, Selector};
 use crate::protocol::control::{MAX_BODY, ObjectLine, Reply, Request, VERSION};
+use crate::protocol::jobs;
 use crate::system::names::{NameError, NodeName};
 
 pub const OPERATIONS: &[&str] = &["job-cancel", "job-create", "job-resume", "jobs"];
@@ -86,7 +87,11 @@ async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String,
         spec: wanted.spec,
         nodes: nodes
             .into_iter()
-            .map(|node| (node, Member::default()))
+            .map(|node| {
+                let version = nodes::version(cloud, &node);
+                let unfit = version.and_then(|version| jobs::too_old(&version));
+                (node, unfit.map_or_else(Member::default, Member::unfit))
+            })
             .collect::<BTreeMap<_, _>>(),
     };
     cloud.nodes.jobs.create(fleet).await?;

@@ -32,10 +32,13 @@ pub struct Fleet {
     pub nodes: BTreeMap<NodeName, Member>,
 }
 
+/// In the words of objects.
+#[allow(clippy::enum_variant_names)]
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Kind {
     NodeUpgradeJob,
     ConfigUpdateJob,
+    ImagePrePullJob,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -77,6 +80,7 @@ impl Kind {
         match self {
             Kind::NodeUpgradeJob => JobFamily::NodeUpgrade,
             Kind::ConfigUpdateJob => JobFamily::ConfigUpdate,
+            Kind::ImagePrePullJob => JobFamily::ImagePrePull,
         }
     }
 }
@@ -145,7 +149,10 @@ impl Fleet {
         let Some(member) = self.nodes.get_mut(node) else {
             return false;
         };
-        if member.phase != Stand::InProgress || member.actions.len() >= MAX_ACTIONS {
+        // A node says it again when it does not know that it was heard.
+        let is_new = !member.actions.contains(&report);
+        let is_awaited = member.phase == Stand::InProgress && member.actions.len() < MAX_ACTIONS;
+        if !is_new || !is_awaited {
             return false;
         }
         let (last, failed) = (report.action.clone(), !report.succ);
@@ -154,7 +161,7 @@ impl Fleet {
         match (last.as_str(), failed) {
             // It is taken back now.
             ("Upgrade" | "Update", true) => member.reason = reason,
-            ("Upgrade" | "Update", false) => member.phase = Stand::Successful,
+            ("Upgrade" | "Update" | "Pull", false) => member.phase = Stand::Successful,
             ("RollBack", false) => member.phase = Stand::Failure,
             (_, true) => member.fail(reason),
             _ => {}
@@ -216,6 +223,15 @@ impl Fleet {
 }
 
 impl Member {
+    /// One that is not asked; no failure that stops the others.
+    pub fn unfit(reason: String) -> Member {
+        Member {
+            phase: Stand::Failure,
+            reason,
+            ..Member::default()
+        }
+    }
+
     fn fail(&mut self, why: String) {
         self.phase = Stand::Failure;
         self.reason = match self.reason.is_empty() {
@@ -337,6 +353,20 @@ mod tests {
         }
         assert_eq!((told.len(), fleet.count(Stand::Successful)), (10, 9));
         assert!(fleet.cancel().is_err());
+    }
+
+    #[test]
+    fn what_a_node_says_again_counts_once() {
+        let mut fleet = fleet(1, 1, true);
+        let (told, _) = fleet.advance(START, |_| true);
+        assert!(fleet.hear(&told[0], report("Check", true)));
+        assert!(!fleet.hear(&told[0], report("Check", true)));
+        assert!(fleet.hear(&told[0], report("Upgrade", false)));
+        assert!(!fleet.hear(&told[0], report("Upgrade", false)));
+        assert!(fleet.hear(&told[0], report("RollBack", true)));
+        assert!(!fleet.hear(&told[0], report("RollBack", true)));
+        assert_eq!(fleet.nodes[&told[0]].actions.len(), 3);
+        assert_eq!(fleet.nodes[&told[0]].reason, "bad flash");
     }
 
     #[test]

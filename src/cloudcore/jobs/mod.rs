@@ -17,6 +17,8 @@ use crate::protocol::jobs::{self, Address, Order, Report};
 use crate::protocol::message::{Message, Route};
 use crate::store::{ObjectChange, ObjectStore, StoredObject};
 use crate::system::names::NodeName;
+#[cfg(feature = "kubernetes")]
+pub use fleet::Stand;
 pub use fleet::{Fleet, Kind, Member, Phase};
 
 /// All of this cloud.
@@ -31,6 +33,18 @@ struct Kept {
     fleet: Fleet,
     /// Something of it is not written.
     changed: bool,
+    /// Who is to be told when it is.
+    waiting: Vec<Sender<()>>,
+}
+
+impl Kept {
+    fn written(fleet: Fleet) -> Kept {
+        Kept {
+            fleet,
+            changed: false,
+            waiting: Vec::new(),
+        }
+    }
 }
 
 impl Jobs {
@@ -42,8 +56,8 @@ impl Jobs {
                 .ok()
         };
         let fleets = jobs.filter_map(read).map(|fleet| {
-            let changed = false;
-            (fleet.name.clone(), Kept { fleet, changed })
+            let name = fleet.name.clone();
+            (name, Kept::written(fleet))
         });
         Jobs {
             store,
@@ -102,8 +116,7 @@ impl Jobs {
         let text = serde_json::to_string(&fleet).map_err(|error| error.to_string())?;
         changes.push(change(&name, Some(text)));
         self.write(changes).await?;
-        let changed = false;
-        self.lock().insert(name, Kept { fleet, changed });
+        self.lock().insert(name, Kept::written(fleet));
         self.tell();
         Ok(())
     }
@@ -134,21 +147,22 @@ impl Jobs {
         wanted.cloned().collect()
     }
 
-    /// A node says how a step went.
-    pub fn hear(&self, node: &NodeName, message: &Message) {
-        let (Some(address), Some(report)) = (Address::of(message), Report::read(message)) else {
-            return;
-        };
+    /// A node says how a step went. What is returned says when that is written down, and ends without
+    /// a word when it can't be; nothing when there is nothing to write.
+    pub fn hear(&self, node: &NodeName, message: &Message) -> Option<Receiver<()>> {
+        let (address, report) = (Address::of(message)?, Report::read(message)?);
         let mut fleets = self.lock();
-        let Some(kept) = fleets.get_mut(&address.job) else {
-            return;
-        };
+        let kept = fleets.get_mut(&address.job)?;
         let fits = address.node == node.as_str() && address.family == kept.fleet.kind.family();
-        if fits && kept.fleet.hear(node, report) {
-            kept.changed = true;
-            drop(fleets);
-            self.tell();
+        kept.changed |= fits && kept.fleet.hear(node, report);
+        if !kept.changed {
+            return None;
         }
+        let (written, waits) = bounded(1);
+        kept.waiting.push(written);
+        drop(fleets);
+        self.tell();
+        Some(waits)
     }
 
     /// A node has a session: it may have a job to do.
@@ -168,7 +182,7 @@ impl Jobs {
     /// Writes what is new, then sends what is due; whether any job is under way.
     async fn advance(&self, cloud: &Cloud) -> bool {
         let mut due: Vec<(NodeName, Message)> = Vec::new();
-        let mut changes = Vec::new();
+        let (mut changes, mut waiting) = (Vec::new(), Vec::new());
         let busy = {
             let now = cloud.clock.stamp();
             let mut fleets = self.lock();
@@ -183,15 +197,18 @@ impl Jobs {
                     let text = serde_json::to_string(&kept.fleet).ok();
                     changes.push(change(&kept.fleet.name, text));
                     kept.changed = false;
+                    waiting.append(&mut kept.waiting);
                 }
             }
             fleets.values().any(|kept| !kept.fleet.is_over())
         };
-        if !changes.is_empty()
-            && let Err(error) = self.write(changes).await
-        {
-            // The next change writes it; a node that is told twice does it once.
-            warn!("how far the jobs have come is not written: {error}");
+        if !changes.is_empty() {
+            match self.write(changes).await {
+                // Each of them waits for one word only, and has room for it.
+                Ok(()) => waiting.iter().for_each(|it| _ = it.try_send(())),
+                // The next change writes it; a node that is told twice does it once.
+                Err(error) => warn!("how far the jobs have come is not written: {error}"),
+            }
         }
         for (node, message) in due {
             if let Some(outbox) = cloud.registry.outbox(&node) {
@@ -226,7 +243,7 @@ pub fn is_job(key: &str) -> bool {
 }
 
 /// The door of the nodes is ours too: what they would refuse is not sent.
-fn checked(fleet: &Fleet) -> Result<(), String> {
+pub fn checked(fleet: &Fleet) -> Result<(), String> {
     let (node, _) = fleet
         .nodes
         .first_key_value()
@@ -241,19 +258,25 @@ fn checked(fleet: &Fleet) -> Result<(), String> {
     read.map(drop).map_err(|error| error.to_string())
 }
 
-fn order(fleet: &Fleet, node: &NodeName, now: crate::system::clock::Timestamp) -> Message {
+/// The message that gives the job to a node.
+pub fn order(fleet: &Fleet, node: &NodeName, now: crate::system::clock::Timestamp) -> Message {
     let address = Address {
         family: fleet.kind.family(),
         job: fleet.name.clone(),
         node: node.to_string(),
     };
     let mut spec: Value = fleet.spec.clone();
-    if let Some(spec) = spec.as_object_mut() {
+    let inner = match fleet.kind {
+        Kind::ImagePrePullJob => spec.get_mut("imagePrePullTemplate"),
+        _ => Some(&mut spec),
+    };
+    // Who else has it is not the node's to know.
+    if let Some(spec) = inner.and_then(Value::as_object_mut) {
         spec.insert("nodeNames".to_owned(), Value::from(vec![node.to_string()]));
     }
     let route = Route {
-        source: SOURCE.to_owned(),
-        group: SOURCE.to_owned(),
+        source: jobs::SOURCE.to_owned(),
+        group: jobs::SOURCE.to_owned(),
         operation: "Check".to_owned(),
         resource: address.resource(),
         ..Route::default()
@@ -270,7 +293,6 @@ fn change(name: &str, text: Option<String>) -> ObjectChange {
 
 /// Before the name, in the store's keys; no namespace has a name like this.
 const KEY: &str = "-job/";
-const SOURCE: &str = "taskmanager";
 const MAX_JOBS: usize = 100;
 /// How often it is looked for who takes too long.
 const TICK: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ mod door;
 mod events;
 mod fetch;
 mod gate;
+mod jobs;
 mod labels;
 mod leases;
 mod node;
@@ -43,6 +44,7 @@ use crate::kubernetes::{Answer, Api, CallError, Request};
 use crate::protocol::message::Message;
 use crate::protocol::resource::{Kind, ObjectPath, Resource};
 use crate::protocol::terms::Terms;
+use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
 /// How cloudcore works on a cluster.
@@ -54,6 +56,8 @@ pub struct Options {
     pub impersonate: bool,
     /// What nodes acknowledge is recorded, for cloudcores of KubeEdge beside this one.
     pub object_sync: bool,
+    /// Jobs that the cluster has are given to nodes.
+    pub jobs: bool,
 }
 
 /// The way to a cluster, and what is known of it beside the objects.
@@ -69,6 +73,7 @@ pub struct Cluster {
     adopted: Mutex<Vec<NodeName>>,
     bell: (Sender<()>, Receiver<()>),
     events: events::Lines,
+    jobs: jobs::Jobs,
     syncs: Syncs,
     /// When each node's status was written last, and as which version.
     reports: Mutex<HashMap<NodeName, (Instant, u64)>>,
@@ -87,6 +92,9 @@ impl Elsewhere for Cluster {
         if self.options.object_sync {
             beside(cloud, syncs::serve(self.clone()));
         }
+        if self.options.jobs {
+            jobs::start(cloud, &self);
+        }
     }
 
     fn begun(&self, cloud: &Cloud, registered: &Registered, terms: Option<Terms>) {
@@ -95,6 +103,17 @@ impl Elsewhere for Cluster {
         let generation = registered.generation;
         self.sessions
             .begin(node, generation, began, kept, Instant::now());
+        self.jobs.begun(node);
+    }
+
+    fn job_reported(
+        &self,
+        node: &NodeName,
+        message: &Message,
+        now: Timestamp,
+    ) -> Option<Receiver<()>> {
+        let served = self.options.jobs;
+        served.then(|| self.jobs.hear(node, message, now))?
     }
 
     fn take(
@@ -166,6 +185,7 @@ impl Cluster {
             adopted: Mutex::default(),
             bell: bounded(1),
             events: events::Lines::new(),
+            jobs: jobs::Jobs::default(),
             syncs: Syncs::default(),
             reports: Mutex::default(),
             authority: smol::lock::Mutex::default(),

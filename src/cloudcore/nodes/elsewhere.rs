@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use smol::channel::Receiver;
+
 use crate::cloudcore::cloud::Cloud;
 use crate::cloudcore::outbox::{Item, Outbox};
 use crate::cloudcore::registry::Registered;
 use crate::protocol::message::Message;
 use crate::protocol::resource::Resource;
 use crate::protocol::terms::Terms;
+use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
 /// It puts what it has into the state of `Nodes`, and answers what nodes ask.
@@ -33,6 +36,15 @@ pub trait Elsewhere: Send + Sync {
         resource: Resource,
         message: Message,
     ) -> Option<Message>;
+
+    /// A node says how a step of a job went. What is returned says when that is written, and ends without a word
+    /// when it can't be; nothing when there is nothing to write.
+    fn job_reported(
+        &self,
+        node: &NodeName,
+        message: &Message,
+        now: Timestamp,
+    ) -> Option<Receiver<()>>;
 
     /// Whether it is to be told what nodes have acknowledged.
     fn records(&self) -> bool;

@@ -70,6 +70,12 @@ pub fn chosen(
     Ok(found.collect())
 }
 
+/// What a node says of its version.
+pub fn version(cloud: &Cloud, node: &NodeName) -> Option<String> {
+    let state = cloud.nodes.lock();
+    of_object(&state.node(node)?.object()).version
+}
+
 fn of_object(node: &Object) -> NodeRow {
     let status = node.get("status");
     let list = |key: &str| status.and_then(|it| it.get(key)).and_then(Value::as_array);

@@ -66,14 +66,14 @@ fn our_keys_are_read() {
     let config = load(
         "modules: {cloudHub: {legacyCertificates: rotate, protectNames: on, \
          edgeCertSigningDuration: 10, edgeCertLifetime: 90s, maxMessageSize: 65536, \
-         partialMessageBudget: 1000000, impersonateNodes: on, objectSync: on, dnsNames: ['', c.example], websocket: {port: 0}}}\n\
+         partialMessageBudget: 1000000, impersonateNodes: on, objectSync: on, dnsNames: ['', c.example], websocket: {port: 0}}, taskManager: {enable: on}}\n\
          commonConfig: {monitorServer: {bindAddress: 'localhost:1'}}\n\
          kubeAPIConfig: {kubeConfig: /root/.kube/config, master: '', qps: 5}",
     );
     assert_eq!(config.kube_config.as_deref(), Some("/root/.kube/config"));
     assert_eq!(config.master, None);
     assert_eq!(config.hub.legacy_certificates, LegacyCertificates::Rotate);
-    assert!(config.hub.protect_names);
+    assert!(config.hub.protect_names && config.jobs);
     assert!(config.hub.impersonate_nodes && config.hub.object_sync);
     assert_eq!(config.hub.edge_cert_lifetime, Duration::from_secs(90));
     assert_eq!(config.hub.max_message_size, 65_536);

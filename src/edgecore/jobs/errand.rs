@@ -11,6 +11,8 @@ pub enum Errand {
         version: Version,
         image: Option<Image>,
         digest: Option<Digest>,
+        /// Seconds that each start of the new version may take to get a session.
+        patience: Option<u64>,
     },
     Config(Vec<Wish>),
     RollBack,
@@ -30,8 +32,10 @@ pub enum Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Runs,
-    /// Nothing runs, and nothing has been said of an end.
+    /// Nothing runs here, and nothing has been said of an end; but there may be one.
     Unknown,
+    /// Nothing goes on any more, and nothing was said of an end: as after a power cut.
+    Lost,
     Over(Outcome),
 }
 
@@ -58,6 +62,7 @@ impl Errand {
                 version,
                 image,
                 digest,
+                patience,
             } => {
                 let mut words = fixed(&[
                     "upgrade",
@@ -66,9 +71,12 @@ impl Errand {
                     "--toVersion",
                     version.as_str(),
                 ]);
+                let patience = patience.map(|seconds| seconds.to_string());
+                let image = image.as_ref().map_or(DEFAULT_IMAGE, Image::as_str);
                 for (flag, word) in [
-                    ("--image", image.as_ref().map(Image::as_str)),
+                    ("--image", Some(image)),
                     ("--image-digest", digest.as_ref().map(Digest::as_str)),
+                    ("--timeout", patience.as_deref()),
                 ] {
                     words.extend(
                         word.into_iter()
@@ -89,10 +97,12 @@ impl Errand {
                 version,
                 image,
                 digest,
+                patience,
             } => {
                 let image = image.as_ref().map_or(NONE, Image::as_str);
                 let digest = digest.as_ref().map_or(NONE, Digest::as_str);
-                format!("upgrade {} {image} {digest}", version.as_str())
+                let patience = patience.map_or(NONE.to_owned(), |it| it.to_string());
+                format!("upgrade {} {image} {digest} {patience}", version.as_str())
             }
         }
     }
@@ -108,16 +118,19 @@ impl Errand {
             }
             "upgrade" => {
                 let words: Vec<&str> = rest.split(' ').collect();
-                let [version, image, digest] = words[..] else {
+                let [version, image, digest, patience] = words[..] else {
                     return None;
                 };
                 let given = |word: &'static str| move |it: &&str| *it != word;
                 let image = Some(image).filter(given(NONE)).map(str::parse).transpose();
                 let digest = Some(digest).filter(given(NONE)).map(str::parse).transpose();
+                let patience = Some(patience).filter(given(NONE)).map(str::parse);
+                let patience = patience.transpose();
                 Some(Errand::Upgrade {
                     version: version.parse().ok()?,
                     image: image.ok()?,
                     digest: digest.ok()?,
+                    patience: patience.ok()?,
                 })
             }
             _ => None,
@@ -154,6 +167,7 @@ impl Standing {
         match self {
             Standing::Runs => RUNS.to_owned(),
             Standing::Unknown => UNKNOWN.to_owned(),
+            Standing::Lost => LOST.to_owned(),
             Standing::Over(outcome) => {
                 let word = |text: &str| match text.is_empty() || text.contains(char::is_whitespace)
                 {
@@ -184,6 +198,7 @@ impl Standing {
         match line {
             RUNS => return Some(Standing::Runs),
             UNKNOWN => return Some(Standing::Unknown),
+            LOST => return Some(Standing::Lost),
             _ => {}
         }
         let mut words = line.strip_prefix(OVER)?.splitn(5, ' ');
@@ -214,8 +229,11 @@ const RUN: &str = "order job-run ";
 const LOOK: &str = "order job-look";
 const RUNS: &str = "job runs";
 const UNKNOWN: &str = "job unknown";
+const LOST: &str = "job lost";
 const OVER: &str = "job over ";
 const FAILED: &str = "failed";
+/// What is taken when the job names none, as KubeEdge's keadm does.
+pub const DEFAULT_IMAGE: &str = "kubeedge/installation-package";
 /// In the place of a word that there is not.
 const NONE: &str = "-";
 /// Bytes of a line; what is longer would be cut on the way.
@@ -237,11 +255,13 @@ mod tests {
                 version: "v1.23.1".parse().unwrap(),
                 image: None,
                 digest: None,
+                patience: None,
             },
             Errand::Upgrade {
                 version: "v1.23.1-rc.1".parse().unwrap(),
                 image: Some("r.example:5000/k/i".parse().unwrap()),
                 digest: Some(digest.parse().unwrap()),
+                patience: Some(50),
             },
             Errand::Config(vec![
                 Wish::new("modules.edgeHub.messageQPS", "31").unwrap(),
@@ -263,8 +283,9 @@ mod tests {
             "order job-run ",
             "order job-run sh -c id",
             "order job-run upgrade v1.23.1",
+            "order job-run upgrade v1.23.1 - - - --force",
+            "order job-run upgrade v1.23.1 -x - -",
             "order job-run upgrade v1.23.1 - - --force",
-            "order job-run upgrade v1.23.1 -x -",
             "order job-run config modules.taskManager.enable=true",
             "order job-run config ",
         ] {
@@ -292,6 +313,7 @@ mod tests {
         for standing in [
             Standing::Runs,
             Standing::Unknown,
+            Standing::Lost,
             Standing::Over(good),
             Standing::Over(bad),
         ] {
@@ -316,10 +338,10 @@ mod tests {
             [
                 "backup edge",
                 "rollback edge",
-                "upgrade edge --force --toVersion v1.23.1",
+                "upgrade edge --force --toVersion v1.23.1 --image kubeedge/installation-package",
                 &format!(
                     "upgrade edge --force --toVersion v1.23.1-rc.1 --image r.example:5000/k/i \
-                     --image-digest sha256:{digest}"
+                     --image-digest sha256:{digest} --timeout 50"
                 ),
                 "config-update --set modules.edgeHub.messageQPS=31,modules.edged.x=a b=c",
             ]

@@ -2,9 +2,12 @@
 //!
 //! The hub decides what is to be done and tells the cloud; its supervisor does it. See docs/jobs.md.
 
+mod course;
+mod delivery;
 pub mod errand;
 mod record;
 mod step;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +27,8 @@ use crate::protocol::jobs::{Action, Address, Order, Report, Work};
 use crate::protocol::message::Message;
 use crate::system::blocking::{self, Kind};
 use crate::system::build;
+use course::Course;
+use delivery::Delivery;
 use record::{Came, Job, Place, Record, Said};
 use step::{Done, Look, Step};
 
@@ -35,8 +40,10 @@ pub struct Jobs {
     came: (Sender<Message>, Receiver<Message>),
     waiting: Cell<bool>,
     confirmed: Signal,
-    /// A session has begun, over which can be reported.
+    /// A session has begun, over which can be reported, or a report has arrived.
     pub session: Signal,
+    /// The ids of reports that the cloud says to have written down.
+    acknowledged: RefCell<Vec<String>>,
     pub hands: RefCell<Hands>,
     /// Between two looks at what runs.
     pub pace: Cell<Duration>,
@@ -51,6 +58,7 @@ impl Default for Jobs {
             waiting: Cell::new(false),
             confirmed: Signal::new(),
             session: Signal::new(),
+            acknowledged: RefCell::default(),
             hands: RefCell::new(Arc::new(|order: &str| parent::ask_to(order))),
             pace: Cell::new(PACE),
             silence: Cell::new(SILENCE),
@@ -67,6 +75,19 @@ impl Jobs {
         if self.came.0.try_send(message).is_err() {
             log::warn!("the cloud sends more jobs than can wait: one was dropped");
         }
+        None
+    }
+
+    /// Takes an answer to a report; gives any other back.
+    pub fn heard(&self, answer: Message) -> Option<Message> {
+        if Address::of(&answer).is_none() {
+            return Some(answer);
+        }
+        let mut acknowledged = self.acknowledged.borrow_mut();
+        if acknowledged.len() < MAX_UNSENT {
+            acknowledged.push(answer.header.parent_id);
+        }
+        self.session.raise();
         None
     }
 
@@ -95,6 +116,7 @@ pub async fn run(edge: &Rc<Edge>) {
         edge: edge.clone(),
         place,
         record,
+        delivery: Delivery::default(),
     };
     loop {
         desk.tell().await;
@@ -110,6 +132,8 @@ struct Desk {
     edge: Rc<Edge>,
     place: Place,
     record: Record,
+    /// Of the record's reports.
+    delivery: Delivery,
 }
 
 impl Desk {
@@ -120,15 +144,14 @@ impl Desk {
             self.edge.jobs.session.wait().await;
             None
         };
-        let full = async {
-            match self.record.unsent.is_empty() {
-                true => smol::future::pending::<()>().await,
-                // A session whose line was full.
-                false => drop(Timer::after(AGAIN).await),
+        let again = async {
+            match self.has_to_look() {
+                false => smol::future::pending::<()>().await,
+                true => drop(Timer::after(AGAIN).await),
             }
             None
         };
-        if let Some(message) = or(came, or(session, full)).await {
+        if let Some(message) = or(came, or(session, again)).await {
             self.begin(&message).await;
         }
     }
@@ -152,6 +175,7 @@ impl Desk {
         }
         let order = came.order();
         let action = order.as_ref().map_or(Action::Check, |order| order.action);
+        let history = order.as_ref().ok().and_then(|it| it.history.clone());
         let enabled = match self.edge.settings.jobs {
             true => Ok(()),
             false => Err(OFF.to_owned()),
@@ -159,7 +183,8 @@ impl Desk {
         let done = enabled.and_then(|()| order.map(drop).map_err(|why| why.to_string()));
         if let Err(why) = done {
             log::warn!("the job {} of the cloud is refused: {why}", address.job);
-            self.say(&resource, action, Err(why), String::new());
+            let report = Report::new(action, Err(why), self.edge.host.clock.now());
+            self.say(resource, report, history);
             return self.save().await;
         }
         log::info!("the cloud gives this node the job {}", address.job);
@@ -169,6 +194,8 @@ impl Desk {
             begun: false,
             from: format!("v{}", build::VERSION),
             failed: None,
+            alone: false,
+            lost: 0,
         });
         self.save().await;
     }
@@ -181,54 +208,67 @@ impl Desk {
             self.record.job = None;
             return self.save().await;
         };
-        let resource = order.address.resource();
-        let agreed = match &order.work {
-            Work::Upgrade(upgrade) => !upgrade.confirm,
-            _ => true,
+        let course = Course {
+            order: &order,
+            alone: job.alone,
         };
-        if action == Action::WaitingConfirmation && !agreed {
-            match self.agreement().await {
-                Heard::Yes => self.say(&resource, action, Ok(()), String::new()),
-                Heard::Session => return,
-                Heard::Other(message) => {
-                    let why = "another job came before this one was confirmed".to_owned();
-                    self.say(&resource, action, Err(why), String::new());
-                    self.record.job = None;
-                    return self.begin(&message).await;
-                }
+        if action == Action::WaitingConfirmation && course.confirm() {
+            if !self.edge.jobs.waiting.get() {
+                let job = &order.address.job;
+                log::info!("the job {job} of the cloud waits for `kubeedge ctl confirm`");
             }
-            job.step = Action::BackUp.word().to_owned();
-            self.record.job = Some(job);
-            return self.save().await;
+            let (done, other) = match self.agreement().await {
+                Heard::Yes => (Ok(()), None),
+                Heard::Session => return,
+                Heard::Other(message) => (Err(OTHER.to_owned()), Some(message)),
+            };
+            self.end_of(job, &order, action, (done, String::new()))
+                .await;
+            if let Some(message) = other {
+                self.begin(&message).await;
+            }
+            return;
         }
         let step = Step {
             edge: &self.edge,
             order: &order,
             from: &job.from,
         };
-        let (done, extend) = match step.errand(action) {
+        let done = match step.errand(action) {
             None => step.here(action).await,
             Some(errand) => {
+                let mut begun = Ok(());
                 if !job.begun {
                     job.begun = true;
                     self.record.job = Some(job.clone());
                     self.save().await;
-                    let begun = step.begin(errand).await;
-                    if let Err(why) = begun {
-                        return self
-                            .end_of(job, action, &resource, Err(why), String::new())
-                            .await;
-                    }
+                    begun = step.begin(errand).await;
                 }
-                self.end_awaited(&job, &order, action).await
+                match begun {
+                    Ok(()) => match self.end_awaited(&job, &order, action).await {
+                        Some(done) => done,
+                        None => return self.once_more(job, action).await,
+                    },
+                    Err(why) => (Err(why), String::new()),
+                }
             }
         };
-        self.end_of(job, action, &resource, done, extend).await;
+        self.end_of(job, &order, action, done).await;
     }
 
-    /// Looks until what runs is over, or has not been heard of for too long. Reports go out meanwhile.
-    async fn end_awaited(&mut self, job: &Job, order: &Order, action: Action) -> Done {
-        let mut heard = Instant::now();
+    /// A step that a power cut has ended is begun again: each can be done twice.
+    async fn once_more(&mut self, mut job: Job, action: Action) {
+        log::warn!("{} of a job was interrupted: once more", action.word());
+        job.begun = false;
+        job.lost += 1;
+        self.record.job = Some(job);
+        self.save().await;
+    }
+
+    /// Looks until what runs is over, or has not been heard of for too long; nothing when it was lost. Reports go
+    /// out meanwhile.
+    async fn end_awaited(&mut self, job: &Job, order: &Order, action: Action) -> Option<Done> {
+        let (mut heard, mut lost) = (Instant::now(), 0);
         loop {
             let step = Step {
                 edge: &self.edge,
@@ -236,12 +276,16 @@ impl Desk {
                 from: &job.from,
             };
             match step.look(action).await {
-                Look::Over(done) => return done,
-                Look::Runs => heard = Instant::now(),
+                Look::Over(done) => return Some(done),
+                Look::Runs => (heard, lost) = (Instant::now(), 0),
                 Look::Unknown if heard.elapsed() >= self.edge.jobs.silence.get() => {
-                    return (Err(LOST.to_owned()), String::new());
+                    return Some((Err(LOST.to_owned()), String::new()));
                 }
-                Look::Unknown => {}
+                Look::Unknown => lost = 0,
+                // It may just have ended when it was looked for.
+                Look::Lost if lost < SURE => lost += 1,
+                Look::Lost if job.lost < MOST_LOST => return None,
+                Look::Lost => return Some((Err(LOST.to_owned()), String::new())),
             }
             Timer::after(self.edge.jobs.pace.get()).await;
             self.tell().await;
@@ -249,37 +293,39 @@ impl Desk {
     }
 
     /// A step is over: says so, and sees what comes next.
-    async fn end_of(
-        &mut self,
-        mut job: Job,
-        action: Action,
-        resource: &str,
-        done: Result<(), String>,
-        extend: String,
-    ) {
+    async fn end_of(&mut self, mut job: Job, order: &Order, action: Action, done: Done) {
+        let (done, mut extend) = done;
+        let course = Course {
+            order,
+            alone: job.alone,
+        };
+        let resource = order.address.resource();
         let failed = done.is_err();
         if let Err(why) = &done {
             log::warn!("{} of {resource} failed: {why}", action.word());
+            job.failed.get_or_insert_with(|| why.clone());
         }
-        self.say(resource, action, done, extend);
-        let stepwise = job
-            .came
-            .order()
-            .is_ok_and(|order| order.address.is_stepwise());
-        let is_upgrade = resource.contains("/nodeupgradejob/");
-        let next = match (action, failed) {
-            _ if stepwise => None,
-            (Action::Check, false) if is_upgrade => Some(Action::WaitingConfirmation),
-            (Action::Check, false) if resource.contains("/imageprepulljob/") => Some(Action::Pull),
-            (Action::Check | Action::WaitingConfirmation, false) => Some(Action::BackUp),
-            (Action::BackUp, false) if is_upgrade => Some(Action::Upgrade),
-            (Action::BackUp, false) => Some(Action::Update),
-            (Action::Upgrade | Action::Update, true) => Some(Action::RollBack),
-            _ => None,
-        };
+        let next = course.next(action, failed);
+        if let Some(told) = course.told(action, failed) {
+            if let (Some(_), Work::Upgrade(upgrade)) = (&order.history, &order.work) {
+                extend = format!("{},{}", job.from, upgrade.version.as_str());
+            }
+            let mut report = Report::new(told, done, self.edge.host.clock.now());
+            report.extend = extend;
+            // To such a cloud it may be the only word of what went wrong.
+            if let (Some(why), true) = (&job.failed, order.address.is_stepwise()) {
+                report.reason = match report.reason.as_str() {
+                    reason if reason.is_empty() || reason == why => why.clone(),
+                    reason => format!("{why}; {reason}"),
+                };
+            }
+            self.say(resource, report, order.history.clone());
+        }
         self.record.job = next.map(|next| {
             job.step = next.word().to_owned();
             job.begun = false;
+            job.lost = 0;
+            job.alone |= course.asks_for_each();
             job
         });
         if next.is_none() {
@@ -288,38 +334,16 @@ impl Desk {
         self.save().await;
     }
 
-    fn say(&mut self, resource: &str, action: Action, done: Result<(), String>, extend: String) {
-        let report = Report {
-            extend,
-            ..Report::new(action, done, self.edge.host.clock.now())
-        };
+    fn say(&mut self, resource: String, report: Report, history: Option<String>) {
         if self.record.unsent.len() >= MAX_UNSENT {
             self.record.unsent.remove(0);
+            self.delivery.forget_first();
         }
         self.record.unsent.push(Said {
-            resource: resource.to_owned(),
+            resource,
             report,
+            history,
         });
-    }
-
-    /// Sends what the cloud has not been told, if there is a session, and forgets it then.
-    async fn tell(&mut self) {
-        let Some(outgoing) = self.edge.requests.outgoing() else {
-            return;
-        };
-        let before = self.record.unsent.len();
-        while let Some(said) = self.record.unsent.first() {
-            let now = self.edge.host.clock.stamp();
-            if let Some(message) = said.message(now)
-                && outgoing.try_send(message).is_err()
-            {
-                break;
-            }
-            self.record.unsent.remove(0);
-        }
-        if self.record.unsent.len() < before {
-            self.save().await;
-        }
     }
 
     /// Waits for a person's agreement.
@@ -381,10 +405,15 @@ async fn asked(edge: &Edge, line: String) -> Result<(), String> {
 const MAX_WAITING: usize = 8;
 const MAX_UNSENT: usize = 64;
 const PACE: Duration = Duration::from_millis(500);
-/// Longer than the trial of a new executable, which is three starts of 300 s.
+/// Longer than the trial of a new executable, which is three starts of 300 s at most.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
 const LOST: &str =
     "the device was restarted meanwhile, and nobody knows what came of it: see its log";
+/// Looks, one after the other, that have to show the same.
+const SURE: u32 = 3;
+/// So often a step may be lost, and then it is the step that takes the power away.
+const MOST_LOST: u32 = 3;
+const OTHER: &str = "another job came before this one was confirmed";
 const AGAIN: Duration = Duration::from_secs(5);
 /// For the supervisor's answer, and a little more.
 const PATIENCE: Duration = Duration::from_secs(35);

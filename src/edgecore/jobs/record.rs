@@ -34,6 +34,12 @@ pub struct Job {
     pub from: String,
     /// Why the job fails, once it does.
     pub failed: Option<String>,
+    /// See `Course`.
+    #[serde(default)]
+    pub alone: bool,
+    /// How often this step was begun and lost.
+    #[serde(default)]
+    pub lost: u32,
 }
 
 /// A job as it came, to be read again.
@@ -49,6 +55,9 @@ pub struct Came {
 pub struct Said {
     pub resource: String,
     pub report: Report,
+    /// To a cloud before v1.16 it is posted, under this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
 }
 
 impl Came {
@@ -83,13 +92,16 @@ impl Came {
 impl Said {
     /// As it goes to the cloud; none when the job's name can't be read any more.
     pub fn message(&self, now: Timestamp) -> Option<Message> {
+        Some(self.report.message(&self.address()?, now))
+    }
+
+    pub fn address(&self) -> Option<Address> {
         let came = Came {
             resource: self.resource.clone(),
             operation: String::new(),
             content: None,
         };
-        let address = Address::of(&came.message())?;
-        Some(self.report.message(&address, now))
+        Address::of(&came.message())
     }
 }
 
@@ -119,10 +131,14 @@ impl Place {
         if bytes.is_empty() {
             return Record::default();
         }
-        serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        let mut record: Record = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
             log::warn!("what is known of jobs is damaged, and forgotten: {error}");
             Record::default()
-        })
+        });
+        // Of a job whose name can't be read any more nothing could be told.
+        let said = |said: &Said| said.message(Timestamp::from_unix(0)).is_some();
+        record.unsent.retain(said);
+        record
     }
 
     pub fn save(&self, record: &Record) -> Result<(), FileError> {

@@ -15,8 +15,10 @@ use crate::system::facts::usage::{self, Left};
 /// What a look at the supervisor shows.
 pub enum Look {
     Runs,
-    /// Nothing runs, and no end was told: so it is while a new executable is on trial, and after a power cut.
+    /// Nothing runs, and no end was told: so it is while a new executable is on trial.
     Unknown,
+    /// It has come to no end, and will not: the power was cut.
+    Lost,
     Over(Done),
 }
 
@@ -40,6 +42,7 @@ impl Step<'_> {
                 version: upgrade.version.clone(),
                 image: upgrade.image.clone(),
                 digest: upgrade.digest.clone(),
+                patience: upgrade.timeout.map(each_start),
             }),
             (Action::Update, Work::Config(wishes)) => Some(Errand::Config(wishes.clone())),
             // What failed has brought the old version back itself, as it should; else it is brought back now.
@@ -51,8 +54,10 @@ impl Step<'_> {
     /// Does what needs nobody else.
     pub async fn here(&self, action: Action) -> Done {
         let done = match (action, &self.order.work) {
-            (Action::Check, _) => self.check().await,
-            (Action::Pull, Work::PrePull(images)) => return pulled(images),
+            (Action::Init | Action::Check, _) => self.check().await,
+            (Action::Pull, Work::PrePull(images)) => {
+                return pulled(images, self.order.address.is_stepwise());
+            }
             (Action::RollBack, _) => return (Ok(()), self.versions(self.from, self.from)),
             _ => Ok(()),
         };
@@ -74,6 +79,8 @@ impl Step<'_> {
         let outcome = match Standing::read(&answer) {
             Some(Standing::Over(outcome)) if is_of(&outcome, action) => outcome,
             Some(Standing::Runs) => return Look::Runs,
+            // What is known is of an earlier step: this one was not even begun.
+            Some(Standing::Lost | Standing::Over(_)) => return Look::Lost,
             _ => return Look::Unknown,
         };
         let done = match outcome.failed.clone() {
@@ -131,13 +138,18 @@ impl Step<'_> {
             }
         }
         let errand = match &self.order.work {
-            Work::PrePull(_) => return Ok(()),
+            Work::Check | Work::PrePull(_) => return Ok(()),
             Work::Upgrade(_) => self.errand(Action::Upgrade),
             Work::Config(_) => self.errand(Action::Update),
         };
         let line = errand.and_then(|errand| Asked::May(errand).line());
         asked(self.edge, line.ok_or(TOO_LONG)?).await
     }
+}
+
+/// How long each of three starts may take, so that the cloud hears of the way back before it gives up.
+fn each_start(timeout: u64) -> u64 {
+    (timeout / 6).clamp(SHORTEST_START, LONGEST_START)
 }
 
 /// A report of something else, or one without a name, which is what an exit code says.
@@ -151,11 +163,13 @@ fn is_of(outcome: &Outcome, action: Action) -> bool {
     outcome.event.is_empty() || outcome.event == event
 }
 
-/// As KubeEdge's clouds read it.
-fn pulled(images: &[Image]) -> Done {
+/// As KubeEdge's clouds read it, those of v1alpha1 in words of their own.
+fn pulled(images: &[Image], is_old: bool) -> Done {
     let why = NO_RUNTIME.to_owned();
-    let each = images.iter();
-    let each = each.map(|it| json!({"image": it.as_str(), "status": "False", "reason": why}));
+    let each = images.iter().map(|image| match (image.as_str(), is_old) {
+        (image, true) => json!({"image": image, "state": "Failed", "reason": why}),
+        (image, false) => json!({"image": image, "status": "False", "reason": why}),
+    });
     let each: Vec<_> = each.collect();
     (Err(why.clone()), json!(each).to_string())
 }
@@ -193,6 +207,9 @@ fn ticks() -> Option<(u64, u64)> {
 
 const NO_RUNTIME: &str = "there is no container runtime on this device: it pulls no images";
 const TOO_LONG: &str = "the job changes too much at once: give it in parts";
+/// Seconds. The longest is what an upgrade by hand gives.
+const SHORTEST_START: u64 = 5;
+const LONGEST_START: u64 = 300;
 /// Percent.
 const MOST: f64 = 80.0;
 const MOMENT: Duration = Duration::from_millis(500);

@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use smol::channel::{Receiver, bounded};
 
 use super::errand::{Outcome, Standing};
+use super::record::Place;
 use crate::edgecore::edge::Edge;
 use crate::edgecore::jobs;
 use crate::edgecore::tests::{edge, recorded, run};
 use crate::protocol::jobs::Report;
-use crate::protocol::message::Message;
+use crate::protocol::message::{Message, Route};
+use crate::protocol::terms::Terms;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::scratch::Scratch;
 
@@ -100,6 +103,7 @@ fn stage_on(scratch: Scratch) -> Stage {
     let edge = edge(&scratch, "edge-1", 1, &Clock::manual(NOW).0);
     let supervisor = Supervisor::default();
     supervisor.hand(&edge);
+    edge.terms.set(Some(Terms::offer(Duration::from_secs(30))));
     let (outgoing, sent) = bounded(16);
     let attached = edge.requests.attach(outgoing);
     edge.jobs.session.raise();
@@ -121,16 +125,40 @@ impl Stage {
         stage_on(Scratch::new())
     }
 
-    /// The next reports.
+    /// The next reports, of which the cloud says that it has written them down.
     fn hears(&self, count: usize) -> Vec<String> {
+        let heard = self.receives(count);
+        for message in &heard {
+            let answer = message.answer(NOW, "taskmanager", "response", "OK");
+            assert!(self.edge.jobs.heard(answer).is_none());
+        }
+        run(&self.edge, async {
+            while self.unsent() > 0 {
+                smol::Timer::after(Duration::from_millis(1)).await;
+            }
+        });
+        heard.iter().map(shown).collect()
+    }
+
+    /// The next reports, of which the cloud says nothing.
+    fn receives(&self, count: usize) -> Vec<Message> {
         let heard = async {
             let mut heard = Vec::new();
             while heard.len() < count {
-                heard.push(shown(&self.sent.recv().await.unwrap()));
+                heard.push(self.sent.recv().await.unwrap());
             }
             heard
         };
         run(&self.edge, heard)
+    }
+
+    /// On the disk.
+    fn unsent(&self) -> usize {
+        let place = Place {
+            files: self.edge.host.files.clone(),
+            folder: self.edge.settings.state.folder.clone(),
+        };
+        place.load().unsent.len()
     }
 }
 
@@ -159,7 +187,7 @@ fn an_upgrade_is_reported_as_upstreams_also_after_the_restart_that_it_makes() {
         ]
     );
     // The upgrade has begun; this process ends, and the new version's asks again.
-    let upgrade = "upgrade v1.23.1 127.0.0.1:15000/kubeedge/installation-package -";
+    let upgrade = "upgrade v1.23.1 127.0.0.1:15000/kubeedge/installation-package - 50";
     let begun = async {
         while stage.supervisor.asked().len() < 3 {
             smol::Timer::after(Duration::from_millis(1)).await;
@@ -196,9 +224,94 @@ fn an_upgrade_is_reported_as_upstreams_also_after_the_restart_that_it_makes() {
             .take(order("edge-full/messages.jsonl", "prepull-1"))
             .is_none()
     );
-    let heard = stage.hears(2);
+    let heard = stage.hears(3);
     assert_eq!(heard[0], "Upgrade ok v1.23.0,v1.23.1");
     assert!(stage.supervisor.asked().is_empty());
+}
+
+/// As after a power cut, or a session that has ended meanwhile.
+#[test]
+fn a_report_is_kept_until_the_cloud_has_it() {
+    let mut stage = Stage::new();
+    let prepull = order("edge-full/messages.jsonl", "prepull-1");
+    stage.edge.jobs.take(prepull);
+    stage.supervisor.says(&[Ok(())]);
+    let before = stage.receives(2);
+    stage = stage_on(stage._scratch);
+    let again = stage.receives(2);
+    assert_eq!(before.iter().map(shown).count(), 2);
+    for (before, again) in before.iter().zip(&again) {
+        let text = |message: &Message| message.content.as_ref().unwrap().get().to_owned();
+        assert_eq!(
+            text(before),
+            text(again),
+            "the cloud sees that it is the same"
+        );
+    }
+    // Over another session of the same process.
+    let (outgoing, sent) = bounded(16);
+    stage._attached = stage.edge.requests.attach(outgoing);
+    stage.sent = sent;
+    stage.edge.jobs.session.raise();
+    assert_eq!(stage.hears(2).len(), 2);
+    stage = stage_on(stage._scratch);
+    assert_eq!(stage.unsent(), 0);
+    // One of KubeEdge says nothing; but what it answers later shows that it has read the report.
+    stage.edge.terms.set(None);
+    let mut next = order("edge-full/messages.jsonl", "prepull-1");
+    next.route.resource = next.route.resource.replace("prepull-1", "prepull-2");
+    stage.edge.jobs.take(next);
+    stage.supervisor.says(&[Ok(())]);
+    let sent = stage.receives(4);
+    let operations: Vec<&str> = sent.iter().map(|it| &*it.route.operation).collect();
+    let report = "UpdateNodeActionStatus";
+    assert_eq!(operations, [report, "query", report, "query"]);
+    assert_eq!(stage.unsent(), 2);
+    let question = &sent[3];
+    let answer = question.answer(NOW, "edgecontroller", "response", "");
+    assert!(stage.edge.requests.answered(answer).is_none());
+    run(&stage.edge, async {
+        while stage.unsent() > 0 {
+            smol::Timer::after(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
+fn a_cloud_of_v1alpha1_leaves_it_to_the_node_once_a_person_has_agreed() {
+    let stage = Stage::new();
+    let item = json!({"UpgradeID": "t", "Version": "v1.23.1", "Image": "k/i:v1.23.1", "RequireConfirmation": true});
+    let task = json!({"TaskID": "t", "Type": "upgrade", "State": "Init", "Item": item});
+    let route = Route {
+        source: "taskmanager".to_owned(),
+        operation: "upgrade".to_owned(),
+        resource: "upgrade/t/node/edge-1".to_owned(),
+        ..Route::default()
+    };
+    stage.supervisor.says(&[Ok(())]);
+    stage.edge.jobs.take(Message::new(NOW, route, &task));
+    let said = || -> Vec<String> {
+        let message = stage.receives(1).remove(0);
+        assert_eq!(message.route.resource, "task/t/node/edge-1");
+        let content = message.content.unwrap();
+        let content: Value = serde_json::from_str(content.get()).unwrap();
+        let words = ["Event", "Action", "Reason"];
+        words
+            .map(|word| content[word].as_str().unwrap().to_owned())
+            .into()
+    };
+    assert_eq!(said(), ["Confirm", "Confirmation", ""]);
+    run(&stage.edge, async {
+        while !stage.edge.jobs.waiting.get() {
+            smol::future::yield_now().await;
+        }
+    });
+    let backup = over("Backup", "", "v1.23.0", None);
+    let upgrade = over("Upgrade", "v1.23.0", "v1.23.1", Some("bad flash"));
+    stage.supervisor.says(&[Ok(()), backup, Ok(()), upgrade]);
+    assert!(stage.edge.jobs.confirm());
+    // What else it knows of a node in that state: that it is as before.
+    assert_eq!(said(), ["Rollback", "Success", "bad flash"]);
 }
 
 #[test]
@@ -296,6 +409,39 @@ fn a_step_of_which_nothing_is_known_is_given_up() {
     next.route.resource = next.route.resource.replace("conf-1", "conf-2");
     stage.edge.jobs.take(next);
     assert_eq!(stage.hears(3), ["Check ok", "BackUp ok", "Update ok"]);
+}
+
+#[test]
+fn a_step_that_a_power_cut_has_ended_is_begun_again_but_not_for_ever() {
+    let stage = Stage::new();
+    stage
+        .edge
+        .jobs
+        .take(order("edge-full/messages.jsonl", "conf-1"));
+    let lost = || vec![Err("job lost".to_owned()); 4];
+    stage.supervisor.says(&[Ok(()), Ok(())]);
+    stage.supervisor.says(&lost());
+    // Once more; and this time it ends well, in spite of a look at the wrong moment.
+    stage.supervisor.says(&[
+        Ok(()),
+        Err("job lost".to_owned()),
+        over("Backup", "", "v1.23.0", None),
+    ]);
+    // The change takes the power away each time.
+    for _ in 0..4 {
+        stage.supervisor.says(&[Ok(())]);
+        stage.supervisor.says(&lost());
+    }
+    stage
+        .supervisor
+        .says(&[Ok(()), over("Rollback", "", "", None)]);
+    let heard = stage.hears(4);
+    assert_eq!(heard[..2], ["Check ok", "BackUp ok"]);
+    assert!(heard[2].starts_with("Update failed"), "{}", heard[2]);
+    assert!(heard[3].starts_with("RollBack ok"), "{}", heard[3]);
+    let begun = stage.supervisor.asked();
+    let of = |part: &str| begun.iter().filter(|it| it.contains(part)).count();
+    assert_eq!((of("job-run backup"), of("job-run config")), (2, 4));
 }
 
 #[test]

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use crate::config::MAX_FILE;
 use crate::config::edge::EdgeConfig;
 use crate::config::set;
-use crate::edgecore::jobs::errand::{Asked, Errand, Outcome, Standing};
+use crate::edgecore::jobs::errand::{Asked, DEFAULT_IMAGE, Errand, Outcome, Standing};
 use crate::edgecore::parent::DONE;
 use crate::protocol::jobs::Wish;
 use crate::system::cause;
 use crate::system::host::Host;
+use crate::system::processes;
 use crate::system::secret::Secret;
-use crate::trial::{KEY, REPORT, Report};
+use crate::trial::{KEY, REPORT, Report, Trial};
 
 /// At most one at a time.
 pub struct Errands {
@@ -57,7 +58,7 @@ impl Errands {
             .remove(&report)
             .map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.program);
-        command.arg0("keadm").args(errand.arguments());
+        command.arg0(KEADM).args(errand.arguments());
         if config != host.root.at(CONFIG) {
             command.arg("--config").arg(config);
         }
@@ -95,9 +96,16 @@ impl Errands {
                 failed: ended.clone().err(),
                 ..Outcome::default()
             }),
-            (None, None) => Standing::Unknown,
+            // This process may be the one that another has become meanwhile.
+            (None, None) if goes_on(host) => Standing::Unknown,
+            (None, None) => Standing::Lost,
         }
     }
+}
+
+/// Whether there will be a report without anybody doing anything.
+fn goes_on(host: &Host) -> bool {
+    !matches!(Trial::load(host), Ok(None)) || !processes::find(KEADM).is_empty()
 }
 
 /// Whether the operator lets a job do this. The error is a sentence.
@@ -160,8 +168,8 @@ fn reported(host: &Host) -> Option<Outcome> {
 pub const OFF: &str =
     "this device takes no jobs: set modules.taskManager.enable to true in edgecore.yaml";
 const CONFIG: &str = "/etc/kubeedge/config/edgecore.yaml";
-/// What keadm upgrades from when it is told no image.
-const DEFAULT_IMAGE: &str = "kubeedge/installation-package";
+/// As which this program is run.
+const KEADM: &str = "keadm";
 /// For one step: pulling an image over a slow line, and the trial of what is in it.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -194,7 +202,7 @@ mod tests {
     #[test]
     fn nothing_is_done_that_the_operator_has_not_allowed() {
         let digest = format!("sha256:{}", "a".repeat(64));
-        let pinned = format!("order job-may upgrade v1.23.1 r.example/k/i {digest}");
+        let pinned = format!("order job-may upgrade v1.23.1 r.example/k/i {digest} -");
         let (off, on) = ("modules: {}\n", "modules: {taskManager: {enable: true}}\n");
         let images = "modules: {taskManager: {enable: true, allowedImages: [r.example/k/]}}\n";
         for (yaml, line, part) in [
@@ -207,15 +215,15 @@ mod tests {
             (on, &*pinned, "modules.taskManager.allowedImages"),
             (
                 images,
-                "order job-may upgrade v1.23.1 r.example/k/i -",
+                "order job-may upgrade v1.23.1 r.example/k/i - -",
                 "no digest",
             ),
             (
                 images,
-                "order job-may upgrade v1.23.1 r.example/other/i -",
+                "order job-may upgrade v1.23.1 r.example/other/i - -",
                 "not allowed",
             ),
-            (images, "order job-may upgrade v1.23.1 - -", "not allowed"),
+            (images, "order job-may upgrade v1.23.1 - - -", "not allowed"),
             (images, &*pinned, DONE),
             (on, "order job-may backup", DONE),
             (on, "order job-may config modules.edgeHub.heartbeat=9", DONE),
@@ -236,7 +244,7 @@ mod tests {
             .replace(&host.root.at(KEY), b"key", 0o644)
             .unwrap();
         let mut errands = Errands::of(Path::new("/bin/false"));
-        let line = "order job-may upgrade v1.23.1 r.example/k/i -";
+        let line = "order job-may upgrade v1.23.1 r.example/k/i - -";
         assert_eq!(asked(&mut errands, &host, &config, line), DONE);
         assert_eq!(errands.answer(&host, &config, "order let-read"), None);
     }

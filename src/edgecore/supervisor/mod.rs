@@ -30,7 +30,7 @@ use nix::sys::signal::Signal;
 use super::backoff::Backoff;
 use super::first_boot::FirstBoot;
 use crate::system::host::Host;
-use crate::system::{exit, notify};
+use crate::system::{cause, exit, notify};
 pub use child::HUB;
 use child::{Hub, Program};
 use errands::Errands;
@@ -67,13 +67,11 @@ pub fn run(host: &Host, config: &Path, first: FirstBoot, arguments: &[String]) -
     if !supervisor.wait_for_configuration() {
         return Ok(exit::OK);
     }
-    match supervisor.trial.begin() {
-        Begin::Hub => {
-            let hub = Hub::start(&supervisor.program).inspect_err(|_| events::release())?;
-            Ok(supervisor.run(hub))
-        }
-        Begin::Program(file) => Ok(supervisor.become_program(&file)),
+    if let Begin::Program(file) = supervisor.trial.begin() {
+        supervisor.become_program(&file);
     }
+    let hub = Hub::start(&supervisor.program).inspect_err(|_| events::release())?;
+    Ok(supervisor.run(hub))
 }
 
 struct Supervisor {
@@ -128,7 +126,7 @@ impl Supervisor {
                     };
                     continue;
                 }
-                Ended::AsAsked(status) => return code(status).unwrap_or(exit::FAILURE),
+                Ended::AsAsked(status) => return stopped(status),
                 Ended::ByItself(status) => {
                     // What fails at the start is told to who started it, and so is what only a
                     // person can change; but what is on trial only fails.
@@ -136,6 +134,7 @@ impl Supervisor {
                         && (code == exit::CONFIG || !self.was_ready)
                         && !self.trial.is_on()
                     {
+                        log::error!("the hub {}: another start would not help", How(status));
                         return code;
                     }
                     log::warn!("the hub {}: it is started again", How(status));
@@ -157,28 +156,30 @@ impl Supervisor {
 
     /// Another hub at once; else the exit code.
     fn next(&mut self) -> Result<Hub, u8> {
-        match self.trial.begin() {
-            Begin::Program(file) => Err(self.become_program(&file)),
-            Begin::Hub => match Hub::start(&self.program) {
-                Ok(hub) => Ok(hub),
-                Err(error) => {
-                    log::error!("cannot start the hub: {error}: it is tried again");
-                    self.restart()
-                }
-            },
+        if let Begin::Program(file) = self.trial.begin() {
+            self.become_program(&file);
+        }
+        match Hub::start(&self.program) {
+            Ok(hub) => Ok(hub),
+            Err(error) => {
+                log::error!("cannot start the hub: {error}: it is tried again");
+                self.restart()
+            }
         }
     }
 
     /// Goes on as another executable, in this very process: to the init system nothing has happened,
-    /// and nothing that runs below this process ends. Returns when that did not work.
-    fn become_program(&self, file: &Path) -> u8 {
+    /// and nothing that runs below this process ends. Returns only when the system does not start that
+    /// one; then what was before it has its place again, and this process goes on as what it is.
+    ///
+    /// The signals stay held back, so that none ends the process in between; the other one waits for them.
+    fn become_program(&mut self, file: &Path) {
         log::info!("going on as {}", file.display());
         log::logger().flush();
         let arguments = self.program.arguments.iter().skip(1);
-        events::release();
         let error = Command::new(file).arg0("edgecore").args(arguments).exec();
-        log::error!("{} does not start: {error}", file.display());
-        exit::FAILURE
+        let why = format!("{} does not start: {}", file.display(), cause::of(&error));
+        self.trial.take_back(&why);
     }
 
     /// Stays with a hub to its end.
@@ -264,15 +265,17 @@ impl Supervisor {
             match self.pause() {
                 Event::Stop => return Err(exit::OK),
                 // Who asks to reload has changed something: no reason to wait.
-                _ => match self.trial.begin() {
-                    Begin::Program(file) => return Err(self.become_program(&file)),
-                    Begin::Hub => match Hub::start(&self.program) {
+                _ => {
+                    if let Begin::Program(file) = self.trial.begin() {
+                        self.become_program(&file);
+                    }
+                    match Hub::start(&self.program) {
                         Ok(hub) => return Ok(hub),
                         Err(error) => {
                             log::error!("cannot start the hub: {error}: it is tried again");
                         }
-                    },
-                },
+                    }
+                }
             }
         }
     }
@@ -293,6 +296,22 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// The exit code of a service that was asked to stop; it says what was not in order.
+fn stopped(status: ExitStatus) -> u8 {
+    match status.signal() {
+        // It had nothing to end yet.
+        Some(signal) if signal == Signal::SIGTERM as i32 => return exit::OK,
+        Some(_) => log::error!(
+            "the hub {}, since it did not stop within {} s",
+            How(status),
+            GRACE.as_secs()
+        ),
+        None if !status.success() => log::error!("the hub {} when asked to stop", How(status)),
+        None => {}
+    }
+    code(status).unwrap_or(exit::FAILURE)
 }
 
 fn code(status: ExitStatus) -> Option<u8> {

@@ -121,6 +121,18 @@ impl OnTrial {
         }
     }
 
+    /// The program that `begin` has named is not started by the system: what is on trial is over.
+    pub fn take_back(&mut self, why: &str) {
+        log::error!("{why}");
+        let trial = Trial::load(&self.host).ok().flatten();
+        let trial = trial.filter(|trial| trial.standing(&self.host) == Standing::Changed);
+        if let Some(mut trial) = trial
+            && let Err(error) = trial.undo(&self.host, why)
+        {
+            log::error!("{error}");
+        }
+    }
+
     /// What the hub says of itself.
     pub fn hear(&mut self, line: &str) {
         let status = line.strip_prefix("STATUS=");

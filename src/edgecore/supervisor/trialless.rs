@@ -36,6 +36,8 @@ impl OnTrial {
         Begin::Hub
     }
 
+    pub fn take_back(&mut self, _why: &str) {}
+
     pub fn hear(&mut self, _line: &str) {}
 
     pub fn rest(&self) -> Duration {

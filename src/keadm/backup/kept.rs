@@ -8,7 +8,7 @@ use super::BackupError;
 use crate::system::clock::Timestamp;
 use crate::system::files::FileError;
 use crate::system::host::Host;
-use crate::trial::digest;
+use crate::trial::{digest, is_whole};
 
 /// One backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,17 +103,14 @@ pub fn read(host: &Host, folder: &Path) -> Result<Kept, BackupError> {
     let manifest = folder.join(MANIFEST);
     match host.files.read_opt(&manifest, MAX_MANIFEST)? {
         Some(bytes) => {
-            let kept: Result<Kept, _> = serde_json::from_slice(&bytes);
-            let mut kept = kept.map_err(|error| BackupError::Manifest {
+            let kept = Kept::parse(&bytes).map_err(|why| BackupError::Manifest {
                 path: manifest,
-                why: error.to_string(),
+                why,
             })?;
-            kept.folder = folder.to_owned();
-            // Names of files here, and nothing else.
-            match kept.files.iter().find(|entry| entry.name.contains('/')) {
-                Some(entry) => Err(BackupError::Damaged(folder.join(&entry.name))),
-                None => Ok(kept),
-            }
+            Ok(Kept {
+                folder: folder.to_owned(),
+                ..kept
+            })
         }
         None => foreign(host, folder),
     }
@@ -156,6 +153,23 @@ fn foreign(host: &Host, folder: &Path) -> Result<Kept, BackupError> {
 }
 
 impl Kept {
+    /// What a manifest says; the error is a reason.
+    pub fn parse(bytes: &[u8]) -> Result<Kept, String> {
+        let kept: Kept = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        // Names of files in its folder, and whole paths of files, and nothing that leads elsewhere.
+        let is_plain = |entry: &Entry| {
+            let name = entry.name.as_str();
+            !["", ".", ".."].contains(&name) && !name.contains('/') && is_whole(&entry.path)
+        };
+        match kept.files.iter().find(|entry| !is_plain(entry)) {
+            Some(entry) => Err(format!(
+                "it names {:.80?} for {:.200?}",
+                entry.name, entry.path
+            )),
+            None => Ok(kept),
+        }
+    }
+
     /// The first file of a kind, checked.
     pub fn file(&self, kind: Kind) -> Result<Option<&Entry>, BackupError> {
         let entry = self.files.iter().find(|entry| entry.kind == kind);
@@ -292,6 +306,30 @@ mod tests {
             Err(BackupError::Damaged(_))
         ));
         assert_eq!(content(&kept, Kind::Config), "a: 1");
+    }
+
+    #[test]
+    fn a_manifest_leads_nowhere_else() {
+        let manifest = |name: &str, path: &str| {
+            let entry = serde_json::json!({
+                "kind": "program", "name": name, "path": path, "mode": 0o755, "sha256": "",
+            });
+            let kept = serde_json::json!({
+                "version": "v1", "created": "2026-11-27T10:00:00Z", "node": "barn", "files": [entry],
+            });
+            Kept::parse(kept.to_string().as_bytes())
+        };
+        assert!(manifest("kubeedge.0", "/usr/local/bin/kubeedge").is_ok());
+        for (name, path) in [
+            ("", "/a"),
+            ("..", "/a"),
+            ("../a", "/a"),
+            ("a", "a"),
+            ("a", "/"),
+            ("a", "/b/../c"),
+        ] {
+            assert!(manifest(name, path).is_err(), "{name} {path}");
+        }
     }
 
     #[test]

@@ -136,6 +136,7 @@ fn rules(values: &Values) -> Vec<Value> {
         None => true,
         Some("impersonateNodes") => values.hub.impersonate_nodes,
         Some("objectSync") => values.hub.object_sync,
+        Some("taskManager") => values.task_manager,
         Some(_) => false,
     };
     let mut rules = Vec::new();

@@ -162,6 +162,15 @@ impl Identity {
         })
     }
 
+    /// The CAs of the device's cloud.
+    #[cfg_attr(
+        not(feature = "upgrade"),
+        expect(dead_code, reason = "nothing is told")
+    )]
+    pub fn trusted(&self) -> Vec<Certificate> {
+        [&self.ca].into_iter().chain(&self.also).cloned().collect()
+    }
+
     /// Whether the cloud with this CA is the device's.
     pub fn trusts(&self, ca: &Sha256Hash) -> bool {
         let all = [&self.ca].into_iter().chain(&self.also);

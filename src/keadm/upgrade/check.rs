@@ -24,12 +24,27 @@ pub struct Version {
     /// The KubeEdge that it speaks.
     #[serde(default)]
     pub git_version: String,
+    /// What of it was built; none in those that do not tell.
+    #[serde(default)]
+    pub features: Option<String>,
 }
 
 impl Version {
     /// As reports and folders have it.
     pub fn tag(&self) -> String {
         format!("v{}", self.version.trim_start_matches('v'))
+    }
+
+    /// Whether it says that it has a feature.
+    pub fn can_do(&self, feature: &str) -> bool {
+        let mut features = self.features.iter().flat_map(|it| it.split(','));
+        features.any(|it| it == feature)
+    }
+
+    /// Whether no edgecore of it would end a trial: it is for devices whose packages are upgraded, or for
+    /// clouds alone.
+    pub fn is_without_trials(&self) -> bool {
+        self.features.is_some() && !(self.can_do("edge") && self.can_do("upgrade"))
     }
 
     pub fn is_older_than(&self, other: &Version) -> bool {
@@ -195,6 +210,7 @@ mod tests {
         let version = |text: &str| Version {
             version: text.to_owned(),
             git_version: String::new(),
+            features: None,
         };
         for (older, newer) in [
             ("0.1.0", "0.1.1"),
@@ -206,6 +222,23 @@ mod tests {
             assert!(!version(newer).is_older_than(&version(older)));
         }
         assert_eq!(version("0.1.0").tag(), "v0.1.0");
+    }
+
+    #[test]
+    fn those_that_end_no_trial_are_known() {
+        for (said, without) in [
+            (r#"{"version":"1"}"#, false),
+            (r#"{"version":"1","features":"edge,cloud,upgrade"}"#, false),
+            (r#"{"version":"1","features":"edge"}"#, true),
+            (r#"{"version":"1","features":"cloud,upgrade"}"#, true),
+            (r#"{"version":"1","features":""}"#, true),
+        ] {
+            let version: Version = serde_json::from_str(said).unwrap();
+            assert_eq!(version.is_without_trials(), without, "{said}");
+        }
+        // What it is read from is what this program says.
+        let own = crate::system::build::FEATURES;
+        assert!(own.split(',').any(|it| it == "upgrade"), "{own}");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Web {
                 false => Ok(()),
             }
         };
-        match self.get(url, 0, &mut sink) {
+        match self.get(url, &Rest::default(), &mut sink) {
             Ok(200) => Ok(Some(whole)),
             Ok(404 | 410) => Ok(None),
             Ok(status) => Err(failed(url, format!("the server says {status}"))),
@@ -88,23 +88,47 @@ impl Web {
         }
     }
 
-    /// Adds to `file` what is missing there, trying again where that may help.
-    pub fn large(&self, url: &Url, file: &mut Appender) -> Result<(), UpgradeError> {
-        let mut last = String::new();
+    /// Adds to `file` what is missing there, trying again where that may help; no more than `room` bytes in
+    /// all. Whether what is there now came in more than one answer, which may have been about two files.
+    ///
+    /// `is_known` says that somebody can tell whether parts belong together; else only the server can.
+    pub fn large(
+        &self,
+        url: &Url,
+        file: &mut Appender,
+        room: u64,
+        is_known: bool,
+    ) -> Result<bool, UpgradeError> {
+        let limit = room.min(MAX_LARGE);
+        let (mut tag, mut last) = (None, String::new());
         for attempt in 0..ATTEMPTS {
+            if !is_known && tag.is_none() {
+                file.truncate(0)?;
+            }
             if attempt > 0 {
                 console::error(&format!("{last}: going on at byte {}", file.len()));
             }
-            let before = file.len();
-            let mut told = before;
+            let rest = Rest {
+                from: file.len(),
+                tag: tag.clone(),
+            };
+            let (mut told, mut is_over, mut is_joined) = (rest.from, false, rest.from > 0);
             let mut sink = |part: Part<'_>| match part {
                 // The server begins at the beginning.
-                Part::Whole => file.truncate(0).map_err(|error| error.to_string()),
+                Part::Whole(given) => {
+                    (tag, is_joined) = (given, false);
+                    file.truncate(0).map_err(|error| error.to_string())
+                }
+                Part::Length(length) => {
+                    is_over = length > limit.saturating_sub(file.len());
+                    if is_over { Err(String::new()) } else { Ok(()) }
+                }
                 Part::Bytes(bytes) => {
-                    file.append(bytes).map_err(|error| error.to_string())?;
-                    if file.len() > MAX_LARGE {
-                        return Err(format!("it has more than {MAX_LARGE} bytes"));
+                    if bytes.len() as u64 > limit.saturating_sub(file.len()) {
+                        is_over = true;
+                        return Err(String::new());
                     }
+                    file.append(bytes).map_err(|error| error.to_string())?;
                     if file.len() >= told + STEP {
                         told = file.len();
                         console::error(&format!("{} KiB have come", told / 1024));
@@ -112,31 +136,36 @@ impl Web {
                     Ok(())
                 }
             };
-            let got = self.get(url, before, &mut sink);
+            let got = self.get(url, &rest, &mut sink);
             file.sync()?;
             last = match got {
-                Ok(200 | 206) => return Ok(()),
+                Ok(200 | 206) => return Ok(is_joined),
                 // There is nothing behind what is here: it is all there, or something else.
-                Ok(416) => return Ok(()),
+                Ok(416) => return Ok(is_joined),
                 Ok(status @ (429 | 500..)) => format!("the server says {status}"),
                 Ok(status) => return Err(failed(url, format!("the server says {status}"))),
-                Err(why) if file.len() > MAX_LARGE => return Err(failed(url, why)),
+                Err(_) if is_over => {
+                    return Err(UpgradeError::TooLarge {
+                        url: url.to_string(),
+                        limit,
+                    });
+                }
                 Err(why) => why,
             };
         }
         Err(failed(url, last))
     }
 
-    /// The status, after redirects; a body from byte `from` on goes to `sink`. The error is a sentence.
+    /// The status, after redirects; the rest of a body goes to `sink`. The error is a sentence.
     fn get(
         &self,
         url: &Url,
-        from: u64,
+        rest: &Rest,
         sink: &mut dyn FnMut(Part<'_>) -> Result<(), String>,
     ) -> Result<u16, String> {
         let mut url = url.clone();
         for _ in 0..REDIRECTS {
-            match self.once(&url, from, sink)? {
+            match self.once(&url, rest, sink)? {
                 Answer::Status(status) => return Ok(status),
                 Answer::Elsewhere(next) => url = next,
             }
@@ -147,9 +176,10 @@ impl Web {
     fn once(
         &self,
         url: &Url,
-        from: u64,
+        rest: &Rest,
         sink: &mut dyn FnMut(Part<'_>) -> Result<(), String>,
     ) -> Result<Answer, String> {
+        let Rest { from, tag } = rest;
         let until = Instant::now() + PATIENCE;
         let reached = smol::block_on(self.way.connect(&url.endpoint, &[]));
         let stream = reached.map_err(|error| error.to_string())?.stream;
@@ -168,8 +198,11 @@ impl Web {
         let mut request = agent
             .get(url.to_string())
             .header("Accept-Encoding", "identity");
-        if from > 0 {
+        if *from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
+            if let Some(tag) = tag {
+                request = request.header("If-Range", tag);
+            }
         }
         let mut response = request.call().map_err(|error| sentence(error, url))?;
         let status = response.status().as_u16();
@@ -180,11 +213,17 @@ impl Web {
         }
         let goes_on = header("content-range")
             .is_some_and(|range| range.starts_with(format!("bytes {from}-").as_bytes()));
+        // A weak one does not speak of bytes.
+        let given = header("etag").filter(|given| given.starts_with(b"\"") && given.len() < 256);
+        let given = given.and_then(|given| String::from_utf8(given.to_vec()).ok());
         match status {
-            200 => sink(Part::Whole)?,
-            206 if from > 0 && goes_on => {}
+            200 => sink(Part::Whole(given))?,
+            206 if *from > 0 && goes_on => {}
             206 => return Err("the server sends another part than was asked for".to_owned()),
             _ => return Ok(Answer::Status(status)),
+        }
+        if let Some(length) = response.body().content_length() {
+            sink(Part::Length(length))?;
         }
         let mut body = response.body_mut().as_reader();
         let mut chunk = vec![0; CHUNK];
@@ -205,9 +244,20 @@ enum Answer {
 }
 
 enum Part<'a> {
-    /// What comes begins at the beginning.
-    Whole,
+    /// What comes begins at the beginning, and has this tag.
+    Whole(Option<String>),
+    /// So many bytes are to come.
+    Length(u64),
     Bytes(&'a [u8]),
+}
+
+/// What of a file is asked for.
+#[derive(Default)]
+struct Rest {
+    /// The first byte.
+    from: u64,
+    /// Of what came before, which must be of the same file.
+    tag: Option<String>,
 }
 
 impl Url {

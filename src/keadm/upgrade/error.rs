@@ -43,6 +43,13 @@ pub enum UpgradeError {
         url: String,
         why: String,
     },
+    TooLarge {
+        url: String,
+        /// Bytes.
+        limit: u64,
+    },
+    /// No job is called like this.
+    Job(String),
     /// It can't be told whether what would come is what is wanted.
     NoProof(String),
     /// The list of digests does not name it.
@@ -73,6 +80,8 @@ pub enum UpgradeError {
     },
     /// It starts, and is another program.
     Foreign(String),
+    /// It would never end its trial.
+    NoTrials,
     OtherVersion {
         wanted: String,
         found: String,
@@ -91,6 +100,7 @@ impl UpgradeError {
             UpgradeError::NoSource
             | UpgradeError::NoImages(_)
             | UpgradeError::Image(_)
+            | UpgradeError::Job(_)
             | UpgradeError::Url(_)
             | UpgradeError::DigestForm(_) => exit::USAGE,
             UpgradeError::Download { .. } => exit::TRY_AGAIN,
@@ -125,10 +135,19 @@ impl fmt::Display for UpgradeError {
             ),
             UpgradeError::Image(why) => f.write_str(why),
             UpgradeError::Registry { why, .. } => f.write_str(why),
+            UpgradeError::Job(name) => write!(
+                f,
+                "--upgradeID {name:?} is no job's: give the one that the cloud has named"
+            ),
             UpgradeError::Url(why) => write!(f, "--from: {why}"),
             UpgradeError::Download { url, why } => write!(
                 f,
                 "{url} did not come: {why}: the same command goes on where this one stopped"
+            ),
+            UpgradeError::TooLarge { url, limit } => write!(
+                f,
+                "{url} has more than {} KiB, and there is no room for more: see whether it is the right file",
+                limit / 1024
             ),
             UpgradeError::NoProof(name) => write!(
                 f,
@@ -176,6 +195,10 @@ impl fmt::Display for UpgradeError {
             UpgradeError::Foreign(said) => write!(
                 f,
                 "the file is another program, which says \"{said}\": take an executable of kubeedge"
+            ),
+            UpgradeError::NoTrials => f.write_str(
+                "the executable has not both features edge and upgrade, so it would not end its trial: install it \
+                 as a package, or take the one with both",
             ),
             UpgradeError::OtherVersion { wanted, found } => write!(
                 f,

@@ -9,6 +9,7 @@ mod image;
 #[path = "no_images.rs"]
 mod image;
 mod source;
+mod tell;
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -17,13 +18,13 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use super::backup;
-use super::change::{self, Frame, Known, Proof, has_room};
+use super::change::{self, Frame, Known, Proof};
 use super::out::{self, Format};
 use super::{Command, Group, device};
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
 use crate::system::{build, console, exit};
-use crate::trial::{Event, Trial, digest};
+use crate::trial::{Event, Keeping, Trial, digest, has_room};
 pub use check::Version;
 use check::{machine, probe, version};
 use error::UpgradeError;
@@ -106,6 +107,10 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
+    let job = match tell::Job::of(host, &flags.upgrade_id, flags.config.as_deref()) {
+        Ok(job) => job,
+        Err(error) => return args::fail(SPEC.name, &error, given.verbosity, error.code()),
+    };
     if !flags.force && flags.upgrade_id.is_empty() && !confirmed() {
         console::error("nothing was changed");
         return exit::OK;
@@ -122,9 +127,10 @@ fn run(args: &[String], host: &Host) -> u8 {
         verbosity: given.verbosity,
         output: flags.output,
     };
-    frame.run(known, UpgradeError::code, |known| {
+    let code = frame.run(known, UpgradeError::code, |known| {
         upgrade(host, &flags, known)
-    })
+    });
+    job.ended(host, code)
 }
 
 fn upgrade(host: &Host, flags: &Flags, known: &mut Known) -> Result<Upgraded, UpgradeError> {
@@ -187,6 +193,9 @@ fn take(
     machine(staged)?;
     let found = version(staged)?;
     known.to = found.tag();
+    if found.is_without_trials() {
+        return Err(UpgradeError::NoTrials);
+    }
     let wanted = flags.to_version.trim_start_matches('v');
     let names = [&found.version, &found.git_version].map(|it| it.trim_start_matches('v'));
     // A tag of an image may be anything.
@@ -236,6 +245,16 @@ fn take(
         &[(target, true)],
     )?
     .within(flags.timeout);
+    if found.can_do("upgrade") {
+        let keeping = Keeping::fitting(host, target);
+        // The successor brings back what is packed, if anybody does.
+        let is_known = keeping != Keeping::Packed || PACKING.iter().any(|it| found.can_do(it));
+        if let (true, Some(sentence)) = (is_known, keeping.sentence(target)) {
+            trial = trial.keeping(keeping);
+            console::error(&sentence);
+            kept = format!("{kept}; {sentence}");
+        }
+    }
     trial.kept = kept;
     trial.begin(host)?;
     known.is_on_trial = true;
@@ -249,6 +268,7 @@ pub fn present(target: &Path) -> Version {
     version(target).unwrap_or_else(|_| Version {
         version: build::VERSION.to_owned(),
         git_version: super::version::KUBEEDGE.to_owned(),
+        features: None,
     })
 }
 
@@ -282,7 +302,7 @@ impl out::Report for Upgraded {
                 format!("Upgraded from {from} to {to}: it has a session with the cloud.\n")
             }
             (_, false) => format!(
-                "{to} is in place of {from}. No edgecore runs: the trial begins with its next start.\n"
+                "{to} is in place of {from}. The trial begins with the next start of edgecore.\n"
             ),
         };
         if let Some(backup) = &self.backup {
@@ -324,5 +344,7 @@ const fn ignored(long: &'static str, why: &'static str) -> Ignored {
     }
 }
 
+/// Features of a build that can unpack.
+const PACKING: [&str; 2] = ["kubernetes", "oci"];
 /// Bytes.
 const MAX_ANSWER: u64 = 64;

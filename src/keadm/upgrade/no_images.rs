@@ -10,3 +10,12 @@ pub fn fetch(_host: &Host, wish: &ImageWish, _into: &Path) -> Result<(), Upgrade
     let name = &wish.name;
     Err(UpgradeError::NoImages(name.clone()))
 }
+
+pub fn signature(
+    _host: &Host,
+    wish: &ImageWish,
+    _into: &Path,
+) -> Result<Option<Vec<u8>>, UpgradeError> {
+    let name = &wish.name;
+    Err(UpgradeError::NoImages(name.clone()))
+}

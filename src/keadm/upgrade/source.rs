@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use super::download::{Url, Web};
 use super::error::UpgradeError;
 use super::image;
-use crate::keadm::change::has_room;
 use crate::pki::hash::Sha256Hash;
 use crate::pki::minisign::{MinisignError, PublicKey, Signature};
+use crate::pki::sums;
 use crate::system::console;
+use crate::system::files::Appender;
 use crate::system::host::Host;
-use crate::trial::{KEY, digest, successor};
+use crate::trial::{KEY, digest, has_room, room, successor};
 
 /// What the command line says of it.
 pub struct Wanted<'a> {
@@ -49,7 +50,10 @@ pub fn stage(host: &Host, wanted: &Wanted<'_>, target: &Path) -> Result<PathBuf,
     let listed = match wanted.digest {
         Some(digest) => Some(digest),
         None => match source.small(host, LIST)? {
-            Some(list) => Some(find(&list, &name)?),
+            Some(list) => {
+                let found = sums::find(&list, &name);
+                Some(found.ok_or_else(|| UpgradeError::NotListed(name.clone()))?)
+            }
             None => None,
         },
     };
@@ -61,7 +65,7 @@ pub fn stage(host: &Host, wanted: &Wanted<'_>, target: &Path) -> Result<PathBuf,
         }
         (Some(_), None) => {
             let file = format!("{name}.minisig");
-            let found = source.small(host, &file);
+            let found = source.signature(host, &file, target);
             let text = found.map_err(|error| UpgradeError::Unsigned(error.to_string()))?;
             let text = text.ok_or_else(|| UpgradeError::Unsigned(format!("no {file}")))?;
             Some((file, text))
@@ -158,6 +162,18 @@ impl<'a> Source<'a> {
         }
     }
 
+    fn signature(
+        &self,
+        host: &Host,
+        name: &str,
+        target: &Path,
+    ) -> Result<Option<Vec<u8>>, UpgradeError> {
+        match self {
+            Source::Image(wish) => image::signature(host, wish, &successor(target)),
+            _ => self.small(host, name),
+        }
+    }
+
     fn fetch(
         &self,
         host: &Host,
@@ -190,17 +206,39 @@ impl<'a> Source<'a> {
                 let there = files.size(&part).unwrap_or(0);
                 needs_room(files.size(target)?.saturating_sub(there))?;
                 let mut file = files.appender(&part, 0o755)?;
-                if digest.is_none() {
-                    // Nobody could tell whether two parts belong together.
-                    file.truncate(0)?;
-                }
-                web.large(url, &mut file)?;
+                let fetched = fetch(web, url, &mut file, &part, digest);
                 drop(file);
+                if let Err(error @ UpgradeError::TooLarge { .. }) = fetched {
+                    files.remove(&part)?;
+                    return Err(error);
+                }
+                fetched?;
                 files.rename(&part, &staged)?;
             }
         }
         Ok(staged)
     }
+}
+
+/// Fills a file from the web: once more from the beginning when what was there is of another one.
+fn fetch(
+    web: &Web,
+    url: &Url,
+    file: &mut Appender,
+    path: &Path,
+    wanted: Option<Sha256Hash>,
+) -> Result<(), UpgradeError> {
+    let room = room(path).saturating_add(file.len());
+    let is_joined = web.large(url, file, room, wanted.is_some())?;
+    if let Some(wanted) = wanted
+        && is_joined
+        && digest(path)? != wanted.to_string()
+    {
+        console::error("what came before is of another file: once more from the beginning");
+        file.truncate(0)?;
+        web.large(url, file, room, true)?;
+    }
+    Ok(())
 }
 
 /// Where a download of what has this digest is kept until it is complete.
@@ -221,18 +259,6 @@ fn clear(host: &Host, folder: &Path, kept: Option<&Path>) -> Result<(), UpgradeE
         }
     }
     Ok(())
-}
-
-/// The digest that a list as of `sha256sum` has for a file.
-fn find(list: &[u8], name: &str) -> Result<Sha256Hash, UpgradeError> {
-    let list = String::from_utf8_lossy(list);
-    let mut lines = list.lines().filter_map(|line| line.split_once(' '));
-    let found = lines.find(|(_, rest)| {
-        let listed = rest.trim_start_matches([' ', '*']);
-        listed.trim_start_matches("./") == name
-    });
-    let digest = found.and_then(|(digest, _)| digest.parse().ok());
-    digest.ok_or_else(|| UpgradeError::NotListed(name.to_owned()))
 }
 
 /// `sha256:` and the digits.
@@ -256,19 +282,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_digests() {
+    fn digests_are_written_in_two_ways() {
         let digest = Sha256Hash::of(b"x");
-        for line in [
-            format!("{digest}  kubeedge"),
-            format!("{digest} *kubeedge"),
-            format!("{digest}  ./kubeedge\r"),
-        ] {
-            let list = format!("{}  other\n{line}\n", Sha256Hash::of(b"y"));
-            assert_eq!(find(list.as_bytes(), "kubeedge").unwrap(), digest, "{line}");
-        }
-        for list in ["", "x  kubeedge", &format!("{digest}  kubeedge2")] {
-            assert!(find(list.as_bytes(), "kubeedge").is_err(), "{list}");
-        }
         assert_eq!(read_digest("").unwrap(), None);
         assert_eq!(
             read_digest(&format!("sha256:{digest}")).unwrap(),

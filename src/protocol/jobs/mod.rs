@@ -1,5 +1,6 @@
 //! Jobs that a cloud gives to a node: what they ask for, read once, at the door (docs/protocol.md, "Jobs").
 
+mod old;
 mod report;
 mod words;
 
@@ -11,7 +12,10 @@ use serde_json::{Map, Value};
 use super::message::Message;
 use super::resource::{JobFamily, Resource};
 pub use report::{OPERATION, Report};
-pub use words::{Digest, Image, Version, Wish};
+pub use words::{Digest, Image, Version, Wish, too_old};
+
+/// How clouds call the part that gives jobs.
+pub const SOURCE: &str = "taskmanager";
 
 /// Which job of which node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub enum Action {
 /// What a job is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
+    /// Only whether the machine is fit for it; v1alpha1 asks for that alone.
+    Check,
     Upgrade(Upgrade),
     Config(Vec<Wish>),
     PrePull(Vec<Image>),
@@ -50,6 +56,8 @@ pub struct Upgrade {
     /// What the image must be on a machine like this one.
     pub digest: Option<Digest>,
     pub confirm: bool,
+    /// Seconds after which the cloud takes it for failed, if it says so.
+    pub timeout: Option<u64>,
 }
 
 /// What of the machine is looked at first.
@@ -66,6 +74,8 @@ pub struct Order {
     pub address: Address,
     /// Where it begins. A cloud of v1alpha1 asks for every step itself.
     pub action: Action,
+    /// Clouds before v1.16 ask once, for all of it, and hear of the end by another way; under this id.
+    pub history: Option<String>,
     pub checks: Vec<CheckItem>,
     pub work: Work,
 }
@@ -122,7 +132,7 @@ impl Order {
             return Err(BadJob::Shape);
         }
         match address.family {
-            JobFamily::OldUpgrade | JobFamily::OldPrePull => old(address, content),
+            JobFamily::OldUpgrade | JobFamily::OldPrePull => old::read(address, content),
             _ => new(address, &message.route.operation, content, machine),
         }
     }
@@ -142,7 +152,7 @@ fn new(address: Address, operation: &str, content: &str, machine: &str) -> Resul
                 &spec.version,
                 &spec.image,
                 digest,
-                spec.require_confirmation,
+                (spec.require_confirmation, spec.timeout_seconds),
             )?;
             (work, spec.check_items)
         }
@@ -155,33 +165,8 @@ fn new(address: Address, operation: &str, content: &str, machine: &str) -> Resul
     Ok(Order {
         address,
         action,
+        history: None,
         checks: check_items(checks)?,
-        work,
-    })
-}
-
-/// A cloud of v1alpha1 names the state, and what is done in it.
-fn old(address: Address, content: &str) -> Result<Order, BadJob> {
-    let task: Task = serde_json::from_str(content).map_err(|_| BadJob::Shape)?;
-    let action = STATES.iter().find(|(state, _)| *state == task.state);
-    let (_, action) = action.ok_or(BadJob::Action(task.state))?;
-    let item = task.item.unwrap_or_default();
-    let work = match address.family {
-        JobFamily::OldUpgrade => {
-            let digest = Some(item.image_digest.as_str()).filter(|it| !it.is_empty());
-            upgrade(
-                &item.version,
-                &item.image,
-                digest,
-                item.require_confirmation,
-            )?
-        }
-        _ => images(item.images)?,
-    };
-    Ok(Order {
-        address,
-        action: *action,
-        checks: check_items(item.check_items)?,
         work,
     })
 }
@@ -190,7 +175,7 @@ fn upgrade(
     version: &str,
     image: &str,
     digest: Option<&str>,
-    confirm: bool,
+    (confirm, timeout): (bool, Option<u64>),
 ) -> Result<Work, BadJob> {
     let image = Some(image).filter(|it| !it.is_empty());
     Ok(Work::Upgrade(Upgrade {
@@ -198,6 +183,7 @@ fn upgrade(
         image: image.map(str::parse).transpose()?,
         digest: digest.map(str::parse).transpose()?,
         confirm,
+        timeout,
     }))
 }
 
@@ -248,6 +234,8 @@ struct Spec {
     #[serde(default)]
     require_confirmation: bool,
     #[serde(default)]
+    timeout_seconds: Option<u64>,
+    #[serde(default)]
     update_fields: Option<Map<String, Value>>,
     #[serde(default)]
     image_pre_pull_template: Option<Template>,
@@ -256,32 +244,6 @@ struct Spec {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Template {
-    #[serde(default)]
-    images: Vec<String>,
-    #[serde(default)]
-    check_items: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Task {
-    #[serde(default)]
-    state: String,
-    #[serde(default)]
-    item: Option<Item>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Item {
-    #[serde(default)]
-    version: String,
-    #[serde(default)]
-    image: String,
-    #[serde(default)]
-    image_digest: String,
-    #[serde(default)]
-    require_confirmation: bool,
     #[serde(default)]
     images: Vec<String>,
     #[serde(default)]
@@ -310,18 +272,6 @@ impl Action {
             Action::Update => "Update",
             Action::Pull => "Pull",
             Action::RollBack => "RollBack",
-        }
-    }
-
-    /// The state in which v1alpha1 does it, and how it calls what has happened.
-    fn of_v1alpha1(self) -> (&'static str, &'static str) {
-        match self {
-            Action::Init | Action::WaitingConfirmation => ("Init", "Init"),
-            Action::Check => ("Checking", "Check"),
-            Action::BackUp => ("BackingUp", "Backup"),
-            Action::Upgrade | Action::Update => ("Upgrading", "Upgrade"),
-            Action::Pull => ("Pulling", "Pull"),
-            Action::RollBack => ("RollingBack", "Rollback"),
         }
     }
 }
@@ -368,16 +318,6 @@ impl std::error::Error for BadJob {}
 fn short(word: &str) -> String {
     word.chars().take(MAX_SHOWN).collect()
 }
-
-const STATES: &[(&str, Action)] = &[
-    ("", Action::Init),
-    ("Init", Action::Init),
-    ("Checking", Action::Check),
-    ("BackingUp", Action::BackUp),
-    ("Upgrading", Action::Upgrade),
-    ("Pulling", Action::Pull),
-    ("RollingBack", Action::RollBack),
-];
 
 /// Bytes of JSON.
 const MAX_CONTENT: usize = 256 << 10;

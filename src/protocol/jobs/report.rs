@@ -61,18 +61,66 @@ impl Report {
         serde_json::from_str(content).ok()
     }
 
+    /// Its edges leave the state to the cloud, which knows it.
     fn of_v1alpha1(&self, address: &Address) -> Value {
-        let action = Action::ALL.into_iter().find(|it| it.word() == self.action);
-        let (state, event) = action.unwrap_or(Action::Init).of_v1alpha1();
+        let known = Action::ALL.into_iter().find(|it| it.word() == self.action);
+        let event = match known.unwrap_or(Action::Init) {
+            Action::WaitingConfirmation if self.succ => "Confirm",
+            Action::Init | Action::WaitingConfirmation => "Init",
+            Action::Check => "Check",
+            Action::BackUp => "Backup",
+            Action::Upgrade | Action::Update => "Upgrade",
+            Action::Pull => "Pull",
+            Action::RollBack => "Rollback",
+        };
+        let action = match self.succ {
+            true if event == "Confirm" => "Confirmation",
+            true => "Success",
+            false => "Failure",
+        };
         json!({
             "NodeName": address.node,
-            "State": state,
+            "State": "",
             "Event": event,
-            "Action": if self.succ { "Success" } else { "Failure" },
+            "Action": action,
             "Reason": self.reason,
             "Time": self.finish_time,
             "ExternalMessage": self.extend,
         })
+    }
+
+    /// Of an upgrade that keadm does for a job of v1alpha1: where it is told, and how.
+    pub fn of_keadm(&self, job: &str, node: &str) -> (String, Value) {
+        let address = Address {
+            family: JobFamily::OldUpgrade,
+            job: job.to_owned(),
+            node: node.to_owned(),
+        };
+        let path = format!("/task/upgrade/name/{job}/node/{node}/status");
+        (path, self.of_v1alpha1(&address))
+    }
+
+    /// How a whole upgrade has ended, as clouds before v1.16 are told by HTTPS: where, and how.
+    pub fn of_the_end(&self, address: &Address, history: &str) -> (&'static str, Value) {
+        let status = match (self.action == Action::Upgrade.word(), self.succ) {
+            (true, true) => "upgrade_success",
+            (false, false) if self.action == Action::RollBack.word() => {
+                "upgrade_failed_rollback_failed"
+            }
+            // It is as before, be it that nothing was changed.
+            _ => "upgrade_failed_rollback_success",
+        };
+        let (from, to) = self.extend.split_once(',').unwrap_or_default();
+        let end = json!({
+            "UpgradeID": address.job,
+            "HistoryID": history,
+            "NodeName": address.node,
+            "FromVersion": from,
+            "ToVersion": to,
+            "Status": status,
+            "Reason": self.reason,
+        });
+        ("/nodeupgrade", end)
     }
 }
 

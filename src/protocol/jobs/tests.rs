@@ -57,6 +57,7 @@ fn recorded_jobs_are_read_and_recorded_reports_are_written() {
             match &order.work {
                 Work::Upgrade(it) => assert_eq!(it.version.as_str(), "v1.23.1"),
                 Work::PrePull(images) => assert_eq!(images.len(), 2),
+                Work::Check => panic!("there is more to do"),
                 Work::Config(wishes) => {
                     assert_eq!(wishes[0].to_string(), "modules.edgeHub.messageQPS=31");
                 }
@@ -72,6 +73,22 @@ fn recorded_jobs_are_read_and_recorded_reports_are_written() {
         reports += 1;
     }
     assert!(orders >= 6 && reports >= 12, "{orders} {reports}");
+}
+
+#[test]
+fn nodes_that_know_no_such_jobs_are_told_by_their_version() {
+    for old in ["v1.22.6-kubeedge-v1.13.0", "v1.29.5-kubeedge-v1.20.2"] {
+        assert!(too_old(old).is_some_and(|why| why.contains(old)), "{old}");
+    }
+    for new in [
+        "v1.30.7-kubeedge-v1.21.0",
+        "v1.32.10-kubeedge-v1.23.1",
+        "v1.20.0",
+        "",
+        "-kubeedge-v",
+    ] {
+        assert_eq!(too_old(new), None, "{new}");
+    }
 }
 
 #[test]
@@ -202,24 +219,98 @@ fn keys_that_would_give_away_the_device_are_not_a_jobs_to_change() {
 
 #[test]
 fn a_cloud_of_v1alpha1_asks_for_each_step_and_reads_its_own_words() {
-    let content = json!({"TaskID": "t", "Type": "upgrade", "State": "BackingUp",
-        "Item": {"Version": "v1.15.0", "Image": "kubeedge/installation-package"}});
-    let order = read("upgrade/t/node/edge-1", "upgrade", &content).unwrap();
-    assert_eq!(order.action, Action::BackUp);
-    assert!(order.address.is_stepwise());
-    let done = Err("no room".to_owned());
-    let said = Report::new(order.action, done, NOW).message(&order.address, NOW);
-    assert_eq!(said.route.resource, "task/t/node/edge-1");
-    assert_eq!(
-        (&*said.route.operation, &*said.route.group),
-        ("upgrade", "hub")
+    let item = json!({"UpgradeID": "t", "HistoryID": "h", "Version": "v1.15.0", "UpgradeTool": "",
+        "Image": "kubeedge/installation-package:v1.15.0", "ImageDigest": "", "RequireConfirmation": true});
+    let task = |state: &str, item: &Value| json!({"TaskID": "t", "Type": "upgrade", "State": state, "Item": item});
+    let order = |state: &str, item: &Value| {
+        read("upgrade/t/node/edge-1", "upgrade", &task(state, item)).unwrap()
+    };
+    assert_eq!(order("", &item).action, Action::Init);
+    assert!(
+        matches!(
+            order("Init", &item).work,
+            Work::Upgrade(Upgrade { confirm: true, .. })
+        ),
+        "a person is asked first"
     );
+    // Nothing but this is said at that step.
+    let check = order("Checking", &json!({"CheckItem": ["disk", "mem"]}));
+    assert_eq!((check.action, check.work), (Action::Check, Work::Check));
+    assert_eq!(check.checks, [CheckItem::Disk, CheckItem::Memory]);
+    let order = order("BackingUp", &item);
+    assert_eq!((order.action, &order.history), (Action::BackUp, &None));
+    assert!(order.address.is_stepwise());
+    let said = |action: Action, done: Result<(), String>| {
+        let said = Report::new(action, done, NOW).message(&order.address, NOW);
+        assert_eq!(said.route.resource, "task/t/node/edge-1");
+        assert_eq!(
+            (&*said.route.operation, &*said.route.group),
+            ("upgrade", "hub")
+        );
+        said.content.unwrap().get().to_owned()
+    };
     assert_eq!(
-        said.content.unwrap().get(),
-        "{\"NodeName\":\"edge-1\",\"State\":\"BackingUp\",\"Event\":\"Backup\",\"Action\":\"Failure\",\
+        said(Action::BackUp, Err("no room".to_owned())),
+        "{\"NodeName\":\"edge-1\",\"State\":\"\",\"Event\":\"Backup\",\"Action\":\"Failure\",\
          \"Reason\":\"no room\",\"Time\":\"2026-11-22T09:22:43Z\",\"ExternalMessage\":\"\"}"
     );
+    for (action, done, event, came) in [
+        (Action::Init, Ok(()), "Init", "Success"),
+        (
+            Action::WaitingConfirmation,
+            Ok(()),
+            "Confirm",
+            "Confirmation",
+        ),
+        (
+            Action::WaitingConfirmation,
+            Err(String::new()),
+            "Init",
+            "Failure",
+        ),
+        (Action::RollBack, Ok(()), "Rollback", "Success"),
+        (Action::Pull, Err(String::new()), "Pull", "Failure"),
+    ] {
+        let part = format!("\"Event\":\"{event}\",\"Action\":\"{came}\"");
+        assert!(said(action, done).contains(&part), "{part}");
+    }
     let content = json!({"State": "Resting", "Item": {"Version": "v1.15.0"}});
     let read = read("upgrade/t/node/edge-1", "upgrade", &content);
     assert_eq!(read, Err(BadJob::Action("Resting".into())));
+}
+
+#[test]
+fn a_cloud_before_v1_16_asks_once_and_hears_of_the_end() {
+    let content = json!({"UpgradeID": "u", "HistoryID": "h-1", "Version": "v1.14.0", "UpgradeTool": "keadm",
+        "Image": "kubeedge/installation-package:v1.14.0"});
+    let order = read("upgrade/u/node/edge-1", "upgrade", &content).unwrap();
+    assert_eq!(order.action, Action::Check);
+    let history = order.history.clone().unwrap();
+    for (action, done, status) in [
+        (Action::Upgrade, Ok(()), "upgrade_success"),
+        (Action::RollBack, Ok(()), "upgrade_failed_rollback_success"),
+        (
+            Action::RollBack,
+            Err("x".to_owned()),
+            "upgrade_failed_rollback_failed",
+        ),
+        (
+            Action::Check,
+            Err("x".to_owned()),
+            "upgrade_failed_rollback_success",
+        ),
+    ] {
+        let report = Report {
+            extend: "v1.13.0,v1.14.0".to_owned(),
+            ..Report::new(action, done, NOW)
+        };
+        let reason = report.reason.clone();
+        let (path, end) = report.of_the_end(&order.address, &history);
+        assert_eq!(path, "/nodeupgrade");
+        assert_eq!(
+            end,
+            json!({"UpgradeID": "u", "HistoryID": "h-1", "NodeName": "edge-1", "FromVersion": "v1.13.0",
+                "ToVersion": "v1.14.0", "Status": status, "Reason": reason})
+        );
+    }
 }

@@ -65,6 +65,23 @@ impl FromStr for Version {
     }
 }
 
+/// Why a node does not understand jobs, by what it says of its version, such as `v1.32.10-kubeedge-v1.23.1`;
+/// who says nothing of it is asked.
+pub fn too_old(kubelet: &str) -> Option<String> {
+    let numbers = || {
+        let (_, own) = kubelet.split_once("-kubeedge-v")?;
+        let mut parts = own.split(['.', '-', '+']);
+        let mut number = || parts.next()?.parse::<u32>().ok();
+        Some((number()?, number()?))
+    };
+    let is_old = numbers().is_some_and(|version| version < FIRST);
+    is_old.then(|| {
+        format!(
+            "it has {kubelet}: such jobs are for edgecore from v1.21 on, upgrade it on the device"
+        )
+    })
+}
+
 impl FromStr for Image {
     type Err = BadJob;
 
@@ -155,6 +172,8 @@ const KEPT: &[&str] = &[
     "modules.metaManager.deliver",
     "modules.taskManager",
 ];
+/// KubeEdge's version that brought jobs of v1alpha2.
+const FIRST: (u32, u32) = (1, 21);
 const MAX_VERSION: usize = 128;
 const MAX_IMAGE: usize = 255;
 const MAX_KEY: usize = 200;

@@ -1,6 +1,8 @@
 //! Tests against a cluster in memory.
 
 mod budget;
+mod jobs;
+mod jobs_later;
 mod pushes;
 mod refusals;
 mod replay;
