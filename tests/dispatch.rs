@@ -148,7 +148,14 @@ fn unknown_names_and_flags_are_usage_errors_in_one_line() {
             &["kubeedge", "version", "now"],
             "unexpected argument \"now\"",
         ),
-        (&["kubeedge", "completion"], "shell is missing"),
+        (
+            &["kubeedge", "completion"],
+            "shell is missing: see \"kubeedge completion --help\"",
+        ),
+        (
+            &["kubeedge", "config", "images"],
+            "say which: \"config images list\", \"config images pull\"",
+        ),
         (&["kubeedge", "completion", "csh"], "bash, zsh and fish"),
         (&["kubeedge", "version", "--root"], "--root needs a folder"),
         (&["kubeedge", "--install"], "--install needs one folder"),

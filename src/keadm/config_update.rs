@@ -86,7 +86,12 @@ fn update(host: &Host, flags: &Flags, known: &mut Known) -> Result<Updated, Upda
     let path = flags.config.clone().unwrap_or_else(|| host.root.at(CONFIG));
     let name = path.display().to_string();
     // There may be a token in it.
-    let before = Secret::new(host.files.read(&path, config::MAX_FILE)?);
+    let before = host.files.read(&path, config::MAX_FILE);
+    let before = before.map_err(|error| match error.is_not_found() {
+        true => UpdateError::Absent(error),
+        false => UpdateError::File(error),
+    })?;
+    let before = Secret::new(before);
     let before = String::from_utf8_lossy(&before);
     let mut items = Vec::new();
     for text in &flags.set {
@@ -172,6 +177,8 @@ impl out::Report for Updated {
 enum UpdateError {
     Nothing,
     HubOff,
+    /// This device has no configuration.
+    Absent(FileError),
     Change(ChangeError),
     Config(ConfigError),
     File(FileError),
@@ -182,7 +189,7 @@ impl UpdateError {
     fn code(&self) -> u8 {
         match self {
             UpdateError::Nothing => exit::USAGE,
-            UpdateError::HubOff | UpdateError::Config(_) => exit::CONFIG,
+            UpdateError::HubOff | UpdateError::Absent(_) | UpdateError::Config(_) => exit::CONFIG,
             UpdateError::Change(error) => error.code(),
             UpdateError::File(error) if error.is_denied() => exit::DENIED,
             UpdateError::File(_) | UpdateError::Hook(_) => exit::FAILURE,
@@ -199,6 +206,12 @@ impl fmt::Display for UpdateError {
             UpdateError::HubOff => {
                 f.write_str("modules.edgeHub.enable can't be false: without it nothing runs here")
             }
+            UpdateError::Absent(error) => {
+                write!(
+                    f,
+                    "{error}, or join a cloud first: see `kubeedge join --help`"
+                )
+            }
             UpdateError::Change(error) => error.fmt(f),
             UpdateError::Config(error) => error.fmt(f),
             UpdateError::File(error) => error.fmt(f),
@@ -213,7 +226,7 @@ impl std::error::Error for UpdateError {
             UpdateError::Nothing | UpdateError::HubOff => None,
             UpdateError::Change(error) => Some(error),
             UpdateError::Config(error) => Some(error),
-            UpdateError::File(error) => Some(error),
+            UpdateError::File(error) | UpdateError::Absent(error) => Some(error),
             UpdateError::Hook(error) => Some(error),
         }
     }

@@ -320,7 +320,15 @@ fn incomplete(first: &str, names: &[&str], rest: &[String]) -> u8 {
         Some(word) if LEFT_OUT.contains(&format!("{first} {word}").as_str()) => {
             left_out(&format!("{first} {word}"))
         }
-        Some(word) => format!("there is no \"{first} {word}\"; there is \"{list}\""),
+        Some(word) => {
+            let begun = format!("{first} {word} ");
+            let those = names.iter().filter(|name| name.starts_with(&begun));
+            let those: Vec<&str> = those.copied().collect();
+            match those.is_empty() {
+                true => format!("there is no \"{first} {word}\"; there is \"{list}\""),
+                false => format!("say which: \"{}\"", those.join("\", \"")),
+            }
+        }
         None => format!("say which: \"{list}\""),
     };
     console::complain("kubeedge", &sentence);

@@ -48,7 +48,8 @@ impl fmt::Display for BackupError {
             BackupError::Trial(error) => error.fmt(f),
             BackupError::None(path) => write!(
                 f,
-                "there is no backup in {}: see `kubeedge backup edge --list`",
+                "there is no backup in {}: `kubeedge backup edge --list` shows those that there are, and \
+                 `kubeedge backup edge` makes one",
                 path.display()
             ),
             BackupError::Manifest { path, why } => write!(

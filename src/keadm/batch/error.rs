@@ -35,6 +35,7 @@ impl BatchError {
     pub fn code(&self) -> u8 {
         match self {
             BatchError::File(error) if error.is_denied() => exit::DENIED,
+            BatchError::File(error) if error.is_not_found() => exit::CONFIG,
             BatchError::Syntax(_) | BatchError::Value { .. } | BatchError::NoPackage { .. } => {
                 exit::CONFIG
             }
@@ -47,6 +48,9 @@ impl BatchError {
 impl fmt::Display for BatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            BatchError::File(error) if error.is_not_found() => {
+                write!(f, "{error}, or write one with `kubeedge batch gen-config`")
+            }
             BatchError::File(error) => error.fmt(f),
             BatchError::Syntax(error) => error.fmt(f),
             BatchError::Value {

@@ -46,7 +46,7 @@ struct Flags {
     /// the file; default: edgecore.yaml in /etc/kubeedge/config, else cloudcore.yaml there
     #[argh(option, short = 'c', arg_name = "file", default = "String::new()")]
     config: String,
-    /// text or json
+    /// text or json; default: text
     #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
     output: Format,
 }
@@ -259,6 +259,10 @@ impl fmt::Display for FileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FileFault::Config(error) => error.fmt(f),
+            FileFault::File(error) if error.is_not_found() => write!(
+                f,
+                "{error}, or name another with --config: a device has one once it has joined"
+            ),
             FileFault::File(error) => error.fmt(f),
             FileFault::NoText(path) => {
                 write!(f, "{} is no text: check what it is", path.display())

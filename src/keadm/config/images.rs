@@ -32,7 +32,7 @@ struct Flags {
     /// where they are fetched from, such as registry.example/kubeedge
     #[argh(option, arg_name = "place", default = "String::new()")]
     image_repository: String,
-    /// text (an image a line) or json
+    /// text, which is an image a line, or json; default: text
     #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
     output: Format,
 }

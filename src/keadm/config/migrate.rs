@@ -29,7 +29,7 @@ struct Flags {
     /// only say what would be changed
     #[argh(switch)]
     dry_run: bool,
-    /// text or json
+    /// text or json; default: text
     #[argh(option, short = 'o', arg_name = "format", default = "Format::Text")]
     output: Format,
 }

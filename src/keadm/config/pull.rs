@@ -36,7 +36,7 @@ struct Flags {
     /// for which machines, such as linux/arm/v7; default: machines like this one
     #[argh(option, arg_name = "platform", default = "Platform::here()")]
     platform: Platform,
-    /// an image to fetch instead of KubeEdge's, such as registry.example/app:v1; repeatable
+    /// an image to fetch instead of KubeEdge's, such as registry.example/app:v1
     #[argh(option, arg_name = "name")]
     image: Vec<String>,
     /// cloud or all, which adds the image that other edges install from

@@ -84,7 +84,9 @@ pub fn parse<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Giv
     if normal.help {
         return Err(Stop::Help(help::text(spec, &info)));
     }
-    normal.check_completeness(&info).map_err(Stop::Usage)?;
+    normal
+        .check_completeness(&info)
+        .map_err(|why| Stop::Usage(format!("{why}: see \"{} --help\"", spec.name)))?;
     let words = normal.for_argh();
     let flags = T::from_args(&[spec.name], &words)
         .map_err(|refusal| Stop::Usage(normal.explain(&refusal.output)))?;

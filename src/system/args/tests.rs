@@ -124,7 +124,10 @@ fn positionals_may_look_like_flags_or_help() {
         Some("--force")
     );
     assert_eq!(sample(&["-e1", "-"]).name.as_deref(), Some("-"));
-    assert_eq!(fault(&["-e1", "a", "b"]), "unexpected argument \"b\"");
+    assert_eq!(
+        fault(&["-e1", "a", "b"]),
+        "unexpected argument \"b\": see \"kubeedge sample --help\""
+    );
 }
 
 #[test]
@@ -168,7 +171,10 @@ fn flags_without_effect_are_said_once() {
 
 #[test]
 fn faults_are_one_sentence() {
-    assert_eq!(fault(&[]), "--endpoint host:port is missing");
+    assert_eq!(
+        fault(&[]),
+        "--endpoint host:port is missing: see \"kubeedge sample --help\""
+    );
     assert_eq!(fault(&["--endpoint"]), "--endpoint needs a value");
     assert_eq!(
         fault(&["-e1", "-q"]),
