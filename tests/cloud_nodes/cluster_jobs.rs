@@ -98,6 +98,13 @@ fn cloudcores_give_a_clusters_jobs_to_their_nodes_and_one_dies_at_it() {
         json!({"nodeName": "edge-3", "phase": "Pending"})
     );
 
+    // cloudcore's own list is of another kind of job, and says where these are.
+    let said = clouds[0].run(&["cloudcore", "ctl", "jobs"]);
+    assert!(
+        said.code != 0 && said.err.contains("see them there, with kubectl"),
+        "{said:?}"
+    );
+
     // kubectl shows the same.
     if let Some(kubectl) = kubectl() {
         let path = "jsonpath={.status.nodeStatus[?(@.phase==\"Failure\")].nodeName}";

@@ -194,7 +194,11 @@ fn ask(host: &Host, names: Vec<String>) -> Result<Vec<Value>, OrderError> {
     let mut jobs = Vec::new();
     loop {
         let line = client.line::<ObjectLine>().map_err(OrderError::Control)?;
-        let Some(length) = line.ok_or_else(broken)?.body else {
+        let line = line.ok_or_else(broken)?;
+        if let Some(error) = line.error {
+            return Err(OrderError::Refused(error));
+        }
+        let Some(length) = line.body else {
             return Ok(jobs);
         };
         let body = client.body(length).map_err(OrderError::Control)?;

@@ -29,7 +29,10 @@ pub async fn answer(
     let jobs = &cloud.nodes.jobs;
     let name = request.name.as_deref().unwrap_or_default();
     let done = match request.op.as_str() {
-        "jobs" => return show(cloud, request, stream).await,
+        "jobs" => match jobs.store() {
+            Ok(_) => return show(cloud, request, stream).await,
+            Err(elsewhere) => Err(elsewhere.to_owned()),
+        },
         "job-create" => match request.body {
             Some(length) if length <= MAX_BODY => {
                 let mut body = Vec::new();

@@ -219,11 +219,15 @@ impl Jobs {
     }
 
     async fn write(&self, changes: Vec<ObjectChange>) -> Result<(), String> {
-        let store = self.store.as_ref().ok_or(
-            "this cloudcore has its objects from a cluster: jobs are made there, with kubectl",
-        )?;
+        let store = self.store()?;
         let written = store.write_objects(changes).await;
         written.map_err(|error| error.to_string())
+    }
+
+    /// Where jobs are kept, unless a cluster has them.
+    pub fn store(&self) -> Result<&Arc<dyn ObjectStore>, &'static str> {
+        let told = "this cloudcore has its jobs from a cluster: make them and see them there, with kubectl";
+        self.store.as_ref().ok_or(told)
     }
 
     fn tell(&self) {
