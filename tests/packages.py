@@ -52,7 +52,7 @@ LIMITS = {
     "kubeedge-edge, packed as .deb": 1_000_000,
     # docs/decisions.md, "What the executable weighs", says which goals are missed, and why.
     "kubeedge-edge, packed as .ipk": 1_300_000,
-    "kubeedge, packed as .ipk": 2_600_000,
+    "kubeedge, packed as .ipk": 2_640_000,
 }
 
 
