@@ -581,26 +581,16 @@ fn what_needs_containers_says_so() {
 #[test]
 fn a_device_is_edited_on_the_cloud() {
     let device = Device::new("edge-1");
-    for (words, code, parts) in [
-        (
-            "ctl edit device thermometer -n shop",
-            1,
-            &["`kubectl edit device thermometer -n shop`", "only reads"][..],
-        ),
-        (
-            "ctl edit devices x",
-            1,
-            &["`kubeedge ctl get device x -n default -o yaml`"],
-        ),
-        ("ctl edit pod web", 64, &["say device and its name"]),
+    let (ended, text, why) = keadm(&device, "ctl edit device thermometer -n shop");
+    assert_eq!((ended, text.as_str()), (1, ""), "{why}");
+    for part in [
+        "only reads",
+        "`kubectl edit device",
+        "`kubeedge ctl get device",
     ] {
-        let (ended, text, why) = keadm(&device, words);
-        assert_eq!((ended, text.as_str()), (code, ""), "{words}: {why}");
-        assert!(parts.iter().all(|part| why.contains(part)), "{why}");
-        assert_eq!(why.lines().count(), 1, "{why}");
+        assert!(why.contains(part), "{why}");
     }
-    let (ended, ..) = keadm(&device, "ctl edit device");
-    assert_eq!(ended, 64);
+    assert_eq!(why.lines().count(), 1, "{why}");
 }
 
 #[test]

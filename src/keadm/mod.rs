@@ -129,17 +129,17 @@ pub static COMMANDS: &[&Command] = &[
     #[cfg(all(feature = "edge", feature = "tools"))]
     &ctl::describe::COMMAND,
     #[cfg(all(feature = "edge", feature = "tools"))]
-    &ctl::edit::COMMAND,
+    &ctl::absent::EDIT,
     #[cfg(feature = "edge")]
     &ctl::unhold::POD,
     #[cfg(feature = "edge")]
     &ctl::unhold::NODE,
     #[cfg(feature = "edge")]
-    &ctl::runtime::LOGS,
+    &ctl::absent::LOGS,
     #[cfg(feature = "edge")]
-    &ctl::runtime::EXEC,
+    &ctl::absent::EXEC,
     #[cfg(feature = "edge")]
-    &ctl::runtime::RESTART,
+    &ctl::absent::RESTART,
     #[cfg(feature = "edge")]
     &debug::check::COMMAND,
     #[cfg(all(feature = "edge", feature = "tools"))]

@@ -231,10 +231,7 @@ impl Cloudcore {
 
     /// With this as its configuration.
     pub fn start_with(config: &str, options: &[&str]) -> Cloudcore {
-        let folder = Folder::new();
-        let path = folder.path().join("etc/kubeedge/config/cloudcore.yaml");
-        super::put(&path, config, 0o644);
-        Cloudcore::start_on(folder, options)
+        Cloudcore::start_on(configured(config), options)
     }
 
     /// Another place of the same cloud: it has the same CA, knows its tokens so far, and has nothing else in common.
@@ -256,18 +253,16 @@ impl Cloudcore {
 
     /// In another network, where these words start a command, at that address of it.
     pub fn start_within(within: &[&str], address: &str, config: &str) -> Cloudcore {
-        let folder = Folder::new();
-        let path = folder.path().join("etc/kubeedge/config/cloudcore.yaml");
-        super::put(&path, config, 0o644);
+        let folder = configured(config);
         let mut command = Command::new(within[0]);
         command.args(&within[1..]).arg(KUBEEDGE);
-        let served = launch_at(command, &folder, address);
+        let served = launch(command, &folder, (address, 0, 0), &[]);
         Cloudcore::serving(folder, served)
     }
 
     fn start_on(folder: Folder, options: &[&str]) -> Cloudcore {
         let native = Command::new(KUBEEDGE);
-        let served = launch(native, &folder, (0, 0), options);
+        let served = launch(native, &folder, (LOOPBACK, 0, 0), options);
         Cloudcore::serving(folder, served)
     }
 
@@ -297,7 +292,7 @@ impl Cloudcore {
     pub fn start_as(command: impl FnOnce(&[&str]) -> Command) -> Cloudcore {
         let folder = Folder::new();
         let told = folder.path().join("ports");
-        let words = words("127.0.0.1", (0, 0), told.to_str().expect("UTF-8"));
+        let words = words((LOOPBACK, 0, 0), told.to_str().expect("UTF-8"));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (child, https, hub) = serve(command(&words), &folder);
         Cloudcore {
@@ -352,7 +347,7 @@ impl Cloudcore {
         let (child, _, _) = launch(
             Command::new(KUBEEDGE),
             &self.folder,
-            (self.https, self.hub),
+            (LOOPBACK, self.https, self.hub),
             options,
         );
         self.child = child;
@@ -407,8 +402,21 @@ impl Cloudcore {
 }
 
 /// What a cloudcore of a test is told.
-fn words(address: &str, ports: (u16, u16), told: &str) -> Vec<String> {
-    let (https, hub) = (ports.0.to_string(), ports.1.to_string());
+/// An address, and its ports for certificates and for tunnels; 0 is any.
+type Place<'a> = (&'a str, u16, u16);
+
+const LOOPBACK: &str = "127.0.0.1";
+
+/// A root with this as the configuration.
+fn configured(config: &str) -> Folder {
+    let folder = Folder::new();
+    let path = folder.path().join("etc/kubeedge/config/cloudcore.yaml");
+    super::put(&path, config, 0o644);
+    folder
+}
+
+fn words((address, https, hub): Place, told: &str) -> Vec<String> {
+    let (https, hub) = (https.to_string(), hub.to_string());
     let words = [
         "cloudcore",
         "--listen",
@@ -430,20 +438,12 @@ fn words(address: &str, ports: (u16, u16), told: &str) -> Vec<String> {
 fn launch(
     mut command: Command,
     folder: &Folder,
-    ports: (u16, u16),
+    place: Place,
     options: &[&str],
 ) -> (Child, u16, u16) {
     let told = folder.path().join("ports");
-    let words = words("127.0.0.1", ports, told.to_str().expect("UTF-8"));
+    let words = words(place, told.to_str().expect("UTF-8"));
     command.args(words).args(options);
-    serve(command, folder)
-}
-
-/// The same on any ports of another address.
-fn launch_at(mut command: Command, folder: &Folder, address: &str) -> (Child, u16, u16) {
-    let told = folder.path().join("ports");
-    let words = words(address, (0, 0), told.to_str().expect("UTF-8"));
-    command.args(words);
     serve(command, folder)
 }
 

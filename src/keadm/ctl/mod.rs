@@ -1,15 +1,13 @@
 //! `ctl`: questions to the edgecore that runs here. This file is `ctl get`: what the cloud has told this device.
 
+pub mod absent;
 pub(super) mod client;
 #[cfg(feature = "upgrade")]
 pub(super) mod confirm;
 #[cfg(feature = "tools")]
 pub mod describe;
-#[cfg(feature = "tools")]
-pub mod edit;
 mod jsonpath;
 pub(super) mod print;
-pub mod runtime;
 #[cfg(feature = "tools")]
 mod sheet;
 #[cfg(feature = "tools")]

@@ -1,4 +1,5 @@
-//! `ctl logs`, `exec` and `restart`: what needs containers, of which there are none here; a sentence says so.
+//! `ctl logs`, `exec`, `restart` and `edit`: what needs containers or a device twin, of which there are none here; a
+//! sentence says what to do instead.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -31,6 +32,16 @@ pub static RESTART: Command = Command {
     spec: &OF_RESTART,
     info: Words::get_args_info,
     run: |args, _| run(&OF_RESTART, args),
+};
+
+#[cfg(feature = "tools")]
+pub static EDIT: Command = Command {
+    name: "ctl edit",
+    group: Group::Edge,
+    summary: "says where a device is changed: on the cloud",
+    spec: &OF_EDIT,
+    info: Words::get_args_info,
+    run: |args, _| run(&OF_EDIT, args),
 };
 
 /// as KubeEdge's
@@ -107,4 +118,15 @@ static OF_RESTART: Spec = Spec {
     examples: &["kubeedge ctl restart pod web -n shop"],
     spellings: &[],
     ignored: &[OF_CONTAINERS],
+};
+
+#[cfg(feature = "tools")]
+static OF_EDIT: Spec = Spec {
+    name: "kubeedge ctl edit",
+    about: "The cloud alone says what is desired of a device, and this edgecore's API only reads: change it \
+            there, with `kubectl edit device NAME -n NAMESPACE` or `cloudcore ctl apply -f FILE`, and see here \
+            with `kubeedge ctl get device NAME -n NAMESPACE -o yaml` what has come.",
+    examples: &["kubeedge ctl edit device thermometer -n shop"],
+    spellings: &[],
+    ignored: &[&[flag("namespace", Some('n'), true)]],
 };
