@@ -11,6 +11,7 @@ pub mod patch;
 pub mod portal;
 pub mod reply;
 pub mod resource;
+pub mod selector;
 pub mod terms;
 pub mod token;
 pub mod transport;

@@ -6,12 +6,12 @@ use kubeedge::protocol::control::{
 };
 use kubeedge::protocol::jobs::{Address, Order, Report, Work};
 use kubeedge::protocol::local::request::{self, Ask, Unasked};
-use kubeedge::protocol::local::select::Selection;
 use kubeedge::protocol::message::{Message, Route};
 use kubeedge::protocol::object::Object;
 use kubeedge::protocol::patch::Patch;
 use kubeedge::protocol::reply::{bare_object, object_of_both};
 use kubeedge::protocol::resource::Resource;
+use kubeedge::protocol::selector::Selection;
 use kubeedge::protocol::terms::Terms;
 use kubeedge::store::journal::{Nodes, line, parse};
 use kubeedge::store::{TokenId, TokenRecord, revocations};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::keadm::ctl::client;
-use crate::protocol::local::select::BadSelector;
+use crate::protocol::selector::BadSelector;
 use crate::system::exit;
 use crate::system::files::FileError;
 

@@ -2,7 +2,6 @@
 
 pub mod file;
 pub mod request;
-pub mod select;
 
 use crate::protocol::resource::Kind;
 

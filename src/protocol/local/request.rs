@@ -1,8 +1,8 @@
 //! What a request asks for: its path and its query, read once, at the door.
 
-use super::select::{BadSelector, Selection};
 use super::{SORTS, Sort, TOKEN_PATH};
 use crate::protocol::resource::ObjectPath;
+use crate::protocol::selector::{BadSelector, Selection};
 
 /// What is asked.
 #[derive(Debug)]

@@ -9,28 +9,15 @@ use super::super::super::state::State;
 use crate::cloudcore::jobs::Member;
 use crate::protocol::jobs;
 use crate::protocol::resource::Kind;
+use crate::protocol::selector::Selection;
 use crate::system::names::NodeName;
 
 /// What a spec says of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     names: BTreeSet<NodeName>,
-    /// All must hold; none: labels choose nobody.
-    labels: Vec<Term>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Term {
-    key: String,
-    rule: Rule,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Rule {
-    In(Vec<String>),
-    NotIn(Vec<String>),
-    Exists,
-    DoesNotExist,
+    /// All of it must hold; empty: labels choose nobody.
+    labels: Selection,
 }
 
 impl Choice {
@@ -44,19 +31,11 @@ impl Choice {
                 .names
                 .insert(read.map_err(|error| format!("nodeNames: {error}"))?);
         }
-        let selector = spec.get("labelSelector").filter(|it| !it.is_null());
-        let labels = selector.and_then(|it| it.get("matchLabels"));
-        for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
-            let value = value.as_str().unwrap_or_default().to_owned();
-            choice.labels.push(Term {
-                key: key.clone(),
-                rule: Rule::In(vec![value]),
-            });
+        if let Some(selector) = spec.get("labelSelector") {
+            let read = choice.labels.add_selector(selector);
+            read.map_err(|error| format!("labelSelector: {error}"))?;
         }
-        for term in list(selector.and_then(|it| it.get("matchExpressions"))) {
-            choice.labels.push(Term::read(term)?);
-        }
-        match choice.names.is_empty() && choice.labels.is_empty() {
+        match choice.names.is_empty() && choice.labels.is_all() {
             true => Err("nodeNames or labelSelector must say for which nodes it is".to_owned()),
             false => Ok(choice),
         }
@@ -69,46 +48,19 @@ impl Choice {
             let member = state.node(name).map_or_else(stranger, |kept| begin(kept));
             chosen.insert(name.clone(), member);
         }
-        if self.labels.is_empty() {
+        if self.labels.is_all() {
             return chosen;
         }
-        let fit = |kept: &Kept| self.labels.iter().all(|term| term.fits(&kept.facts.labels));
+        let fit = |kept: &Kept| {
+            let label = |key: &str| kept.facts.labels.get(key).map(String::as_str);
+            self.labels.fits_labels(label)
+        };
         for kept in state.all(Some(Kind::Node)).filter(|kept| fit(kept)) {
             if let Ok(name) = kept.path.name.parse::<NodeName>() {
                 chosen.entry(name).or_insert_with(|| begin(kept));
             }
         }
         chosen
-    }
-}
-
-impl Term {
-    fn read(term: &Value) -> Result<Term, String> {
-        let word = |key: &str| term.get(key).and_then(Value::as_str).unwrap_or_default();
-        let values = list(term.get("values")).map(|it| it.as_str().unwrap_or_default().to_owned());
-        let rule = match word("operator") {
-            "In" => Rule::In(values.collect()),
-            "NotIn" => Rule::NotIn(values.collect()),
-            "Exists" => Rule::Exists,
-            "DoesNotExist" => Rule::DoesNotExist,
-            other => {
-                return Err(format!(
-                    "labelSelector: {other:?} is no operator: there are In, NotIn, Exists, DoesNotExist"
-                ));
-            }
-        };
-        let key = word("key").to_owned();
-        Ok(Term { key, rule })
-    }
-
-    fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(&self.key);
-        match &self.rule {
-            Rule::In(values) => value.is_some_and(|value| values.contains(value)),
-            Rule::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
-            Rule::Exists => value.is_some(),
-            Rule::DoesNotExist => value.is_none(),
-        }
     }
 }
 
@@ -132,31 +84,6 @@ fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    fn fits(selector: &Value, labels: &Value) -> bool {
-        let choice = Choice::read(&json!({"labelSelector": selector})).unwrap();
-        let labels: BTreeMap<String, String> = serde_json::from_value(labels.clone()).unwrap();
-        choice.labels.iter().all(|term| term.fits(&labels))
-    }
-
-    #[test]
-    fn labels_choose_as_in_kubernetes() {
-        let (a, b, none) = (json!({"role": "a"}), json!({"role": "b"}), json!({}));
-        let expression = |operator: &str, values: &[&str]| {
-            let term = json!({"key": "role", "operator": operator, "values": values});
-            json!({"matchExpressions": [term]})
-        };
-        for (selector, expected) in [
-            (json!({"matchLabels": {"role": "a"}}), [true, false, false]),
-            (expression("In", &["a", "c"]), [true, false, false]),
-            (expression("NotIn", &["a", "c"]), [false, true, true]),
-            (expression("Exists", &[]), [true, true, false]),
-            (expression("DoesNotExist", &[]), [false, false, true]),
-        ] {
-            let found = [&a, &b, &none].map(|labels| fits(&selector, labels));
-            assert_eq!(found, expected, "{selector}");
-        }
-    }
 
     #[test]
     fn who_says_nothing_does_not_mean_all() {

@@ -1,23 +1,23 @@
-//! Selectors: which objects of a list are meant.
+//! Selectors of labels and fields, in the words of kubectl and as objects of Kubernetes have them.
 
 use std::fmt;
 
 use serde_json::Value;
 
 /// All requirements must hold.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     labels: Vec<Requirement>,
     fields: Vec<Requirement>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Requirement {
     key: String,
     holds: Holds,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Holds {
     In(Vec<String>),
     NotIn(Vec<String>),
@@ -29,6 +29,8 @@ enum Holds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadSelector {
     Syntax,
+    /// The same of a LabelSelector.
+    Expression,
     /// A field that objects can't be selected by here.
     Field,
     TooMany,
@@ -39,6 +41,23 @@ impl Selection {
     pub fn add_labels(&mut self, text: &str) -> Result<(), BadSelector> {
         for part in parts(text)? {
             self.labels.push(label(part)?);
+        }
+        self.bounded()
+    }
+
+    /// A LabelSelector: `matchLabels` and `matchExpressions`.
+    pub fn add_selector(&mut self, selector: &Value) -> Result<(), BadSelector> {
+        let labels = selector.get("matchLabels").and_then(Value::as_object);
+        for (key, value) in labels.into_iter().flatten() {
+            let value = value.as_str().ok_or(BadSelector::Expression)?;
+            let holds = Holds::In(vec![value.to_owned()]);
+            let found = requirement(key, holds).ok_or(BadSelector::Expression)?;
+            self.labels.push(found);
+        }
+        let terms = selector.get("matchExpressions").and_then(Value::as_array);
+        for term in terms.into_iter().flatten() {
+            self.labels
+                .push(expression(term).ok_or(BadSelector::Expression)?);
         }
         self.bounded()
     }
@@ -62,12 +81,17 @@ impl Selection {
 
     pub fn fits(&self, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
-        let label = |it: &Requirement| it.is_met(labels.get(&it.key).and_then(Value::as_str));
         let field = |it: &Requirement| {
             let found = it.key.split('.').fold(object, |value, key| &value[key]);
             it.is_met(Some(found.as_str().unwrap_or_default()))
         };
-        self.labels.iter().all(label) && self.fields.iter().all(field)
+        self.fits_labels(|key| labels.get(key).and_then(Value::as_str))
+            && self.fields.iter().all(field)
+    }
+
+    /// The same where only labels are asked for; `found` gives a label's value.
+    pub fn fits_labels<'a>(&self, found: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.labels.iter().all(|it| it.is_met(found(&it.key)))
     }
 
     fn bounded(&self) -> Result<(), BadSelector> {
@@ -143,6 +167,23 @@ fn label(part: &str) -> Result<Requirement, BadSelector> {
     found.ok_or(BadSelector::Syntax)
 }
 
+fn expression(term: &Value) -> Option<Requirement> {
+    let word = |key: &str| term.get(key).and_then(Value::as_str);
+    let values = term.get("values").and_then(Value::as_array);
+    let values = values.into_iter().flatten();
+    let values = values
+        .map(|it| it.as_str().map(str::to_owned))
+        .collect::<Option<Vec<_>>>()?;
+    let holds = match word("operator")? {
+        "In" => Holds::In(values),
+        "NotIn" => Holds::NotIn(values),
+        "Exists" => Holds::Exists,
+        "DoesNotExist" => Holds::Absent,
+        _ => return None,
+    };
+    requirement(word("key")?, holds)
+}
+
 fn comparison(part: &str) -> Option<Requirement> {
     let (key, value) = part.split_once('=')?;
     let value = value.strip_prefix('=').unwrap_or(value).trim().to_owned();
@@ -169,6 +210,9 @@ impl fmt::Display for BadSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BadSelector::Syntax => f.write_str("a selector is like a=b,c!=d,e in (f,g),!h"),
+            BadSelector::Expression => f.write_str(
+                "a label selector has labels with their values, and expressions with In, NotIn, Exists, DoesNotExist",
+            ),
             BadSelector::Field => write!(f, "objects are selected by {} only", FIELDS.join(", ")),
             BadSelector::TooMany => f.write_str("the selector has too many parts"),
         }
@@ -249,5 +293,35 @@ mod tests {
         assert_eq!(fits("", "metadata.name"), Err(BadSelector::Syntax));
         let many = vec!["a"; MAX_REQUIREMENTS + 1].join(",");
         assert_eq!(fits(&many, ""), Err(BadSelector::TooMany));
+    }
+
+    #[test]
+    fn labels_choose_as_in_kubernetes() {
+        let (a, b, none) = (json!({"role": "a"}), json!({"role": "b"}), json!({}));
+        let expression = |operator: &str, values: &[&str]| {
+            let term = json!({"key": "role", "operator": operator, "values": values});
+            json!({"matchExpressions": [term]})
+        };
+        for (selector, expected) in [
+            (json!({"matchLabels": {"role": "a"}}), [true, false, false]),
+            (expression("In", &["a", "c"]), [true, false, false]),
+            (expression("NotIn", &["a", "c"]), [false, true, true]),
+            (expression("Exists", &[]), [true, true, false]),
+            (expression("DoesNotExist", &[]), [false, false, true]),
+        ] {
+            let mut selection = Selection::default();
+            selection.add_selector(&selector).unwrap();
+            let found = [&a, &b, &none]
+                .map(|labels| selection.fits_labels(|key| labels.get(key).and_then(Value::as_str)));
+            assert_eq!(found, expected, "{selector}");
+        }
+        for bad in [
+            expression("Gt", &["1"]),
+            json!({"matchLabels": {"role": 1}}),
+            json!({"matchExpressions": [{"operator": "Exists"}]}),
+        ] {
+            let read = Selection::default().add_selector(&bad);
+            assert_eq!(read, Err(BadSelector::Expression), "{bad}");
+        }
     }
 }
