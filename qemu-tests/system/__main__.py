@@ -40,13 +40,14 @@ def main():
         packages.build(TOP, version, sorted({arch for arch, _ in wish.jobs}), folder)
         with concurrent.futures.ThreadPoolExecutor(wish.parallel) as pool:
             done = [pool.submit(run, arch, system, folder, version, cloud_executable, wish) for arch, system in wish.jobs]
+            # A run takes hours: what a machine showed is kept when it ends, whatever becomes of the others.
+            for one in concurrent.futures.as_completed(done) if wish.out else ():
+                figures.save(Path(wish.out), [one.result()])
             reports = [one.result() for one in done]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print("\n" + report.table(reports) + "\n\n" + figures.table(reports))
     print(f"in {(time.monotonic() - started) / 60:.0f} minutes")
-    if wish.out:
-        figures.save(Path(wish.out), reports)
     failed = sum(one.failed for one in reports)
     print(f"{sum(one.passed for one in reports)} passed, {failed} failed")
     sys.exit(1 if failed else 0)
