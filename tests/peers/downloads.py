@@ -8,54 +8,19 @@ Prints {"event": "ready", "port": P, "proxy": Q}, for every request {"event": "r
 """
 
 import http.server
-import json
 import pathlib
 import socket
 import ssl
 import sys
 import threading
 
+import web
+from web import count, span, tell
+
 FOLDER = pathlib.Path(sys.argv[1])
-lock = threading.Lock()
-counts = {}
 
 
-def tell(event, **more):
-    with lock:
-        print(json.dumps({"event": event, **more}), flush=True)
-
-
-def count(path):
-    """How often this was called with the path before."""
-    with lock:
-        counts[path] = counts.get(path, 0) + 1
-        return counts[path] - 1
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def handle(self):
-        try:
-            super().handle()
-        except OSError:
-            # The other side has had enough.
-            pass
-
-    def answer(self, status, body=b"", headers=(), length=None):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        if length != "none":
-            self.send_header("Content-Length", str(len(body) if length is None else length))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
-
+class Handler(web.Handler):
     def do_GET(self):
         path = self.path.partition("?")[0]
         tell("request", path=path, range=self.headers.get("Range"), if_range=self.headers.get("If-Range"))
@@ -69,10 +34,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, found[0].read_bytes()) if found else self.answer(404)
         return MANNERS[manner](self, found[0].read_bytes() if found else b"")
 
-    def start(self):
-        asked = self.headers.get("Range")
-        return int(asked.removeprefix("bytes=").removesuffix("-")) if asked else None
-
     def whole(self, content, tag=None):
         self.answer(200, content, [("ETag", tag)] if tag else [])
 
@@ -81,13 +42,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def rest(self, content, tag=None):
         """What a range asks for, if it is one of the same file."""
-        start, wanted = self.start(), self.headers.get("If-Range")
+        start, wanted = self.first_byte(), self.headers.get("If-Range")
         if start is None or (wanted and wanted != tag):
             return self.whole(content, tag)
         if start >= len(content):
             return self.answer(416)
-        span = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        return self.answer(206, content[start:], [("Content-Range", span), *([("ETag", tag)] if tag else [])])
+        return self.answer(206, content[start:], [span(start, content), *([("ETag", tag)] if tag else [])])
 
 
 def good(handler, content):
@@ -133,9 +93,9 @@ def swapped_silently(handler, content):
 
 def other_part(handler, content):
     """Answers a range with another one."""
-    if handler.start() is None:
+    if handler.first_byte() is None:
         return handler.half(content)
-    return handler.answer(206, content, [("Content-Range", f"bytes 0-{len(content) - 1}/{len(content)}")])
+    return handler.answer(206, content, [span(0, content)])
 
 
 def elsewhere(handler, _):

@@ -16,49 +16,16 @@ import sys
 import threading
 import time
 
+import web
+from web import count, span, tell
+
 FOLDER = pathlib.Path(sys.argv[1])
 USER = "Basic " + base64.b64encode(b"puller:geheim-7").decode()
 TOKEN = "token.of-the-registry"
-lock = threading.Lock()
-counts = {}
 ports = {}
 
 
-def tell(event, **more):
-    with lock:
-        print(json.dumps({"event": event, **more}), flush=True)
-
-
-def count(key):
-    """How often this was called with the key before."""
-    with lock:
-        counts[key] = counts.get(key, 0) + 1
-        return counts[key] - 1
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def handle(self):
-        try:
-            super().handle()
-        except OSError:
-            # The other side has had enough.
-            pass
-
-    def answer(self, status, body=b"", headers=(), length=None):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
-
+class Handler(web.Handler):
     def error(self, status, code, headers=()):
         self.answer(status, json.dumps({"errors": [{"code": code, "message": f"it is {code}"}]}).encode(), headers)
 
@@ -115,11 +82,10 @@ def manifest(handler, name):
 
 def part(handler, content):
     """The headers and the bytes that a range asks for."""
-    asked = handler.headers.get("Range")
-    if not asked:
+    start = handler.first_byte()
+    if start is None:
         return 200, [], content
-    start = int(asked.removeprefix("bytes=").removesuffix("-"))
-    return 206, [("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")], content[start:]
+    return 206, [span(start, content)], content[start:]
 
 
 def content(name):
@@ -156,7 +122,7 @@ def no_ranges(handler, name, _):
 def wrong_range(handler, name, _):
     body = content(name)
     if handler.headers.get("Range"):
-        return handler.answer(206, body, [("Content-Range", f"bytes 0-{len(body) - 1}/{len(body)}")])
+        return handler.answer(206, body, [span(0, body)])
     return handler.answer(200, body[:20], length=len(body))
 
 
