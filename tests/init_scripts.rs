@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::device::{CONFIG, Device};
+use common::rcs::Rcs;
 use common::site::{Cloudcore, Said, Site};
 use common::{Folder, KUBEEDGE, put, wait_until};
 use kubeedge::protocol::control::{EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request, call};
@@ -29,56 +30,12 @@ fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal).expect("it runs");
 }
 
-/// S95edgecore of a device below a folder.
-struct Script<'a> {
-    shell: &'a [&'a str],
-    path: PathBuf,
-    root: PathBuf,
-}
-
-impl Script<'_> {
-    fn run(&self, action: &str) -> Said {
-        let mut command = Command::new(self.shell[0]);
-        command.args(&self.shell[1..]).arg(&self.path).arg(action);
-        command
-            .env("KUBEEDGE_ROOT", &self.root)
-            .stdin(Stdio::null());
-        Said::of(command.output())
-    }
-
-    fn pid_file(&self) -> PathBuf {
-        self.root.join("var/run/edgecore.pid")
-    }
-
-    fn pid(&self) -> u32 {
-        let text = fs::read_to_string(self.pid_file()).expect("a pidfile");
-        text.trim().parse().expect("a number")
-    }
-}
-
-impl Drop for Script<'_> {
-    fn drop(&mut self) {
-        if self.pid_file().exists() {
-            let _ = self.run("stop");
-        }
-    }
-}
-
 #[test]
 fn s95edgecore_runs_a_real_edgecore() {
     for shell in SHELLS {
         let (cloud, device) = (Cloudcore::start(&[]), Device::new("rcs"));
         device.configure_for(&cloud, &cloud.token());
-        let here = |path: &str| device.path(path).display().to_string();
-        let text = text("busybox/S95edgecore")
-            .replace("/usr/local/bin", &here("/usr/local/bin"))
-            .replace("/var/", &here("/var/"));
-        let script = Script {
-            shell,
-            path: device.path("/etc/init.d/S95edgecore"),
-            root: device.path("/"),
-        };
-        put(&script.path, text, 0o755);
+        let script = Rcs::install(&device, shell, LOG_LIMIT);
         assert_eq!(script.run("start").code, 5, "there is no program");
         fs::create_dir_all(device.path("/usr/local/bin")).expect("a folder");
         symlink(KUBEEDGE, device.path("/usr/local/bin/edgecore")).expect("a link");
@@ -115,6 +72,23 @@ fn s95edgecore_runs_a_real_edgecore() {
         });
         device.write(CONFIG, &yaml, 0o640);
         assert_eq!(script.pid(), pid);
+
+        // The log begins anew when it is full, and is a text then as before.
+        let first = script.log().lines().next().map(str::to_owned);
+        let first = first.expect("a line");
+        let mut heartbeat = 20;
+        wait_until("a log that began anew", || {
+            heartbeat += 1;
+            let faster = format!("  edgeHub:\n    heartbeat: {heartbeat}\n");
+            device.write(CONFIG, &yaml.replace("  edgeHub:\n", &faster), 0o640);
+            script.run("reload").ends(0);
+            wait_until("a session", connected);
+            !script.log().contains(&first)
+        });
+        let log = script.log();
+        assert!(!log.contains('\0'), "{log:?}");
+        assert!(log.len() as u64 <= LOG_LIMIT + LONGEST_LINES, "{log}");
+        device.write(CONFIG, &yaml, 0o640);
         script.run("restart").ends(0);
         assert_ne!(script.pid(), pid);
         wait_until("a session", connected);
@@ -133,6 +107,11 @@ fn s95edgecore_runs_a_real_edgecore() {
         assert_eq!(script.run("explode").code, 64);
     }
 }
+
+/// Bytes, in place of 256 KiB.
+const LOG_LIMIT: u64 = 600;
+/// Bytes of lines that are written at once.
+const LONGEST_LINES: u64 = 1000;
 
 /// A machine in namespaces of its own, with a BusyBox init as process 1 and what matters on disk.
 struct Machine {

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::{Whence, ftruncate, lseek};
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 
@@ -252,11 +253,13 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Empties a file that has grown beyond `limit` bytes; its writers append.
+/// Empties a file that has grown beyond `limit` bytes.
 fn keep_within(file: impl AsFd, limit: u64) {
     let size = fstat(&file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
     if size > limit {
-        let _ = nix::unistd::ftruncate(&file, 0);
+        let _ = ftruncate(&file, 0);
+        // Who was started with `>` and not `>>` would go on behind a hole.
+        let _ = lseek(&file, 0, Whence::SeekSet);
     }
 }
 
@@ -291,21 +294,21 @@ mod tests {
 
     #[test]
     fn a_file_stays_within_its_limit() {
-        let dir = Scratch::new();
-        let path = dir.path().join("log");
-        let mut log = std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&path)
-            .unwrap();
-        let mut largest = 0;
-        for _ in 0..50 {
-            keep_within(&log, 100);
-            log.write_all(b"0123456789").unwrap();
-            largest = largest.max(log.metadata().unwrap().len());
+        for append in [true, false] {
+            let dir = Scratch::new();
+            let path = dir.path().join("log");
+            let mut options = std::fs::OpenOptions::new();
+            let options = options.create(true).write(true).append(append);
+            let mut log = options.open(&path).unwrap();
+            let mut largest = 0;
+            for _ in 0..50 {
+                keep_within(&log, 100);
+                log.write_all(b"0123456789").unwrap();
+                largest = largest.max(log.metadata().unwrap().len());
+            }
+            assert_eq!(largest, 110);
+            assert_eq!(std::fs::read(&path).unwrap(), b"0123456789".repeat(6));
         }
-        assert_eq!(largest, 110);
-        assert_eq!(log.metadata().unwrap().len(), 60);
     }
 
     #[test]

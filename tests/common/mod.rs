@@ -6,6 +6,7 @@ pub mod cloud;
 pub mod cluster;
 pub mod device;
 pub mod figures;
+pub mod rcs;
 pub mod script;
 pub mod sign;
 pub mod site;
