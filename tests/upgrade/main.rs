@@ -4,6 +4,7 @@
 mod common;
 
 mod builds;
+mod by_script;
 mod config;
 #[path = "../registry/debian.rs"]
 mod debian;

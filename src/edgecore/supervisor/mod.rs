@@ -25,6 +25,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
 use super::backoff::Backoff;
@@ -44,6 +45,8 @@ use trial::{Begin, Look, OnTrial};
 /// Runs until it is told to stop, or the hub ends in a way that another start would not change;
 /// returns the exit code. The error says why there can be no second process here.
 pub fn run(host: &Host, config: &Path, first: FirstBoot, arguments: &[String]) -> io::Result<u8> {
+    // The kernel's name for it would be that of the file, which an upgrade changes.
+    let _ = prctl::set_name(c"edgecore");
     let program = Program::find(arguments);
     // From here on no signal is lost; a process that goes on alone gets its own way back.
     let events = Events::new()?;
@@ -176,8 +179,10 @@ impl Supervisor {
     fn become_program(&mut self, file: &Path) {
         log::info!("going on as {}", file.display());
         log::logger().flush();
-        let arguments = self.program.arguments.iter().skip(1);
-        let error = Command::new(file).arg0("edgecore").args(arguments).exec();
+        // The very words that it was started with, by which init scripts and people look for it.
+        let mut words = std::env::args_os();
+        let name = words.next().unwrap_or_else(|| "edgecore".into());
+        let error = Command::new(file).arg0(name).args(words).exec();
         let why = format!("{} does not start: {}", file.display(), cause::of(&error));
         self.trial.take_back(&why);
     }
