@@ -250,9 +250,9 @@ fn a_real_busybox_init_supervises_it_by_inittab() {
     let told = machine.join(&cloud, "inittab").ends(0).json();
     assert_eq!(told["init"], "busybox");
     assert_eq!(told["startsAtBoot"], true);
-    let line = "\n::respawn:/usr/local/bin/edgecore";
+    let line = format!("\n{}", text("busybox/inittab").trim_end());
     let inittab = || fs::read_to_string(machine.path("etc/inittab")).expect("inittab");
-    assert!(inittab().starts_with(before) && inittab().ends_with(line));
+    assert!(inittab().starts_with(before) && inittab().ends_with(&line));
     assert_eq!(common::mode(&machine.path("etc/inittab")), 0o640);
 
     // Supervised.
@@ -496,6 +496,11 @@ fn service_by_hand() {
     let script = text("busybox/S95edgecore");
     let (first, rest) = script.split_once('\n').expect("lines");
     assert!(printed.starts_with(first) && printed.ends_with(rest));
+    for daemon in ["edgecore", "cloudcore"] {
+        let words = ["service", "print", "--init=busybox", "--daemon", daemon];
+        let line = format!("\n::respawn:/usr/local/bin/{daemon}\n");
+        assert!(site.run(&words).ends(0).out.ends_with(&line));
+    }
     let words = [
         "service",
         "print",

@@ -65,7 +65,8 @@ impl Inittab {
     }
 
     fn line(&self) -> String {
-        format!("::respawn:{}/{}", self.daemon.folder, self.daemon.name)
+        let line = self.daemon.adapted(LINE.trim_end());
+        line.replace("edgecore", self.daemon.name)
     }
 
     fn switch(&self, on: bool) -> Result<Option<Touch>, ServiceError> {
@@ -209,6 +210,8 @@ impl Service for Inittab {
 }
 
 const INITTAB: &str = "/etc/inittab";
+/// Edgecore's; of cloudcore it is the same with its name.
+const LINE: &str = include_str!("../../../init-scripts/busybox/inittab");
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A daemon stops within 5 s.
 const GRACE: Duration = Duration::from_secs(10);
