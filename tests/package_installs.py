@@ -398,10 +398,31 @@ class ImageBuilder(Installed):
         join = self.at("builder/kubeedge-files/etc/kubeedge/join")
         self.assertEqual(os.stat(join).st_mode & 0o777, 0o600)
         self.assertEqual(self.read("builder/kubeedge-files/etc/banner"), "hello\n")
-        run(["busybox", "ash", "-n", self.at("builder/kubeedge-files/etc/uci-defaults/95-kubeedge")])
+        defaults = "builder/kubeedge-files/etc/uci-defaults/95-kubeedge"
+        self.first_boots(self.read(defaults))
+        self.write("more/etc/kubeedge/config/edgecore.yaml", MINE)
+        self.image("--join", self.at("join"), "--files", self.at("more"))
+        self.first_boots(self.read(defaults), "config/edgecore.yaml", "certs/server.key")
         # The next image has no secret that this one had.
         self.image()
         self.assertFalse(os.path.exists(join))
+
+    def first_boots(self, script, brought="join", made="config/edgecore.yaml"):
+        """Of a router with this image, new and after an upgrade, with stand-ins for what it calls."""
+        self.write("defaults", script.replace("/etc/", f"{self.at('etc')}/"))
+        tell = f'#!/bin/sh\necho "${{0##*/}} $*" >>{self.at("told")}\n'
+        for program in ("bin/uci", "etc/init.d/edgecore"):
+            self.write(program, tell, 0o755)
+        enabled = "uci set kubeedge.edgecore.enabled=1\nuci commit kubeedge\nedgecore enable\n"
+        for shell in SHELLS:
+            self.write(f"etc/kubeedge/{brought}", MINE)
+            for told in (enabled, ""):
+                self.write("told", "")
+                run([*shell, self.at("defaults")], {"PATH": f"{self.at('bin')}:{os.environ['PATH']}"})
+                self.assertEqual(self.read("told"), told)
+                # From now on its owner may have switched it off.
+                self.write(f"etc/kubeedge/{made}", MINE)
+            shutil.rmtree(self.at("etc/kubeedge"))
 
     def test_refuses(self):
         self.builder('CONFIG_TARGET_ARCH_PACKAGES="arm_cortex-a9"\n')

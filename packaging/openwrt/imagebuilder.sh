@@ -67,7 +67,7 @@ newest() { # FILE...
 }
 
 add_files() { # FOLDER JOIN FILES
-  local made=$1/kubeedge-files
+  local made=$1/kubeedge-files mark=config
   rm -rf "$made"
   mkdir -p "$made/etc/uci-defaults"
   [ -z "$3" ] || cp -a "$3/." "$made/"
@@ -75,9 +75,11 @@ add_files() { # FOLDER JOIN FILES
     mkdir -p "$made/etc/kubeedge"
     chmod 700 "$made/etc/kubeedge"
     install -m 600 "$2" "$made/etc/kubeedge/join"
-    # Runs once, at the first boot of each image.
-    printf '%s\n' 'uci set kubeedge.edgecore.enabled=1' 'uci commit kubeedge' '/etc/init.d/edgecore enable' 'exit 0' \
-      >"$made/etc/uci-defaults/95-kubeedge"
+    # Runs once, at the first boot of each image. A router that has been asked before has a configuration, and an identity
+    # where the image itself brings one, and stays as its owner wants it.
+    [ ! -e "$made/etc/kubeedge/config" ] || mark=certs
+    printf '%s\n' "[ ! -e /etc/kubeedge/$mark ] || exit 0" 'uci set kubeedge.edgecore.enabled=1' 'uci commit kubeedge' \
+      '/etc/init.d/edgecore enable' 'exit 0' >"$made/etc/uci-defaults/95-kubeedge"
   fi
 }
 
