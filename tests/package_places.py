@@ -12,12 +12,23 @@ LIMIT = 120  # seconds for one command
 EPOCH = 1_700_000_000
 TARGETS = ["x86_64", "aarch64", "armv7", "armv6", "mipsel"]
 FLAVOURS = {"full": "", "edge": "edge-"}
+NOBODY = 65534
+
+
+def without_network():
+    """The words that take the network from a command; none where that is not allowed."""
+    words = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-current-user", "--net"]
+    tried = shutil.which("unshare") and subprocess.run([*words, "true"], stderr=subprocess.DEVNULL).returncode == 0
+    return words if tried else []
+
+
+OFFLINE = without_network()
 
 
 def run(command, environment=None, status=0, **how):
-    """What it says on both outputs, after it ended as it should."""
+    """What it says on both outputs, after it ended as it should. Without a network, as far as that can be had."""
     done = subprocess.run(
-        command,
+        [*OFFLINE, *command],
         env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -50,11 +61,18 @@ class Place:
         text = f"{version} {flavour} {target} ".encode() * 100
         return elf_samples.sample(**elf_samples.RIGHT[target]) + text + bytes(2000)
 
-    def build(self, *options, version="1.0.0", status=0, umask=0o022, environment=None):
+    def build(self, *options, version="1.0.0", status=0, umask=0o022, environment=None, within=()):
         if "--version" not in options:
             options = ("--version", version, *options)
         known = {"SOURCE_DATE_EPOCH": str(EPOCH), **(environment or {})}
-        return run([f"{self.top}/packaging/build.sh", *options], known, status, umask=umask)
+        return run([*within, f"{self.top}/packaging/build.sh", *options], known, status, umask=umask)
+
+    def give_away(self):
+        """To nobody, who has no other rights; returns the words by which that user runs a command."""
+        for above, _, names in os.walk(self.top):
+            for path in [above, *(f"{above}/{name}" for name in names)]:
+                os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
 
     def package(self, name):
         with open(f"{self.out}/{name}", "rb") as file:

@@ -14,7 +14,7 @@ import unittest
 
 import elf_samples
 import package_readers as readers
-from package_places import EPOCH, TARGETS, TOP, Place, run
+from package_places import EPOCH, NOBODY, OFFLINE, TARGETS, TOP, Place, run
 
 ROOT = (0, 0, "root", "root")
 PROGRAMS = {
@@ -179,8 +179,13 @@ class Formats(unittest.TestCase):
         pairs = [(fields["Package"], fields["Architecture"]) for fields in said]
         self.assertEqual(len(pairs), len(set(pairs)))
 
+    @unittest.skipUnless(OFFLINE, "no right to take the network away, with which all of these tests run then")
+    def test_all_is_done_without_a_network(self):
+        interfaces = [line.split(":")[0].strip() for line in run(["cat", "/proc/self/net/dev"]).splitlines()[2:]]
+        self.assertEqual(interfaces, ["lo"])
+
     def test_same_bytes_twice(self):
-        """From another folder, by another umask, in another time zone, of files with other times."""
+        """From another folder, by another umask, in another time zone, of files with other times; without root."""
         with tempfile.TemporaryDirectory() as folder:
             other = Place(f"{folder}/other")
             for above, _, names in os.walk(other.top):
@@ -188,6 +193,11 @@ class Formats(unittest.TestCase):
                     os.utime(f"{above}/{name}", (1, 1), follow_symlinks=False)
             other.build(umask=0o077, environment={"TZ": "Asia/Kathmandu", "LC_ALL": "C.UTF-8"})
             self.assertEqual(self.place.sums(), other.sums())
+            if os.geteuid() == 0:
+                os.chmod(folder, 0o755)
+                other.build(within=other.give_away())
+                self.assertEqual(self.place.sums(), other.sums(), "made without root")
+                self.assertEqual(os.stat(other.out).st_uid, NOBODY)
             other.build(environment={"SOURCE_DATE_EPOCH": str(EPOCH + 1)})
             self.assertNotEqual(self.place.sums(), other.sums())
 
