@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs every test, or the stages named: tests/all.sh [lint] [unit] [fuzz] [peers] [build] [old] [qemu] [systems]
-# Ends with one line per stage and `N passed, N failed`; exit 1 when any failed. tests/setup.sh installs what it needs.
+# Ends with one line per stage, what could not be tried on this machine, and `N passed, N failed`; exit 1 when any failed.
+# tests/setup.sh installs what it needs.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -73,7 +74,7 @@ main() {
   for stage in "${@:-${STAGES[@]}}"; do
     declare -F "stage_$stage" >/dev/null || { echo "no stage $stage: there are ${STAGES[*]}" >&2 && exit 64; }
   done
-  passed=0 failed=0 summary=()
+  passed=0 failed=0 summary=() untried=()
   for stage in "${@:-${STAGES[@]}}"; do
     started=$SECONDS stage_passed=0 stage_failed=0 failures=()
     "stage_$stage"
@@ -82,13 +83,14 @@ main() {
   done
   printf '\n'
   printf '%s\n' "${summary[@]}"
+  [ ${#untried[@]} = 0 ] || printf '%s\n' "${#untried[@]} not tried on this machine:" "${untried[@]/#/  }"
   echo "$passed passed, $failed failed"
   [ $failed = 0 ]
 }
 
 # Runs a command. Counts what it says of itself (`N passed, N failed`, as cargo test does too), else one test.
 step() { # NAME COMMAND...
-  local name=$1 log=$logs/$1 command=("${@:2}") status=0 good bad
+  local name=$1 log=$logs/$1 command=("${@:2}") status=0 good bad why
   echo "=== $name"
   # A function of this file can't go through timeout; those that are steps take no time.
   declare -F "$2" >/dev/null || command=(timeout --kill-after 10 "$STEP_SECONDS" "${command[@]}")
@@ -104,12 +106,17 @@ step() { # NAME COMMAND...
   elif [ "$good" = 0 ]; then
     good=1
   fi
+  while read -r why; do untried+=("$name: $why"); done < <(reasons "$log")
   stage_passed=$((stage_passed + good)) stage_failed=$((stage_failed + bad))
 }
 
 counts() { # LOG: sums of its lines `N passed, N failed` and `test result: ... N passed; N failed`
   sed -nE 's/^(test result: .* )?([0-9]+) passed[;,] ([0-9]+) failed.*/\2 \3/p' "$1" |
     awk '{ good += $1; bad += $2 } END { print good + 0, bad + 0 }'
+}
+
+reasons() { # LOG: what its tests say they could not try, and what unittest says it skipped, a line each
+  sed -nE "s/^.*not tried: (.+)$/\1/p; s/^(.*) \.\.\. skipped '(.*)'$/\1: \2/p" "$1"
 }
 
 features() { # of Cargo.toml, except the default set and the ones that dependencies make

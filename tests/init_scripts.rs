@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use common::device::{CONFIG, Device};
 use common::rcs::Rcs;
 use common::site::{Cloudcore, Said, Site};
-use common::{Folder, KUBEEDGE, put, wait_until};
+use common::{Folder, KUBEEDGE, not_tried, put, wait_until};
 use kubeedge::protocol::control::{EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request, call};
 use kubeedge::system::processes;
 use nix::sys::signal::{Signal, kill};
@@ -133,7 +133,7 @@ impl Machine {
             .args(["--mount", "--pid", "--fork", "true"])
             .status();
         if !processes::is_root() || !allowed.is_ok_and(|status| status.success()) {
-            eprintln!("no namespaces here: BusyBox's init is not tried");
+            not_tried("BusyBox's init: it needs root, and namespaces of its own");
             return None;
         }
         Some(Machine {

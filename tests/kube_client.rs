@@ -107,7 +107,6 @@ fn objects_live_through_all_that_is_done_to_them() {
 fn kubectl_sees_what_we_make_and_we_see_what_it_makes() {
     let cluster = Cluster::start();
     let Some(kubectl) = kubectl() else {
-        println!("there is no kubectl here");
         return;
     };
     let plain = plain(&cluster);

@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use common::device::{BOOTSTRAP, Device, KEY};
-use common::figures;
 use common::site::Cloudcore;
+use common::{figures, not_tried};
 use kubeedge::pki::key::PrivateKey;
 use kubeedge::protocol::control::EdgeStatus;
 use kubeedge::system::processes;
@@ -75,7 +75,7 @@ fn body(pem: &str) -> String {
 #[test]
 fn a_device_forgets_its_token_and_the_text_of_its_key() {
     if !processes::is_root() {
-        eprintln!("skipped: another's memory is root's to read");
+        not_tried("the memory of another process: it is root's to read");
         return;
     }
     let cloud = Cloudcore::start(&[]);

@@ -12,7 +12,7 @@ use std::time::Instant;
 use common::cloud::Cloud;
 use common::device::{Device, Edge};
 use common::script::python;
-use common::{KUBEEDGE, LIMIT};
+use common::{KUBEEDGE, LIMIT, not_tried};
 use serde_json::{Value, json};
 
 const KUBECONFIG: &str = "/run/kubeedge/local.kubeconfig";
@@ -320,7 +320,7 @@ fn kubectl() -> Option<PathBuf> {
 #[test]
 fn kubectl_gets_lists_and_watches() {
     let Some(kubectl) = kubectl() else {
-        println!("skipped: there is no kubectl here, and tests/setup.sh could not get one");
+        not_tried("kubectl: there is none here, and tests/setup.sh could not get one");
         return;
     };
     let Site { mut cloud, device } = Site::new();

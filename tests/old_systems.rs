@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::site::Cloudcore;
-use common::{Folder, LIMIT, figures, put, wait_until};
+use common::{Folder, LIMIT, figures, not_tried, put, wait_until};
 use kubeedge::protocol::control::{
     self, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Reply, Request,
 };
@@ -54,7 +54,7 @@ impl Device {
     /// In a root that holds the executable and three devices. Only root can enter it.
     fn bare(filter: Option<Errno>) -> Option<Device> {
         if !processes::is_root() {
-            eprintln!("not root: no other root can be entered here");
+            not_tried("another root: only root can enter it");
             return None;
         }
         let folder = Folder::new();
@@ -72,7 +72,7 @@ impl Device {
         for (name, minor) in [("null", 3), ("urandom", 9), ("random", 8)] {
             let (path, number) = (top.join("dev").join(name), makedev(1, minor));
             if let Err(error) = mknod(&path, SFlag::S_IFCHR, mode, number) {
-                eprintln!("{name} can't be made ({error}): no other root can be had here");
+                not_tried(&format!("another root: {name} can't be made ({error})"));
                 return None;
             }
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use common::cloud::Cloud;
 use common::device::{BOOTSTRAP, CERTIFICATE, CONFIG, Device, KEY};
 use common::site::{Cloudcore, Site};
-use common::{LIMIT, figures};
+use common::{LIMIT, figures, not_tried};
 use kubeedge::protocol::control::{
     self, CLOUD_SOCKET, CloudStatus, EdgeState, EdgeStatus, Request,
 };
@@ -112,7 +112,7 @@ fn the_hub_has_no_rights_and_does_all_its_work() {
 /// A device whose passwd has a user for edgecore. Only root can become it.
 fn device_with_user(node: &str) -> Option<Device> {
     if !processes::is_root() {
-        eprintln!("not root: edgecore can't become another user here");
+        not_tried("a user of edgecore's own: only root can become another");
         return None;
     }
     let device = Device::new(node);
@@ -344,7 +344,7 @@ fn cloudcore_has_no_rights_and_serves() {
 #[test]
 fn cloudcore_becomes_its_own_user_where_there_is_one() {
     if !processes::is_root() {
-        eprintln!("not root: cloudcore can't become another user here");
+        not_tried("a user of cloudcore's own: only root can become another");
         return;
     }
     let mut cloud = Cloudcore::start(&[]);

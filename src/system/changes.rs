@@ -101,6 +101,7 @@ const DOCUMENTATION_6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::not_tried::not_tried;
 
     #[test]
     fn how_this_machine_stands() {
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn quiet_while_nothing_changes() {
         let Ok(changes) = Changes::listen() else {
-            println!("no netlink here: not tried");
+            not_tried("changes of the network: no netlink here");
             return;
         };
         let quiet = async {

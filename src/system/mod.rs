@@ -26,6 +26,9 @@ pub mod limits;
 pub mod log;
 pub mod names;
 pub mod network;
+#[cfg(test)]
+#[path = "../../tests/common/not_tried.rs"]
+pub mod not_tried;
 pub mod notify;
 pub mod paced;
 pub mod pattern;

@@ -85,10 +85,14 @@ impl Cluster {
 pub fn kubectl() -> Option<PathBuf> {
     let of_peers = python().with_file_name("kubectl");
     let known = [PathBuf::from("kubectl"), of_peers];
-    known.into_iter().find(|path| {
+    let found = known.into_iter().find(|path| {
         let tried = Command::new(path).args(["version", "--client"]).output();
         tried.is_ok_and(|tried| tried.status.success())
-    })
+    });
+    if found.is_none() {
+        super::not_tried("kubectl: there is none here, and tests/setup.sh could not get one");
+    }
+    found
 }
 
 impl Cluster {

@@ -6,10 +6,13 @@ pub mod cloud;
 pub mod cluster;
 pub mod device;
 pub mod figures;
+pub mod not_tried;
 pub mod rcs;
 pub mod script;
 pub mod sign;
 pub mod site;
+
+pub use not_tried::not_tried;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};

@@ -5,10 +5,10 @@ use std::process::Command;
 
 use kubeedge::config::{self, edit};
 
-use crate::common::Folder;
 use crate::common::device::CONFIG;
 use crate::common::script::python;
 use crate::common::site::{Cloudcore, Said, Site};
+use crate::common::{Folder, not_tried};
 
 /// A cloud with one port, as after `https.enable: false` and `websocket.enable: false`.
 fn cloud() -> (Cloudcore, String) {
@@ -44,7 +44,7 @@ fn a_port_that_serves_no_certificates_is_not_taken_for_one_that_does() {
     let cloud = Cloudcore::start(&[]);
     // Something must be at 10002, or rather nothing: then it is named.
     if TcpListener::bind("127.0.0.1:10002").is_err() {
-        println!("port 10002 is taken on this machine: not tried");
+        not_tried("a silent port 10002: something on this machine has it");
         return;
     }
     let hub = format!("127.0.0.1:{}", cloud.hub);

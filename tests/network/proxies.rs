@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::common::device::CONFIG;
 use crate::common::site::{Cloudcore, Said, Site};
-use crate::common::{figures, files_below, mode};
+use crate::common::{figures, files_below, mode, not_tried};
 use crate::tinyproxy::Tinyproxy;
 
 const CREDENTIALS: &str = "/etc/kubeedge/proxy-credentials";
@@ -205,7 +205,7 @@ fn the_proxy_of_the_environment_is_kept_for_the_service() {
         .into_iter()
         .find(|address| address.is_ipv4() && !address.is_loopback())
     else {
-        println!("no address besides loopback: not tried");
+        not_tried("the proxy of the environment: there is no address but loopback");
         return;
     };
     let own = own.to_string();

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::{put, wait_until};
+use crate::common::{not_tried, put, wait_until};
 use crate::image::Store;
 
 pub struct Registry {
@@ -19,7 +19,7 @@ impl Registry {
     pub fn start(folder: &Path, more: &Value) -> Option<Registry> {
         let known = Command::new("docker-registry").arg("--version").output();
         if known.is_err() {
-            eprintln!("left out: there is no docker-registry here (tests/setup.sh installs it)");
+            not_tried("docker-registry: there is none here (tests/setup.sh installs it)");
             return None;
         }
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

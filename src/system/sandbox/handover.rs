@@ -74,6 +74,7 @@ fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::system::files::Files;
+    use crate::system::not_tried::not_tried;
     use crate::system::processes;
     use crate::system::scratch::Scratch;
 
@@ -93,6 +94,7 @@ mod tests {
     #[test]
     fn there_and_back() {
         if !processes::is_root() {
+            not_tried("files of another user: only root can make them");
             return;
         }
         let scratch = Scratch::new();
@@ -116,6 +118,7 @@ mod tests {
     #[test]
     fn reading_is_shared_with_one_group_and_no_more() {
         if !processes::is_root() {
+            not_tried("files of another user: only root can make them");
             return;
         }
         let scratch = Scratch::new();

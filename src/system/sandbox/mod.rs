@@ -112,6 +112,7 @@ const SYSTEM_READS: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::not_tried::not_tried;
     use std::process::Command;
 
     /// Runs this very test in a process of its own, which is confined for good.
@@ -202,6 +203,7 @@ mod tests {
         let name =
             "system::sandbox::tests::the_right_to_choose_an_interface_outlives_a_change_of_user";
         if !crate::system::processes::is_root() {
+            not_tried("a change of user: only root can do it");
             return;
         }
         if std::env::var_os(AGAIN).is_none() {
