@@ -109,11 +109,23 @@ def alpine(package):
 def debian(package):
     entries = programs(package)
     for role in package.services:
-        entries.append(Entry(f"lib/systemd/system/{role}.service", init_script(f"systemd/{role}.service")))
+        unit = init_script(f"systemd/{role}.service")
+        if package.flavour == "edge":
+            unit = without_own_folder(unit)
+        entries.append(Entry(f"lib/systemd/system/{role}.service", unit))
         settings = read(f"packaging/debian/{role}.default")
         entries.append(Entry(f"etc/default/{role}", settings, is_configuration=True))
     condition = "lib/systemd/system/edgecore.service.d/package.conf"
     return [*entries, Entry(condition, read("packaging/debian/edgecore.conf"))]
+
+
+def without_own_folder(unit):
+    """Of an executable that never replaces itself."""
+    before, found, after = unit.partition(b"ReadWritePaths=-/usr/bin\n")
+    if not found:
+        raise Fault("init-scripts/systemd/edgecore.service has no line ReadWritePaths=-/usr/local/bin of its own")
+    *kept, comment = before.splitlines(keepends=True)
+    return b"".join(kept) + (b"" if comment.startswith(b"#") else comment) + after
 
 
 def init_script(name):

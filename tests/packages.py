@@ -155,6 +155,12 @@ class Formats(unittest.TestCase):
             kept = {"full": ["/etc/default/cloudcore", "/etc/default/edgecore"], "edge": ["/etc/default/edgecore"]}
             self.assertEqual(sorted(read.kept), kept[flavour])
             self.assertEqual(set(read.scripts), {"postinst", "postrm", "prerm"})
+            unit = read.files["lib/systemd/system/edgecore.service"].content.decode()
+            own = ["/etc/kubeedge", "/var/lib/kubeedge", "/run/kubeedge", "/var/log/kubeedge"]
+            lines = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("ReadWritePaths=")]
+            # Only the whole one replaces itself.
+            self.assertEqual(" ".join(lines).split(), [f"-{path}" for path in own + ["/usr/bin"] * (flavour == "full")])
+            self.assertEqual("replace the executable" in unit, flavour == "full")
 
     def test_tar_gz(self):
         for flavour, target, _, data in self.each("{name}-{version}-{architecture}.tar.gz", {t: t for t in TARGETS}):

@@ -135,6 +135,8 @@ pub fn log_of(kind: &str) -> &'static str {
         "systemd" => "`journalctl -u edgecore`",
         "procd" => "`logread -e edgecore`",
         "none" => "/var/log/kubeedge/edgecore.log",
+        "busybox" => "/var/log/messages (without a syslogd: the console)",
+        "rcs" => "/var/log/messages (without a syslogd: /var/log/kubeedge/edgecore.log)",
         _ => "/var/log/messages",
     }
 }
