@@ -56,6 +56,20 @@ fn a_killed_hub_is_replaced_and_the_service_stays() {
 }
 
 #[test]
+fn a_root_that_the_command_line_names_is_the_hubs_too() {
+    let (cloud, mut device) = (Cloud::start(&[]), Device::new("rooted"));
+    device.configure(&cloud, &cloud.token());
+    let elsewhere = device.path("/elsewhere");
+    let variable = elsewhere.display().to_string();
+    device.environment = vec![("KUBEEDGE_ROOT", variable)];
+    let root = device.path("/").display().to_string();
+    let edge = device.start_with_flags(&["--root", &root]);
+    let status = edge.connected();
+    assert!(status.hub_pid.is_some() && !elsewhere.exists());
+    edge.stop();
+}
+
+#[test]
 fn nothing_is_left_of_a_killed_supervisor_and_a_new_start_works_at_once() {
     let (cloud, device) = (Cloud::start(&[]), Device::new("orphan"));
     device.configure(&cloud, &cloud.token());

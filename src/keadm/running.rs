@@ -38,7 +38,7 @@ pub fn edgecores(host: &Host) -> Vec<Process> {
         process.name == EDGECORE
             && is_called(process, EDGECORE)
             && is_of_this_system(process.pid)
-            && !has_root(process.pid)
+            && !has_root(process)
     });
     found
 }
@@ -59,8 +59,12 @@ fn is_of_this_system(pid: u32) -> bool {
     fs::read_link(proc(pid, "ns/pid")).ok() == own
 }
 
-fn has_root(pid: u32) -> bool {
-    let environment = fs::read(proc(pid, "environ")).unwrap_or_default();
+fn has_root(process: &Process) -> bool {
+    let is_flag = |word: &String| word == "--root" || word.starts_with("--root=");
+    if process.arguments.iter().any(is_flag) {
+        return true;
+    }
+    let environment = fs::read(proc(process.pid, "environ")).unwrap_or_default();
     let mut variables = environment.split(|byte| *byte == 0);
     variables.any(|variable| {
         let name = variable.split(|byte| *byte == b'=').next();

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Puts an optional prefix before absolute paths, at the moment when they are used.
 ///
@@ -37,6 +38,14 @@ impl Root {
 
     pub fn prefix(&self) -> Option<&Path> {
         self.prefix.as_deref()
+    }
+
+    /// Has a process of ours use the same one, wherever this one has it from.
+    pub fn hand_on(&self, command: &mut Command) {
+        match &self.prefix {
+            Some(prefix) => command.env(VARIABLE, prefix),
+            None => command.env_remove(VARIABLE),
+        };
     }
 }
 

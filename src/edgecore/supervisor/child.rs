@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::system::root::Root;
 use crate::system::{lifeline, log, processes};
 
 /// The first argument of a hub.
@@ -19,10 +20,11 @@ pub const HUB: &str = "hub";
 pub struct Program {
     pub file: PathBuf,
     pub arguments: Vec<String>,
+    pub root: Root,
 }
 
 impl Program {
-    pub fn find(arguments: &[String]) -> Program {
+    pub fn find(root: &Root, arguments: &[String]) -> Program {
         let itself = Path::new("/proc/self/exe");
         let file = match itself.exists() {
             true => itself.to_owned(),
@@ -34,6 +36,7 @@ impl Program {
         Program {
             file,
             arguments: arguments.collect(),
+            root: root.clone(),
         }
     }
 }
@@ -62,6 +65,7 @@ impl Hub {
         ] {
             command.env_remove(name);
         }
+        program.root.hand_on(&mut command);
         // Both are one service.
         let (name, value) = log::decision();
         command.env(name, value);

@@ -62,6 +62,7 @@ impl Errands {
         if config != host.root.at(CONFIG) {
             command.arg("--config").arg(config);
         }
+        host.root.hand_on(&mut command);
         // It outlives this process, which an upgrade ends.
         command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null());

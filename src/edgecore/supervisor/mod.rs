@@ -47,7 +47,7 @@ use trial::{Begin, Look, OnTrial};
 pub fn run(host: &Host, config: &Path, first: FirstBoot, arguments: &[String]) -> io::Result<u8> {
     // The kernel's name for it would be that of the file, which an upgrade changes.
     let _ = prctl::set_name(c"edgecore");
-    let program = Program::find(arguments);
+    let program = Program::find(&host.root, arguments);
     // From here on no signal is lost; a process that goes on alone gets its own way back.
     let events = Events::new()?;
     let errands = Errands::of(&program.file);
@@ -368,6 +368,7 @@ mod tests {
         let program = Program {
             file: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
+            root: crate::system::root::Root::default(),
         };
         let events = Events::new().unwrap();
         let hub = Hub::start(&program).unwrap();
