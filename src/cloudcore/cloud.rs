@@ -15,10 +15,12 @@ use super::cluster::Cluster;
 use super::descriptors::Descriptors;
 use super::metrics::{Metrics, Port};
 use super::nodes::Nodes;
+use super::outbox::Room;
 use super::places::{Cut, Full, Place, Places, Taken};
 use super::quic::Cutter;
 use super::rate::{Rate, Rates};
 use super::registry::Registry;
+use super::sending::Sending;
 use super::settings::Settings;
 use super::strikes::{Strike, Strikes, Summary};
 use crate::authority::Authority;
@@ -40,6 +42,9 @@ pub struct Cloud {
     pub metrics: Metrics,
     /// Bytes of partly received messages, for all tunnels together.
     pub budget: Budget,
+    /// What waits for all edges together, and how much of it is on its way at a time.
+    pub outboxes: Room,
+    pub sending: Sending,
     /// What the limit on open files leaves for connections.
     pub descriptors: Arc<Descriptors>,
     /// Connections to the certificate port.
@@ -99,6 +104,8 @@ impl Cloud {
             registry: Registry::new(descriptors.room_for_tunnels(settings.node_limit)),
             metrics: Metrics::default(),
             budget: Budget::new(settings.partial_budget),
+            outboxes: Room::default(),
+            sending: Sending::default(),
             api_places: places(API_PLACES),
             hub_places: places(HUB_PLACES),
             quic_places: Places::new(quic, (quic / 2).max(1), &descriptors),

@@ -265,7 +265,7 @@ pub(super) async fn open(
             terms,
         )
         .await?;
-    let outbox = Outbox::default();
+    let outbox = Outbox::within(cloud.outboxes.clone());
     let facts = SessionFacts {
         since: cloud.clock.now(),
         peer,

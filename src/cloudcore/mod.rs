@@ -34,6 +34,7 @@ mod registry;
 #[cfg(test)]
 mod resting;
 mod rotation;
+mod sending;
 mod session;
 mod settings;
 mod single;
@@ -186,7 +187,7 @@ struct Flags {
     /// default: what the file says, or the cluster of the pod, if this is one
     #[argh(option, arg_name = "file")]
     kube_config: Option<String>,
-    /// error, warn, info, debug or trace; default: what -v or KUBEEDGE_LOG say
+    /// error, warn, info or debug; default: what -v or KUBEEDGE_LOG say
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,
 }

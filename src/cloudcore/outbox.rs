@@ -1,9 +1,13 @@
 //! What waits to be sent to one edge: bounded, because an edge may read slowly or not at all.
 //!
-//! Policy when full: the session ends as too slow. Nothing is dropped in silence, and what was
-//! waiting is sent again after the edge has come back.
+//! Policy when full: the session ends as too slow. Where all outboxes together hold too much, the one that
+//! holds most ends. Nothing is dropped in silence, and what was waiting is sent again after the edge has come
+//! back.
 
 mod line;
+mod room;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -13,6 +17,7 @@ use std::time::Instant;
 
 pub use line::Item;
 use line::{Line, Turn};
+pub use room::Room;
 use smol::Timer;
 use smol::future::or;
 
@@ -26,6 +31,9 @@ pub struct Outbox(Arc<Mutex<State>>);
 struct State {
     queue: VecDeque<Message>,
     bytes: usize,
+    /// Of the message that was taken last, until the next one is.
+    going: usize,
+    room: Room,
     /// Objects, while there are any on their way.
     line: Option<Box<Line>>,
     ending: Option<Ending>,
@@ -40,8 +48,9 @@ pub enum Next {
     Message(Arc<Message>),
     /// An object, as it is now; with whether the edge never had it. To be reported by `sent`.
     Push(Item, bool),
-    /// Bytes that were sent before and not acknowledged.
-    Again(Arc<Message>),
+    /// The same for one that was sent before and not acknowledged; `dropped` when it is not the
+    /// edge's any more.
+    Again(Item, bool),
 }
 
 /// Why a session is ended from our side, other than by what happens on the tunnel itself.
@@ -49,6 +58,8 @@ pub enum Next {
 pub enum Ending {
     /// The CA of its certificate counts no more.
     CaRetired,
+    /// All outboxes together hold too much, and this one most of it.
+    Crowded,
     /// A token gave the node's name to another key.
     KeyReplaced,
     /// The node was deleted.
@@ -64,27 +75,48 @@ pub enum Ending {
 }
 
 impl Outbox {
+    /// One that shares this room with others.
+    pub fn within(room: Room) -> Outbox {
+        let outbox = Outbox::default();
+        outbox.lock().room = room;
+        outbox
+    }
+
     /// Puts a message in line; false when the session ends, at the latest because of this message.
     pub fn push(&self, message: Message) -> bool {
-        let mut state = self.lock();
         let bytes = weight(&message);
-        let fits = state.queue.is_empty() || state.bytes + bytes <= MAX_BYTES;
-        if !fits || state.queue.len() >= MAX_MESSAGES {
-            state.ending.get_or_insert(Ending::TooSlow);
+        loop {
+            let mut state = self.lock();
+            let fits = state.queue.is_empty() || state.bytes + bytes <= MAX_BYTES;
+            if !fits || state.queue.len() >= MAX_MESSAGES {
+                state.close(Ending::TooSlow);
+            }
+            if state.ending.is_some() {
+                wake(state);
+                return false;
+            }
+            let wanted = state.held() + bytes;
+            if state.room.grow(state.address(), &self.0, wanted) {
+                state.bytes += bytes;
+                state.queue.push_back(message);
+                wake(state);
+                return true;
+            }
+            let room = state.room.clone();
+            drop(state);
+            match room.fullest() {
+                Some((most, other)) if most >= room::above(wanted) => {
+                    Outbox(other).end(Ending::Crowded)
+                }
+                _ => self.end(Ending::Crowded),
+            }
         }
-        if state.ending.is_none() {
-            state.bytes += bytes;
-            state.queue.push_back(message);
-        }
-        let open = state.ending.is_none();
-        wake(state);
-        open
     }
 
     /// Ends the session; of several reasons the first one stays.
     pub fn end(&self, ending: Ending) {
         let mut state = self.lock();
-        state.ending.get_or_insert(ending);
+        state.close(ending);
         wake(state);
     }
 
@@ -101,11 +133,18 @@ impl Outbox {
         wake(state);
     }
 
-    /// An object goes out in this message.
-    pub fn sent(&self, item: Item, new: bool, message: &Arc<Message>) {
+    /// An object goes out in this message, which may get the id that it had before.
+    pub fn sent(&self, item: Item, new: bool, message: &mut Message) {
         let mut state = self.lock();
         let line = state.line.get_or_insert_default();
-        line.sent(item, new, message.clone(), Instant::now());
+        line.sent(item, new, message, Instant::now());
+    }
+
+    /// There is nothing to send for what was in line.
+    pub fn dropped(&self, item: &Item) {
+        if let Some(line) = &mut self.lock().line {
+            line.dropped(item);
+        }
     }
 
     /// What the edge has acknowledged by this id, if that was an object, and of which version.
@@ -175,15 +214,37 @@ impl Outbox {
 }
 
 impl State {
+    /// What waits is of no use any more; of several reasons the first one stays.
+    fn close(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+        (self.queue, self.line) = (VecDeque::new(), None);
+        (self.bytes, self.going) = (0, 0);
+        self.room.shrink(self.address(), 0);
+    }
+
+    /// Bytes of messages; of objects only names wait.
+    fn held(&self) -> usize {
+        self.bytes + self.going
+    }
+
+    /// By which the room knows it.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// What to send, or when to look again; neither when nothing is to be done.
     fn take(&mut self) -> (Option<Result<Next, Ending>>, Option<Instant>) {
         self.changed = false;
+        if std::mem::take(&mut self.going) > 0 {
+            self.room.shrink(self.address(), self.held());
+        }
         if let Some(ending) = self.ending {
-            (self.queue, self.line) = (VecDeque::new(), None);
             return (Some(Err(ending)), None);
         }
         if let Some(message) = self.queue.pop_front() {
-            self.bytes = self.bytes.saturating_sub(weight(&message));
+            // It is held until it has gone, which may take long.
+            self.going = weight(&message);
+            self.bytes = self.bytes.saturating_sub(self.going);
             if self.queue.is_empty() {
                 // Thousands of sessions are idle: a burst must not cost memory for ever.
                 self.queue = VecDeque::new();
@@ -195,7 +256,7 @@ impl State {
         };
         match line.turn(Instant::now()) {
             Turn::Push(item, new) => (Some(Ok(Next::Push(item, new))), None),
-            Turn::Again(message) => (Some(Ok(Next::Again(message))), None),
+            Turn::Again(item, new) => (Some(Ok(Next::Again(item, new))), None),
             Turn::Wait(until) => (None, Some(until)),
             Turn::Nothing => {
                 self.line = None;
@@ -221,6 +282,12 @@ impl State {
     }
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        self.room.shrink(self.address(), 0);
+    }
+}
+
 /// Wakes outside the lock, since a waker may run other code at once.
 fn wake(mut state: MutexGuard<'_, State>) {
     state.changed = true;
@@ -232,7 +299,7 @@ fn wake(mut state: MutexGuard<'_, State>) {
 }
 
 /// About the bytes on the wire.
-fn weight(message: &Message) -> usize {
+pub fn weight(message: &Message) -> usize {
     message
         .content
         .as_ref()
@@ -249,118 +316,3 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Header, route and JSON punctuation of a message.
 const OVERHEAD: usize = 256;
-
-#[cfg(test)]
-mod tests {
-    use smol::future::{block_on, poll_once};
-
-    use super::*;
-    use crate::protocol::message::Route;
-    use crate::protocol::resource::{Kind, ObjectPath};
-    use crate::system::clock::Timestamp;
-
-    fn message(bytes: usize) -> Message {
-        Message::new(
-            Timestamp::from_unix(1),
-            Route::default(),
-            &"x".repeat(bytes),
-        )
-    }
-
-    async fn next(outbox: &Outbox) -> Arc<Message> {
-        match outbox.next().await {
-            Ok(Next::Message(message)) => message,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn objects_come_when_no_message_waits_and_leave_nothing_behind() {
-        let path = ObjectPath::of_cluster(Kind::Node, "edge-1");
-        let item = Item {
-            path: Arc::new(path),
-            gone: None,
-        };
-        let outbox = Outbox::default();
-        block_on(async {
-            outbox.offer([(item.clone(), true)]);
-            assert!(outbox.push(message(1)));
-            next(&outbox).await;
-            assert!(matches!(outbox.next().await, Ok(Next::Push(it, true)) if it == item));
-            let sent = Arc::new(message(1));
-            outbox.sent(item.clone(), true, &sent);
-            let mut waiting = Box::pin(outbox.next());
-            assert!(poll_once(&mut waiting).await.is_none());
-            outbox.offer([(item.clone(), false)]);
-            assert!(poll_once(&mut waiting).await.is_none(), "one at a time");
-            assert_eq!(
-                outbox.acknowledged(&sent.header.id),
-                Some((item.clone(), 0))
-            );
-            assert!(matches!(waiting.await, Ok(Next::Push(_, false))));
-            assert!(poll_once(outbox.next()).await.is_none());
-        });
-        assert!(outbox.lock().line.is_none());
-    }
-
-    #[test]
-    fn messages_come_out_in_order_and_a_waiting_task_is_woken() {
-        let outbox = Outbox::default();
-        let (first, second) = (message(1), message(2));
-        block_on(async {
-            let mut next = Box::pin(outbox.next());
-            assert!(poll_once(&mut next).await.is_none());
-            assert!(outbox.push(first.clone()));
-            assert!(outbox.push(second.clone()));
-            let sent = next.await;
-            assert!(matches!(sent, Ok(Next::Message(it)) if it.header.id == first.header.id));
-            assert_eq!(
-                super::tests::next(&outbox).await.header.id,
-                second.header.id
-            );
-            assert!(poll_once(outbox.next()).await.is_none());
-        });
-        assert_eq!(outbox.lock().bytes, 0);
-    }
-
-    #[test]
-    fn too_many_messages_end_the_session() {
-        let outbox = Outbox::default();
-        assert!((0..MAX_MESSAGES).all(|_| outbox.push(message(1))));
-        assert!(!outbox.push(message(1)));
-        assert_eq!(block_on(outbox.next()).unwrap_err(), Ending::TooSlow);
-        assert!(outbox.lock().queue.is_empty());
-    }
-
-    #[test]
-    fn too_many_bytes_end_the_session_but_one_large_message_passes() {
-        let outbox = Outbox::default();
-        assert!(outbox.push(message(2 * MAX_BYTES)));
-        assert!(block_on(outbox.next()).is_ok());
-        assert!(outbox.push(message(MAX_BYTES - 1000)));
-        assert!(!outbox.push(message(1000)));
-        assert_eq!(block_on(outbox.next()).unwrap_err(), Ending::TooSlow);
-    }
-
-    #[test]
-    fn an_end_is_heard_while_sending() {
-        let outbox = Outbox::default();
-        block_on(async {
-            let mut ended = Box::pin(outbox.ended());
-            assert!(poll_once(&mut ended).await.is_none());
-            assert!(outbox.push(message(1)));
-            assert!(poll_once(&mut ended).await.is_none());
-            outbox.end(Ending::Stopping);
-            assert_eq!(ended.await, Ending::Stopping);
-        });
-    }
-
-    #[test]
-    fn the_first_reason_stays() {
-        let outbox = Outbox::default();
-        outbox.end(Ending::Replaced);
-        outbox.end(Ending::Stopping);
-        assert!(!outbox.push(message(1)));
-        assert_eq!(block_on(outbox.next()).unwrap_err(), Ending::Replaced);
-    }
-}

@@ -305,6 +305,11 @@ pub fn render(cloud: &Cloud) -> String {
         "Requests answered with 429 or 503 because too many failed.",
         &metrics.limited_requests,
     );
+    page.gauge(
+        "kubeedge_outbox_bytes",
+        "What waits for edges to read it, above what each may hold anyway.",
+        cloud.outboxes.bytes(),
+    );
     let name = "kubeedge_sessions_ended_total";
     page.labelled(name, "Sessions that ended.", &metrics.ended_sessions);
     page.gauge(

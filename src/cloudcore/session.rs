@@ -10,8 +10,10 @@ use smol::future::{or, yield_now};
 
 use super::cloud::Cloud;
 use super::dispatch::{Answer, dispatch};
-use super::outbox::{Ending, Next, Outbox};
+use super::outbox::{Ending, Next, Outbox, weight};
 use super::registry::Registered;
+use super::sending::Place;
+use crate::protocol::message::Message;
 use crate::protocol::terms::Terms;
 use crate::system::names::NodeName;
 use crate::tunnel::{Event, Line, Receiver, Sender, Tunnel, TunnelError};
@@ -81,6 +83,7 @@ impl End {
     fn label(&self) -> &'static str {
         match self {
             End::Asked(Ending::CaRetired) => "ca-retired",
+            End::Asked(Ending::Crowded) => "crowded",
             End::Asked(Ending::KeyReplaced) => "key-replaced",
             End::Asked(Ending::NodeDeleted) => "node-deleted",
             End::Asked(Ending::Replaced) => "replaced",
@@ -97,6 +100,9 @@ impl End {
     fn reason(&self) -> String {
         match self {
             End::Asked(Ending::CaRetired) => "the CA of its certificate was retired".to_owned(),
+            End::Asked(Ending::Crowded) => {
+                "what waits for all nodes is too much, and most of it waits for this one".to_owned()
+            }
             End::Asked(Ending::KeyReplaced) => "a token gave its name to another key".to_owned(),
             End::Asked(Ending::NodeDeleted) => "the node was deleted".to_owned(),
             End::Asked(Ending::Replaced) => "a newer connection took its place".to_owned(),
@@ -121,7 +127,7 @@ impl End {
             End::Asked(Ending::Replaced) => (1000, "a newer connection took over"),
             End::Asked(Ending::Revoked) => (1008, "the keys of this node were revoked"),
             End::Asked(Ending::Stopping) => (1001, "the cloud stops"),
-            End::Asked(Ending::TooSlow) => (1013, "too much waits to be read"),
+            End::Asked(Ending::Crowded | Ending::TooSlow) => (1013, "too much waits to be read"),
             End::Silent(_) => (1001, "nothing was heard"),
             End::Unfinished(_) => (1008, "a message that does not end"),
             End::Unreadable => (1008, "too many frames that are no messages"),
@@ -138,34 +144,93 @@ impl End {
 
 async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox, node: &NodeName) -> End {
     loop {
-        let message = match outbox.next().await {
-            Ok(Next::Message(message)) => message,
-            Ok(Next::Again(message)) => {
-                cloud.metrics.pushes_repeated.add();
-                message
-            }
-            Ok(Next::Push(item, new)) => {
-                let message = cloud.nodes.message(node, &item, new, cloud.clock.stamp());
-                let Some(message) = message.map(Arc::new) else {
-                    continue;
-                };
-                cloud.metrics.pushes.add();
-                outbox.sent(item, new, &message);
-                message
-            }
+        let next = match outbox.next().await {
+            Ok(next) => next,
             Err(ending) => return End::Asked(ending),
-        };
-        let sent = async { sender.send(&message).await.map_err(End::Tunnel) };
-        let late = async {
-            Timer::after(WRITE_DEADLINE).await;
-            Err(End::Tunnel(TunnelError::TimedOut("sending a message")))
         };
         // An edge that reads slowly must not keep its session by that.
         let asked = async { Err(End::Asked(outbox.ended().await)) };
-        if let Err(end) = or(sent, or(asked, late)).await {
+        let sent = async {
+            let Some((message, _place)) = prepare(cloud, outbox, node, next).await else {
+                return Ok(());
+            };
+            let sent = async { sender.send(&message).await.map_err(End::Tunnel) };
+            let late = async {
+                Timer::after(WRITE_DEADLINE).await;
+                Err(End::Tunnel(TunnelError::TimedOut("sending a message")))
+            };
+            or(sent, late).await?;
+            cloud.metrics.messages_down.add();
+            Ok(())
+        };
+        if let Err(end) = or(sent, asked).await {
             return end;
         }
-        cloud.metrics.messages_down.add();
+    }
+}
+
+/// What is sent, with its place among what is sent to others; none: there is nothing to send.
+pub(super) async fn prepare(
+    cloud: &Cloud,
+    outbox: &Outbox,
+    node: &NodeName,
+    next: Next,
+) -> Option<(Arc<Message>, Place)> {
+    if let Next::Message(message) = next {
+        let place = place(cloud, weight(&message)).await;
+        return Some((message, place));
+    }
+    let mut place = None;
+    loop {
+        match make(cloud, outbox, node, &next, place) {
+            Made::Message(message, place) => return Some((message, place)),
+            Made::Nothing => return None,
+            // While it waits it is a name.
+            Made::TooLarge(bytes) => place = Some(self::place(cloud, bytes).await),
+        }
+    }
+}
+
+/// What comes of an object when its turn has come.
+enum Made {
+    Message(Arc<Message>, Place),
+    Nothing,
+    /// There is no place for so many bytes now.
+    TooLarge(usize),
+}
+
+fn make(
+    cloud: &Cloud,
+    outbox: &Outbox,
+    node: &NodeName,
+    next: &Next,
+    place: Option<Place>,
+) -> Made {
+    let (item, new, counter) = match next {
+        Next::Push(item, new) => (item, *new, &cloud.metrics.pushes),
+        Next::Again(item, new) => (item, *new, &cloud.metrics.pushes_repeated),
+        Next::Message(_) => return Made::Nothing,
+    };
+    let now = cloud.clock.stamp();
+    let Some(mut message) = cloud.nodes.message(node, item, new, now) else {
+        outbox.dropped(item);
+        return Made::Nothing;
+    };
+    let bytes = weight(&message);
+    let place = place.filter(|it| it.holds(bytes));
+    let Some(place) = place.or_else(|| cloud.sending.try_take(bytes)) else {
+        return Made::TooLarge(bytes);
+    };
+    counter.add();
+    outbox.sent(item.clone(), new, &mut message);
+    Made::Message(Arc::new(message), place)
+}
+
+/// A place for so many bytes. Rarely one waits for it, and sessions are to be small.
+async fn place(cloud: &Cloud, bytes: usize) -> Place {
+    match cloud.sending.try_take(bytes) {
+        Some(place) => place,
+        None => Box::pin(cloud.sending.take(bytes)).await,
     }
 }
 

@@ -7,13 +7,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_rustls::TlsConnector;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use smol::future::or;
 use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use smol::net::TcpStream;
 use smol::{LocalExecutor, Timer};
 
-use crate::peer::{config, dial};
+use crate::peer::dial;
 use crate::requests::{HALF_HELLO, hello};
 use crate::support::until;
 
@@ -41,20 +42,37 @@ pub enum Slow {
     Hello,
     /// TLS, and then a request's head, a byte now and then.
     Head,
+    /// TLS, the head of a request that is in order, and then its body, a byte now and then.
+    Body,
     /// As much of a hello as may be long, and not its end.
     FatHello,
 }
 
+/// What those need that get beyond TCP.
+#[derive(Clone)]
+pub struct Means {
+    pub config: Arc<ClientConfig>,
+    /// The head of a request that is in order but for its body, which has not come.
+    pub head: Vec<u8>,
+}
+
 impl Crowd {
     /// Comes, and is there in full when this returns.
-    pub fn new(port: u16, count: usize, kinds: &[Slow], from: fn(usize) -> Ipv4Addr) -> Crowd {
+    pub fn new(
+        port: u16,
+        count: usize,
+        kinds: &[Slow],
+        means: &Means,
+        from: fn(usize) -> Ipv4Addr,
+    ) -> Crowd {
+        let means = Arc::new(means.clone());
         let shared = Arc::new(Shared::default());
         let (kinds, theirs) = (kinds.to_vec(), shared.clone());
         let thread = std::thread::spawn(move || {
             let executor = LocalExecutor::new();
             for number in 0..count {
                 let kind = kinds[number % kinds.len()];
-                let peer = keep_coming(port, from(number), kind, theirs.clone());
+                let peer = keep_coming(port, from(number), kind, means.clone(), theirs.clone());
                 executor.spawn(peer).detach();
             }
             let stopped = async {
@@ -95,19 +113,25 @@ impl Drop for Crowd {
     }
 }
 
-async fn keep_coming(port: u16, from: Ipv4Addr, kind: Slow, shared: Arc<Shared>) {
+async fn keep_coming(
+    port: u16,
+    from: Ipv4Addr,
+    kind: Slow,
+    means: Arc<Means>,
+    shared: Arc<Shared>,
+) {
     let mut first = true;
     loop {
         let stream = dial(from, port).unwrap();
         stream.set_nonblocking(true).unwrap();
         let stream = TcpStream::try_from(stream).unwrap();
-        be_slow(stream, kind, &shared, std::mem::take(&mut first)).await;
+        be_slow(stream, kind, &means, &shared, std::mem::take(&mut first)).await;
         shared.cut.fetch_add(1, Ordering::Relaxed);
         Timer::after(PAUSE).await;
     }
 }
 
-async fn be_slow(mut stream: TcpStream, kind: Slow, shared: &Shared, first: bool) {
+async fn be_slow(mut stream: TcpStream, kind: Slow, means: &Means, shared: &Shared, first: bool) {
     let came = || shared.came.fetch_add(usize::from(first), Ordering::Relaxed);
     match kind {
         Slow::Silent => {
@@ -124,14 +148,19 @@ async fn be_slow(mut stream: TcpStream, kind: Slow, shared: &Shared, first: bool
             came();
             trickle(stream, b"", shared).await;
         }
-        Slow::Head => {
+        Slow::Head | Slow::Body => {
             let name = ServerName::try_from("127.0.0.1").unwrap();
-            let connector = TlsConnector::from(config(None));
+            let connector = TlsConnector::from(means.config.clone());
             let connected = connector.connect(name, stream).await;
             came();
             if let Ok(mut stream) = connected {
-                let _ = stream.write_all(b"GET / HTTP/1.1\r\nX: ").await;
-                let _ = stream.write_all(&[b'x'; 15_000]).await;
+                let long = [b"GET / HTTP/1.1\r\nX: ", &[b'x'; 15_000][..]].concat();
+                let head = if matches!(kind, Slow::Body) {
+                    &means.head
+                } else {
+                    &long
+                };
+                let _ = stream.write_all(head).await;
                 trickle(stream, b"x", shared).await;
             }
         }

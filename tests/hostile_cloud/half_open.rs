@@ -110,6 +110,36 @@ fn inside_a_namespace() {
     );
 }
 
+/// TCP itself is told to look after connections that come in (`network::tune`, whose own test shows for how long):
+/// the kernel shows a timer of keepalive for each.
+#[test]
+fn connections_to_a_tunnel_have_a_deadline_of_tcp() {
+    let mut cloud = Cloud::start("modules: {cloudHub: {singlePort: 0}}", None);
+    for port in [cloud.hub, cloud.single.unwrap()] {
+        let at = At::new(&cloud);
+        let stream = dial(at.from, port).unwrap();
+        let local = stream.local_addr().unwrap().port();
+        let tunnel = requests::tunnel_over(&at, stream, config(Some(&own(&at))));
+        until("nothing is under way and TCP looks after it", || {
+            timer(port, local) == "02"
+        });
+        drop(tunnel);
+    }
+    cloud.is_well();
+}
+
+/// The kind of the timer that the kernel has for a connection, seen from its port `local`.
+fn timer(local: u16, remote: u16) -> String {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ends = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let port = |field: &str| u16::from_str_radix(field.rsplit_once(':')?.1, 16).ok();
+        let is_it = port(fields.get(1)?) == Some(local) && port(fields.get(2)?) == Some(remote);
+        is_it.then(|| fields[5][..2].to_owned())
+    };
+    table.lines().find_map(ends).unwrap_or_default()
+}
+
 fn nft(rule: &str) {
     let done = Command::new("nft")
         .arg(rule)

@@ -2,14 +2,17 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kubeedge::pki::certificate::Certificate;
 use kubeedge::pki::key::PrivateKey;
 use kubeedge::pki::tls;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use nix::sys::socket::sockopt::{RcvBuf, TcpMaxSeg};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket,
+};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivateSec1KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
@@ -37,12 +40,23 @@ pub enum Sees {
 
 /// A connection from one of our own many addresses.
 pub fn dial(from: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
-    let fd = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    connected(tcp()?, from, port)
+}
+
+/// One that takes little which nobody reads, as a slow line does: else the kernel takes megabytes.
+pub fn dial_narrow(from: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    let fd = tcp()?;
+    setsockopt(&fd, RcvBuf, &4096)?;
+    setsockopt(&fd, TcpMaxSeg, &1400)?;
+    connected(fd, from, port)
+}
+
+fn tcp() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socket(AddressFamily::Inet, SockType::Stream, flags, None)?)
+}
+
+fn connected(fd: OwnedFd, from: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
     bind(
         fd.as_raw_fd(),
         &SockaddrIn::from(SocketAddrV4::new(from, 0)),
@@ -76,9 +90,13 @@ pub struct Client(StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
     pub fn dial(from: Ipv4Addr, port: u16, config: Arc<ClientConfig>) -> io::Result<Client> {
+        Client::over(dial(from, port)?, config)
+    }
+
+    pub fn over(stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<Client> {
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(connection, dial(from, port)?);
+        let mut stream = StreamOwned::new(connection, stream);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }

@@ -1,13 +1,16 @@
 //! What hostile peers send, one function each or with its parameter.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kubeedge::pki::certificate::Subject;
 use kubeedge::pki::csr;
 use kubeedge::pki::issue::{Issuer, new_ca};
 use kubeedge::pki::key::PrivateKey;
+use rustls::ClientConfig;
 
 use crate::At;
 use crate::common::Folder;
@@ -250,7 +253,16 @@ pub fn ask_changed(at: &At, changed: &[(&str, &str)]) -> Sees {
 
 /// An open tunnel of the peer's node.
 pub fn tunnel(at: &At) -> Client {
-    let mut client = Client::dial(at.from, at.cloud.hub, config(Some(&own(at)))).unwrap();
+    tunnel_with(at, config(Some(&own(at))))
+}
+
+/// The same with a certificate that was made before.
+pub fn tunnel_with(at: &At, config: Arc<ClientConfig>) -> Client {
+    tunnel_over(at, dial(at.from, at.cloud.hub).unwrap(), config)
+}
+
+pub fn tunnel_over(at: &At, stream: TcpStream, config: Arc<ClientConfig>) -> Client {
+    let mut client = Client::over(stream, config).unwrap();
     client.send(&upgrade(&node(at), &[]));
     assert_eq!(client.sees(), Sees::Status(101));
     client

@@ -1,54 +1,87 @@
 //! A thousand slow peers are held, and a quick device is served as if they were not there.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+
 use crate::common::figures::tried;
-use crate::crowd::{Crowd, Slow};
-use crate::peer::Sees;
+use crate::crowd::{Crowd, Means, Slow};
+use crate::peer::{Sees, config};
 use crate::support::Cloud;
 use crate::{At, is_long, requests};
 
-/// The hard case: the device stands behind the same address as all of them.
+/// The hard case: the device stands behind the same address as all of them. Half of them are at the hub.
 #[test]
 fn a_device_is_served_beside_a_thousand_slow_peers_of_its_own_address() {
     let mut cloud = Cloud::start("", None);
-    assert_eq!(
-        requests::join(
-            &At {
-                cloud: &cloud,
-                from: SITE
-            },
-            "honest"
-        ),
-        Sees::Status(200)
+    let at = At {
+        cloud: &cloud,
+        from: SITE,
+    };
+    assert_eq!(requests::join(&at, "honest"), Sees::Status(200));
+    let own = requests::own(&at);
+    let device = config(Some(&own));
+    let headers = format!(
+        "{}NodeName: {}\r\nContent-Length: 300\r\n",
+        requests::authorization(&at),
+        requests::node(&at)
     );
+    let means = Means {
+        config: config(None),
+        head: requests::get("/edge.crt", &headers),
+    };
+    // At the hub a head comes only from who has shown a certificate.
+    let known = Means {
+        config: device.clone(),
+        ..means.clone()
+    };
     let before = cloud.memory();
     // What else runs on this machine comes and goes: one comparison of several must hold.
-    let (mut quiet, mut busy) = (Duration::ZERO, Duration::MAX);
+    let mut best: Option<(Times, Times)> = None;
     let rounds = if is_long() { 10 } else { 5 };
-    for round in 0..rounds {
-        quiet = median(&cloud);
-        let kinds = [Slow::Silent, Slow::Hello, Slow::Head];
-        let crowd = Crowd::new(cloud.https, SLOW, &kinds, |_| SITE);
-        busy = median(&cloud);
-        assert!(crowd.held() + crowd.cut() >= SLOW);
+    for _ in 0..rounds {
+        let quiet = Times::of(&at, &device);
+        let kinds = [Slow::Silent, Slow::Hello, Slow::Head, Slow::Body];
+        let half = SLOW / 2;
+        let certificates = Crowd::new(cloud.https, half, &kinds, &means, |_| SITE);
+        let tunnels = Crowd::new(cloud.hub, half, &kinds[..3], &known, |_| SITE);
+        let busy = Times::of(&at, &device);
+        for crowd in [&certificates, &tunnels] {
+            assert!(crowd.held() + crowd.cut() >= half);
+        }
         let grown = cloud.memory().saturating_sub(before);
         assert!(grown <= SLOW * PER_CONNECTION, "{grown} bytes for {SLOW}");
-        drop(crowd);
-        if busy <= quiet * 3 && (!is_long() || round + 1 == rounds) {
+        drop((certificates, tunnels));
+        let is_good = busy.is_near(&quiet, Duration::ZERO);
+        if best
+            .as_ref()
+            .is_none_or(|(best, _)| busy.sum() < best.sum())
+            || is_good
+        {
+            best = Some((busy, quiet));
+        }
+        if is_good {
             break;
         }
     }
+    let (busy, quiet) = best.unwrap();
     assert!(
-        busy <= (quiet * 3).max(FLOOR),
+        busy.is_near(&quiet, FLOOR),
         "{busy:?} with slow peers, {quiet:?} without"
     );
     cloud.is_well();
+    let shown = |busy, quiet| format!("{:.1} ms, {:.1} ms", millis(busy), millis(quiet));
     tried(
         "hostile-cloud-slow",
-        "slow peers held open behind the device's own address; an enrolment takes, beside its quiet time",
-        format!("{SLOW}; {:.1} ms, {:.1} ms", millis(busy), millis(quiet)),
+        "slow peers held open behind the device's own address, half of them at the hub; an enrolment takes, beside \
+         its quiet time; opening a tunnel likewise",
+        format!(
+            "{SLOW}; {}; {}",
+            shown(busy.enrolment, quiet.enrolment),
+            shown(busy.session, quiet.session)
+        ),
     );
 }
 
@@ -64,8 +97,12 @@ fn memory_has_a_bound_whatever_they_send() {
         let [.., a, b] = u16::try_from(number).unwrap().to_be_bytes();
         Ipv4Addr::new(127, 200, a, b)
     };
-    let certificates = Crowd::new(cloud.https, MOST, &kinds, many);
-    let tunnels = Crowd::new(cloud.hub, MOST, &[Slow::FatHello], many);
+    let means = Means {
+        config: config(None),
+        head: Vec::new(),
+    };
+    let certificates = Crowd::new(cloud.https, MOST, &kinds, &means, many);
+    let tunnels = Crowd::new(cloud.hub, MOST, &[Slow::FatHello], &means, many);
     let grown = cloud.memory().saturating_sub(before);
     assert_eq!(requests::join(&device, "honest"), Sees::Status(200));
     drop((certificates, tunnels));
@@ -79,13 +116,39 @@ fn memory_has_a_bound_whatever_they_send() {
     );
 }
 
-/// The median time of an enrolment from the site's address, all of which must succeed.
-fn median(cloud: &Cloud) -> Duration {
-    let at = At { cloud, from: SITE };
+/// How long a device at the site waits.
+#[derive(Debug, Default)]
+struct Times {
+    enrolment: Duration,
+    /// From the first packet to the tunnel.
+    session: Duration,
+}
+
+impl Times {
+    /// The medians; all must succeed.
+    fn of(at: &At, device: &Arc<ClientConfig>) -> Times {
+        Times {
+            enrolment: median(|| assert_eq!(requests::join(at, "honest"), Sees::Status(200))),
+            session: median(|| drop(requests::tunnel_with(at, device.clone()))),
+        }
+    }
+
+    /// Whether neither takes more than three times as long, and a moment.
+    fn is_near(&self, quiet: &Times, moment: Duration) -> bool {
+        let near = |busy: Duration, quiet: Duration| busy <= quiet * 3 + moment;
+        near(self.enrolment, quiet.enrolment) && near(self.session, quiet.session)
+    }
+
+    fn sum(&self) -> Duration {
+        self.enrolment + self.session
+    }
+}
+
+fn median(attempt: impl Fn()) -> Duration {
     let mut times: Vec<Duration> = (0..25)
         .map(|_| {
             let started = Instant::now();
-            assert_eq!(requests::join(&at, "honest"), Sees::Status(200));
+            attempt();
             started.elapsed()
         })
         .collect();
@@ -99,8 +162,8 @@ fn millis(time: Duration) -> f64 {
 
 const SITE: Ipv4Addr = Ipv4Addr::new(127, 100, 0, 1);
 const SLOW: usize = 1000;
-/// A shared machine may stumble by so much at any time.
-const FLOOR: Duration = Duration::from_millis(60);
+/// Quiet times are of some milliseconds, and a shared machine may stumble by so much at any time.
+const FLOOR: Duration = Duration::from_millis(10);
 
 /// Connections that each port has places for, and as many as the test opens to each.
 const PLACES: usize = 2048;

@@ -19,13 +19,16 @@ pub struct Cloud {
     pub ca: Ca,
     pub https: u16,
     pub hub: u16,
+    /// The port that serves both, with `singlePort: 0`.
+    pub single: Option<u16>,
     metrics: u16,
     child: Child,
     folder: Folder,
 }
 
 impl Cloud {
-    /// `yaml` is cloudcore.yaml; `open_files` bounds the descriptors, when it is given.
+    /// `yaml` is cloudcore.yaml; `open_files` is how many descriptors it may allow itself, when it is given: it has
+    /// fewer at first.
     pub fn start(yaml: &str, open_files: Option<u32>) -> Cloud {
         let folder = Folder::new();
         let root = folder.path();
@@ -33,7 +36,9 @@ impl Cloud {
         let notify = root.join("notify");
         let ready = UnixDatagram::bind(&notify).unwrap();
         ready.set_read_timeout(Some(LIMIT)).unwrap();
-        let limit = open_files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
+        let limit = open_files.map_or(String::new(), |files| {
+            format!("ulimit -S -n 32; ulimit -H -n {files}; ")
+        });
         let mut command = Command::new("sh");
         command
             .args(["-c", &format!("{limit}exec \"$@\""), "sh", KUBEEDGE])
@@ -72,6 +77,9 @@ impl Cloud {
             ca: Ca::of(root),
             https: port("https"),
             hub: port("hub"),
+            single: ports["single"]
+                .as_u64()
+                .map(|it| u16::try_from(it).unwrap()),
             metrics: port("metrics"),
             child,
             folder,

@@ -15,7 +15,7 @@ pub struct Item {
     pub gone: Option<Arc<str>>,
 }
 
-/// What waits holds names only; what is in flight holds its bytes, for sending them again.
+/// Names only, also of what is in flight: it is made anew when it is to be sent again.
 #[derive(Default)]
 pub struct Line {
     /// With each, whether the edge never had it.
@@ -28,7 +28,10 @@ pub struct Line {
 struct Flight {
     item: Item,
     new: bool,
-    message: Arc<Message>,
+    /// Of the message that it went out in.
+    id: String,
+    version: u64,
+    bytes: usize,
     sent: Instant,
     /// How often, the first time included.
     times: u32,
@@ -39,8 +42,8 @@ struct Flight {
 pub enum Turn {
     /// Make a message of it and say `sent`.
     Push(Item, bool),
-    /// Send the same bytes.
-    Again(Arc<Message>),
+    /// The same for one that was sent and not acknowledged, or say `dropped`.
+    Again(Item, bool),
     /// Nothing before this moment, unless something changes.
     Wait(Instant),
     Nothing,
@@ -59,7 +62,7 @@ impl Line {
         let due = |flight: &Flight| now >= flight.due();
         if let Some(flight) = self.flying.iter_mut().find(|flight| due(flight)) {
             flight.times += 1;
-            return Turn::Again(flight.message.clone());
+            return Turn::Again(flight.item.clone(), flight.new);
         }
         if let Some(index) = self.next_waiting()
             && let Some((item, new)) = self.waiting.remove(index)
@@ -77,24 +80,44 @@ impl Line {
         }
     }
 
-    /// This message goes out for the item, and is to be acknowledged.
-    pub fn sent(&mut self, item: Item, new: bool, message: Arc<Message>, now: Instant) {
+    /// This message goes out for the item, and is to be acknowledged. One that went out before, of
+    /// the same version, goes by the id that it had.
+    pub fn sent(&mut self, item: Item, new: bool, message: &mut Message, now: Instant) {
+        let version = message.header.resource_version.parse();
+        let version = version.unwrap_or_default();
+        let content = message.content.as_ref();
+        let bytes = content.map_or(0, |content| content.get().len());
+        let of = |flight: &&mut Flight| flight.item == item;
+        if let Some(flight) = self.flying.iter_mut().find(of) {
+            if flight.version == version {
+                message.header.id.clone_from(&flight.id);
+            } else {
+                flight.id.clone_from(&message.header.id);
+                (flight.version, flight.bytes) = (version, bytes);
+            }
+            return;
+        }
         self.flying.push(Flight {
             item,
             new,
-            message,
+            id: message.header.id.clone(),
+            version,
+            bytes,
             sent: now,
             times: 1,
         });
     }
 
+    /// What was to be sent again is not the edge's any more.
+    pub fn dropped(&mut self, item: &Item) {
+        self.flying.retain(|flight| flight.item != *item);
+    }
+
     /// What the edge has acknowledged, if that was in flight, and its version.
     pub fn acknowledged(&mut self, id: &str) -> Option<(Item, u64)> {
-        let of = |flight: &Flight| flight.message.header.id == id;
-        let index = self.flying.iter().position(of)?;
+        let index = self.flying.iter().position(|flight| flight.id == id)?;
         let flight = self.flying.swap_remove(index);
-        let version = flight.message.header.resource_version.parse();
-        Some((flight.item, version.unwrap_or_default()))
+        Some((flight.item, flight.version))
     }
 
     /// One that the edge does not acknowledge must not hold up the others: it goes behind them.
@@ -108,7 +131,7 @@ impl Line {
 
     /// The first one that may go: never two of one object at the same time, nor out of order.
     fn next_waiting(&self) -> Option<usize> {
-        let bytes: usize = self.flying.iter().map(Flight::bytes).sum();
+        let bytes: usize = self.flying.iter().map(|flight| flight.bytes).sum();
         if self.flying.len() >= WINDOW || bytes >= MAX_BYTES {
             return None;
         }
@@ -123,11 +146,6 @@ impl Flight {
     /// When to send it again.
     fn due(&self) -> Instant {
         self.sent + RESEND * self.times
-    }
-
-    fn bytes(&self) -> usize {
-        let content = self.message.content.as_ref();
-        content.map_or(0, |content| content.get().len())
     }
 }
 
@@ -156,13 +174,9 @@ mod tests {
         }
     }
 
-    fn message(bytes: usize) -> Arc<Message> {
+    fn message(bytes: usize) -> Message {
         let text = "x".repeat(bytes);
-        Arc::new(Message::new(
-            Timestamp::from_unix(1),
-            Route::default(),
-            &text,
-        ))
+        Message::new(Timestamp::from_unix(1), Route::default(), &text)
     }
 
     /// Sends what may go now; the ids.
@@ -171,11 +185,15 @@ mod tests {
         loop {
             match line.turn(now) {
                 Turn::Push(item, new) => {
-                    let message = message(10);
-                    sent.push((item.path.name.clone(), message.header.id.clone()));
-                    line.sent(item, new, message, now);
+                    let (name, mut message) = (item.path.name.clone(), message(10));
+                    line.sent(item, new, &mut message, now);
+                    sent.push((name, message.header.id));
                 }
-                Turn::Again(message) => sent.push(("again".into(), message.header.id.clone())),
+                Turn::Again(item, new) => {
+                    let mut message = message(10);
+                    line.sent(item, new, &mut message, now);
+                    sent.push(("again".into(), message.header.id));
+                }
                 Turn::Wait(_) | Turn::Nothing => return sent,
             }
         }
@@ -227,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_bytes_are_sent_again_and_then_given_up_behind_others() {
+    fn the_same_is_sent_again_and_then_given_up_behind_others() {
         let (mut line, start) = (Line::default(), Instant::now());
         line.offer(item("a"), true);
         let id = send_all(&mut line, start)[0].1.clone();
@@ -252,7 +270,28 @@ mod tests {
         let Turn::Push(first, new) = line.turn(now) else {
             panic!("nothing goes");
         };
-        line.sent(first, new, message(MAX_BYTES), now);
+        line.sent(first, new, &mut message(MAX_BYTES), now);
         assert!(matches!(line.turn(now), Turn::Wait(_)));
+    }
+
+    #[test]
+    fn what_has_changed_goes_again_as_it_is_now_and_what_is_gone_does_not() {
+        let (mut line, start) = (Line::default(), Instant::now());
+        line.offer(item("a"), true);
+        let first = send_all(&mut line, start);
+        let Turn::Again(again, new) = line.turn(start + RESEND) else {
+            panic!("it is not sent again");
+        };
+        let mut later = message(10);
+        later.header.resource_version = "7".to_owned();
+        let id = later.header.id.clone();
+        line.sent(again.clone(), new, &mut later, start + RESEND);
+        assert_eq!(later.header.id, id, "it is another message");
+        assert_eq!(line.acknowledged(&first[0].1), None);
+        assert_eq!(line.acknowledged(&id), Some((item("a"), 7)));
+        line.offer(item("a"), false);
+        send_all(&mut line, start);
+        line.dropped(&again);
+        assert!(matches!(line.turn(start), Turn::Nothing));
     }
 }

@@ -25,17 +25,21 @@ pub async fn query(desk: &Desk<'_>) -> Result<Object, Status> {
 
 /// Makes the lease, or puts this one in the place of the one with the version that it names.
 pub async fn write(desk: &Desk<'_>, update: bool) -> Result<Object, Status> {
-    let (sent, node) = (desk.asked.content()?, desk.node());
+    let (sent, node, cloud) = (desk.asked.content()?, desk.node(), desk.asked.cloud);
     check(&sent, node)?;
     if update {
         check_version(&sent, node)?;
     }
     if let Some(theirs) = Mark::of(&sent)
-        && let Some(generation) = desk.cluster.sessions.outdated(node, &theirs)
+        && let Some(generation) = desk
+            .cluster
+            .sessions
+            .outdated(node, &theirs, cloud.clock.now())
     {
         // The device speaks through another cloudcore by now.
-        let registry = &desk.asked.cloud.registry;
-        registry.end_session(node, generation, Ending::Replaced);
+        cloud
+            .registry
+            .end_session(node, generation, Ending::Replaced);
     }
     let metadata = sent.get("metadata");
     let mut kept = Object::new();

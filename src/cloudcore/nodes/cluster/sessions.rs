@@ -33,12 +33,35 @@ struct Session {
     /// Of the registry.
     generation: u64,
     began: i64,
-    /// Of the Lease that we wrote last; none before the first time.
-    version: Option<String>,
+    /// The Lease as it was last seen; none before the first time.
+    held: Option<Held>,
     /// When we write next; none where the edge keeps its Lease itself.
     due: Option<Instant>,
     /// Writes in a row that came to nothing.
     failures: u32,
+}
+
+/// What is to be known of a Lease to renew it.
+#[derive(Clone)]
+struct Held {
+    version: String,
+    renewed: Option<Timestamp>,
+}
+
+impl Held {
+    fn of(lease: &Object) -> Held {
+        let time = lease.get("spec").and_then(|spec| spec.get("renewTime"));
+        Held {
+            version: object::version(lease).to_owned(),
+            renewed: time.and_then(Value::as_str).and_then(|it| it.parse().ok()),
+        }
+    }
+
+    /// The time of the next renewal. Whoever compares goes by the change of it and ignores one that
+    /// goes back: a clock that was years ahead, and was set right, must not make the node look dead.
+    fn next(&self, now: Timestamp) -> Timestamp {
+        self.renewed.map_or(now, |stored| now.never_back(stored))
+    }
 }
 
 /// Whose session it is.
@@ -84,7 +107,7 @@ impl Sessions {
         let session = Session {
             generation,
             began: began.millis(),
-            version: None,
+            held: None,
             due: kept.then_some(now),
             failures: 0,
         };
@@ -98,11 +121,13 @@ impl Sessions {
         })
     }
 
-    /// The generation of our session, if the node has a later one with another cloudcore.
-    pub fn outdated(&self, node: &NodeName, theirs: &Mark) -> Option<u64> {
+    /// The generation of our session, if the node has a later one with another cloudcore. One that
+    /// began in the future is of a clock that was wrong, and would outdate all that come after it.
+    pub fn outdated(&self, node: &NodeName, theirs: &Mark, now: Timestamp) -> Option<u64> {
         let all = self.lock();
         let own = all.get(node)?;
-        (theirs.owner != self.name && own.began < theirs.session).then_some(own.generation)
+        let later = own.began < theirs.session && theirs.session <= now.millis();
+        (theirs.owner != self.name && later).then_some(own.generation)
     }
 
     /// The nodes whose Lease is to be renewed now.
@@ -129,10 +154,10 @@ impl Sessions {
         self.lock().get(node).cloned()
     }
 
-    /// Written in this version, if it is still the same session.
-    fn written(&self, node: &NodeName, of: &Session, version: Option<String>, next: Instant) {
+    /// Written, if it is still the same session.
+    fn written(&self, node: &NodeName, of: &Session, held: Option<Held>, next: Instant) {
         let session = Session {
-            version,
+            held,
             due: Some(next),
             failures: 0,
             ..of.clone()
@@ -176,15 +201,15 @@ pub async fn renew(cloud: &Cloud, cluster: &Cluster, node: &NodeName, now: Insta
             .sweep(|it, generation| it != node || generation != session.generation);
         return;
     }
-    if session.version.is_none() && cloud.nodes.lock().node(node).is_none() {
+    if session.held.is_none() && cloud.nodes.lock().node(node).is_none() {
         // One that has not registered has no Lease.
         return cluster.sessions.written(node, &session, None, now + AGAIN);
     }
-    let written = match &session.version {
-        Some(version) => {
+    let written = match &session.held {
+        Some(held) => {
             let change = json!({
-                "metadata": {"resourceVersion": version},
-                "spec": {"renewTime": cloud.clock.now().rfc3339_micros()},
+                "metadata": {"resourceVersion": held.version},
+                "spec": {"renewTime": held.next(cloud.clock.now()).rfc3339_micros()},
             });
             match change_lease(cluster, node, &change).await {
                 Err(error) if error.is_conflict() || error.is_not_found() => {
@@ -199,14 +224,12 @@ pub async fn renew(cloud: &Cloud, cluster: &Cluster, node: &NodeName, now: Insta
     match lease {
         Ok(lease) => {
             // Those that came at the same moment are to part.
-            let spread = match session.version {
+            let spread = match session.held {
                 Some(_) => EVERY.mul_f64(1.0 + JITTER * fastrand::f64()),
                 None => EVERY.mul_f64(0.5 + 0.5 * fastrand::f64()),
             };
-            let version = object::version(&lease).to_owned();
-            cluster
-                .sessions
-                .written(node, &session, Some(version), now + spread);
+            let held = Some(Held::of(&lease));
+            cluster.sessions.written(node, &session, held, now + spread);
         }
         Err(error) => {
             // A Node that is not made yet, or two that write at once, are no complaint.
@@ -238,8 +261,9 @@ async fn look(
         other => other?,
     };
     let object = lease.object()?;
+    let now = cloud.clock.now();
     if let Some(theirs) = Mark::of(&object)
-        && let Some(generation) = cluster.sessions.outdated(node, &theirs)
+        && let Some(generation) = cluster.sessions.outdated(node, &theirs, now)
     {
         log::info!("node {node} is connected to {} by now", theirs.owner);
         cloud
@@ -256,7 +280,7 @@ async fn look(
             "resourceVersion": object::version(&object),
             "annotations": {OWNER: mark.owner, SESSION: mark.session.to_string()},
         },
-        "spec": spec(cloud, node),
+        "spec": spec(node, Held::of(&object).next(now)),
     });
     change_lease(cluster, node, &change).await
 }
@@ -285,16 +309,16 @@ async fn make(cloud: &Cloud, cluster: &Cluster, node: &NodeName) -> Result<Answe
                 {"apiVersion": "v1", "kind": "Node", "name": node.as_str(), "uid": uid}
             ],
         },
-        "spec": spec(cloud, node),
+        "spec": spec(node, cloud.clock.now()),
     });
     let create = Request::create(&LEASES, Some(NAMESPACE), &lease);
     cluster.call(cluster.as_node(create, node)).await
 }
 
-fn spec(cloud: &Cloud, node: &NodeName) -> Value {
+fn spec(node: &NodeName, renewed: Timestamp) -> Value {
     json!({
         "holderIdentity": node.as_str(), "leaseDurationSeconds": DURATION,
-        "renewTime": cloud.clock.now().rfc3339_micros(),
+        "renewTime": renewed.rfc3339_micros(),
     })
 }
 

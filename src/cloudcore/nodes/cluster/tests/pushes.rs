@@ -1,13 +1,18 @@
 //! What changes in the cluster reaches the nodes that it concerns, and no others.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use smol::future::poll_once;
 
 use super::stage::*;
 use crate::cloudcore::nodes::{self, Order};
-use crate::cloudcore::outbox::Ending;
+use crate::cloudcore::outbox::{Ending, Item};
+use crate::cloudcore::session::prepare;
 use crate::kubernetes::resource::{CONFIG_MAPS, DEVICE_MODELS, DEVICES, NODES, OBJECT_SYNCS, PODS};
 use crate::kubernetes::testing::{Act, FakeCluster, refusal};
 use crate::protocol::resource::{Kind, ObjectPath};
+use crate::system::names::NodeName;
 
 fn needing(names: &[&str]) -> Value {
     let volumes: Vec<Value> = names
@@ -343,5 +348,51 @@ fn objects_are_for_kubectl_to_change() {
         let rows = nodes::rows(cloud);
         assert_eq!((rows.len(), rows[0].registered), (1, true));
         assert_eq!(nodes::get(cloud, Some(Kind::Node), None, &[]).len(), 1);
+    });
+}
+
+#[test]
+fn a_large_object_waits_for_its_turn_as_a_name() {
+    play(|runner| async move {
+        let fake = FakeCluster::new();
+        node(&fake, "edge-1");
+        config(&fake, "large", &"x".repeat(100_000));
+        let volumes = json!({"volumes": [{"configMap": {"name": "large"}}]});
+        pod(&fake, "app", "edge-1", volumes);
+        let stage = Stage::running(&runner, &fake, "one").await;
+        let cached = || stage.cloud.nodes.counts().0 == 3;
+        until("all three are known", cached).await;
+        let name: NodeName = "edge-1".parse().unwrap();
+        let all = stage.cloud.sending.try_take(usize::MAX).unwrap();
+        let peer = stage.connect("edge-1", false);
+        let ready = |next| Box::pin(prepare(&stage.cloud, &peer.outbox, &name, next));
+        let mut others = 0;
+        let mut waiting = loop {
+            let next = peer.outbox.next().await.unwrap();
+            let is_large = format!("{next:?}").contains("\"large\"");
+            let mut prepared = ready(next);
+            match poll_once(&mut prepared).await {
+                Some(prepared) => assert!(prepared.is_some() && !is_large),
+                None => break prepared,
+            }
+            others += 1;
+        };
+        assert!(others > 0, "small ones go at once");
+        assert!(poll_once(&mut waiting).await.is_none());
+        // What it is by then counts.
+        config(&fake, "large", &"y".repeat(100_001));
+        until("the change is known", || {
+            let item = Item {
+                path: Arc::new(ObjectPath::new("default", Kind::ConfigMap, "large").unwrap()),
+                gone: None,
+            };
+            let message = stage.cloud.nodes.message(&name, &item, false, NOW);
+            content(&message.unwrap())["data"]["key"] == "y".repeat(100_001)
+        })
+        .await;
+        drop(all);
+        let (message, _place) = waiting.await.unwrap();
+        assert_eq!(content(&message)["data"]["key"], "y".repeat(100_001));
+        assert!(stage.cloud.sending.try_take(usize::MAX).is_none());
     });
 }

@@ -10,6 +10,7 @@ use crate::cloudcore::outbox::Ending;
 use crate::kubernetes::Method;
 use crate::kubernetes::resource::{CONFIG_MAPS, LEASES, PODS};
 use crate::kubernetes::testing::{Act, FakeCluster, lost};
+use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
 
 fn lease(fake: &FakeCluster) -> Value {
@@ -22,6 +23,13 @@ fn owner(fake: &FakeCluster) -> String {
     let owner = annotations["kubeedge.io/session-owner"].as_str();
     let owner = owner.and_then(|owner| owner.split_once('_'));
     owner.map_or_else(String::new, |owner| owner.0.to_owned())
+}
+
+/// Time passes, for all of them.
+fn pass(stages: &[&Stage], seconds: u64) {
+    for stage in stages {
+        stage.hand.advance(Duration::from_secs(seconds));
+    }
 }
 
 #[test]
@@ -52,7 +60,7 @@ fn the_old_one_lets_go_and_nothing_is_lost() {
         let gone = |stage: &Stage| stage.cloud.nodes.counts().1;
         until("both know", || gone(&one) == 2 && gone(&two) == 2).await;
 
-        two.hand.advance(Duration::from_secs(20));
+        pass(&[&one, &two], 20);
         let mut second = two.connect("edge-1", true);
         for what in [
             "delete default/pod/gone",
@@ -98,7 +106,7 @@ fn who_writes_late_does_not_take_the_node_back() {
         let two = Stage::running(&runner, &fake, "two").await;
         // It begins first and is slow; the other one has the device by now.
         let mut first = one.connect("edge-1", true);
-        two.hand.advance(Duration::from_secs(1));
+        pass(&[&one, &two], 1);
         let _second = two.connect("edge-1", true);
         until("the second one has the Lease", || owner(&fake) == "two").await;
         renew(
@@ -114,6 +122,78 @@ fn who_writes_late_does_not_take_the_node_back() {
 }
 
 #[test]
+fn renewals_never_go_back_whatever_the_clock_does() {
+    play(|runner| async move {
+        let fake = FakeCluster::new();
+        node(&fake, "edge-1");
+        let object = json!({"metadata": {"name": "edge-1"},
+            "spec": {"holderIdentity": "edge-1", "renewTime": AHEAD.rfc3339_micros()}});
+        fake.put(&LEASES, Some("kube-node-lease"), object);
+        let stage = Stage::running(&runner, &fake, "one").await;
+        let _peer = stage.connect("edge-1", true);
+        until("it has the Lease", || owner(&fake) == "one").await;
+        let mut last = AHEAD;
+        let mut renewed = |fake: &FakeCluster| {
+            let text = lease(fake)["spec"]["renewTime"].to_string();
+            let time: Timestamp = text.trim_matches('"').parse().unwrap();
+            assert!(time > last, "{time} is not after {last}");
+            last = time;
+        };
+        renewed(&fake);
+        let name: NodeName = "edge-1".parse().unwrap();
+        let renew = || renew(&stage.cloud, &stage.cluster, &name, Instant::now());
+        for _ in 0..2 {
+            renew().await;
+            renewed(&fake);
+        }
+        // Another one writes meanwhile, with a clock that is further ahead still.
+        let mut other = lease(&fake);
+        let later = AHEAD.plus(Duration::from_secs(60));
+        other["spec"]["renewTime"] = json!(later.rfc3339_micros());
+        fake.put(&LEASES, Some("kube-node-lease"), other);
+        renewed(&fake);
+        renew().await;
+        renewed(&fake);
+        stage.hand.set(NOW.minus(Duration::from_secs(3600)));
+        renew().await;
+        renewed(&fake);
+    });
+}
+
+#[test]
+fn a_session_that_began_in_the_future_does_not_count() {
+    play(|runner| async move {
+        let fake = FakeCluster::new();
+        node(&fake, "edge-1");
+        let words = json!({"kubeedge.io/session-owner": "gone_0123abcd",
+            "kubeedge.io/session-began": AHEAD.millis().to_string()});
+        let object = json!({"metadata": {"name": "edge-1", "annotations": words},
+            "spec": {"holderIdentity": "edge-1", "renewTime": AHEAD.rfc3339_micros()}});
+        // As the cloudcore left it whose clock was ten years ahead.
+        let leave = || fake.put(&LEASES, Some("kube-node-lease"), object.clone());
+        leave();
+        let stage = Stage::running(&runner, &fake, "one").await;
+        let name: NodeName = "edge-1".parse().unwrap();
+        let generation = || stage.cloud.registry.generation(&name);
+        let _peer = stage.connect("edge-1", true);
+        let first = generation();
+        until("it has the Lease", || owner(&fake) == "one").await;
+        // The same where the edge writes the Lease itself.
+        leave();
+        let mut peer = stage.connect("edge-1", false);
+        assert_ne!(generation(), first);
+        let path = "kube-node-lease/lease/edge-1";
+        let sent = lease(&fake);
+        let answer = peer.ask("update", path, &sent).await;
+        assert_eq!(content(&answer)["Err"], Value::Null);
+        assert_eq!(owner(&fake), "one");
+        assert!(generation() > first, "the session goes on");
+        let again = content(&peer.ask("query", path, &Value::Null).await);
+        assert_eq!(again["Err"], Value::Null);
+    });
+}
+
+#[test]
 fn an_edge_that_keeps_its_lease_itself_shows_it_too() {
     play(|runner| async move {
         let fake = FakeCluster::new();
@@ -125,7 +205,7 @@ fn an_edge_that_keeps_its_lease_itself_shows_it_too() {
         let path = "kube-node-lease/lease/edge-1";
         let made = content(&first.ask("insert", path, &sent).await)["Object"].clone();
         assert_eq!(owner(&fake), "one");
-        two.hand.advance(Duration::from_secs(1));
+        pass(&[&one, &two], 1);
         let mut second = two.connect("edge-1", false);
         let moved = content(&second.ask("update", path, &made).await)["Object"].clone();
         assert_eq!(owner(&fake), "two");
@@ -201,3 +281,6 @@ fn what_is_owed_to_a_node_that_is_ready_elsewhere_is_forgotten_in_time() {
         peer.told(0, "delete default/pod/away").await;
     });
 }
+
+/// Ten years after `NOW`.
+const AHEAD: Timestamp = Timestamp::from_unix(1_795_334_583 + 10 * 365 * 86_400);

@@ -215,14 +215,15 @@ impl Peer {
                 Ok(None)
             }
             Next::Message(message) => Ok(Some(message)),
-            Next::Again(_) => Ok(None),
-            Next::Push(item, new) => {
+            Next::Push(item, new) | Next::Again(item, new) => {
                 let node = &self.registered.as_ref().unwrap().node;
                 let message = self.cloud.nodes.message(node, &item, new, NOW);
-                let Some(message) = message.map(Arc::new) else {
+                let Some(mut message) = message else {
+                    self.outbox.dropped(&item);
                     return Ok(None);
                 };
-                self.outbox.sent(item, new, &message);
+                self.outbox.sent(item, new, &mut message);
+                let message = Arc::new(message);
                 let ack = message.answer(NOW, "edgecontroller", "response", "OK");
                 let answered = dispatch(&self.cloud, &node.clone(), &self.outbox, ack);
                 if let Answer::Later(work) = answered {
