@@ -1,6 +1,7 @@
 //! What is written and what is held back: lines of one kind are folded, floods are cut, and of what is cut
 //! the last warning or error of each kind is written all the same.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -14,15 +15,11 @@ pub struct Line {
 }
 
 pub struct Throttle {
-    last: Option<Line>,
-    /// Of the last line.
-    kind: String,
-    /// How many came of its kind since.
-    repeats: u64,
-    /// The latest of these, if it does not say the very same.
-    latest: Option<Line>,
-    /// When the last line, or its count, was printed.
-    printed: Instant,
+    /// Of the kinds that were printed last, the newest first: a few, since two things that go on at the same time
+    /// take turns.
+    recent: VecDeque<Recent>,
+    /// The kind that the last line to be printed is of.
+    said: String,
     everything: Budget,
     /// For warnings and errors besides, so that no flood of other lines takes their place.
     urgent: Budget,
@@ -31,6 +28,17 @@ pub struct Throttle {
     dropped_at: Instant,
     /// The last warning or error of each kind that was dropped, and how many there were.
     held: Vec<Held>,
+}
+
+/// A line that was printed, and what came of its kind since.
+struct Recent {
+    line: Line,
+    kind: String,
+    repeats: u64,
+    /// The latest of these, if it does not say the very same.
+    latest: Option<Line>,
+    /// When the line, or the count of its kind, was printed.
+    printed: Instant,
 }
 
 struct Held {
@@ -42,11 +50,8 @@ struct Held {
 impl Throttle {
     pub fn new(now: Instant) -> Throttle {
         Throttle {
-            last: None,
-            kind: String::new(),
-            repeats: 0,
-            latest: None,
-            printed: now,
+            recent: VecDeque::new(),
+            said: String::new(),
             everything: Budget::new(BURST, LINES_PER_SECOND, now),
             urgent: Budget::new(URGENT_BURST, URGENT_PER_SECOND, now),
             dropped: 0,
@@ -58,13 +63,13 @@ impl Throttle {
     /// Takes a line, and gives what is to be printed now.
     pub fn admit(&mut self, line: Line, now: Instant) -> Vec<Line> {
         let kind = kind::of(&line.text);
-        if let Some(last) = &self.last
-            && (last.level, &self.kind) == (line.level, &kind)
-        {
-            self.repeats += 1;
-            self.latest = (*last != line).then_some(line);
-            return match now >= self.printed + REPEAT_REPORT {
-                true => self.settle_repeats(now),
+        let same = |it: &Recent| it.line.level == line.level && it.kind == kind;
+        if let Some(at) = self.recent.iter().position(same) {
+            let recent = &mut self.recent[at];
+            recent.repeats += 1;
+            recent.latest = (recent.line != line).then_some(line);
+            return match now >= recent.printed + REPEAT_REPORT {
+                true => self.settle_repeats(at, now).into_iter().collect(),
                 false => Vec::new(),
             };
         }
@@ -79,17 +84,29 @@ impl Throttle {
             }
             return Vec::new();
         }
-        let mut lines = self.settle(now);
-        self.printed = now;
-        self.last = Some(line.clone());
-        self.kind = kind;
+        // What goes on beside the others is told when it is due, or its place is taken.
+        let mut lines: Vec<Line> = self.settle_repeats(0, now).into_iter().collect();
+        if self.recent.len() == RECENT {
+            lines.extend(self.settle_repeats(RECENT - 1, now));
+            self.recent.pop_back();
+        }
+        lines.extend(self.settle_dropped());
+        self.said.clone_from(&kind);
+        self.recent.push_front(Recent {
+            line: line.clone(),
+            kind,
+            repeats: 0,
+            latest: None,
+            printed: now,
+        });
         lines.push(line);
         lines
     }
 
     /// Everything that is held back, or the count of it.
     pub fn settle(&mut self, now: Instant) -> Vec<Line> {
-        let mut lines = self.settle_repeats(now);
+        let all = (0..self.recent.len()).rev();
+        let mut lines: Vec<Line> = all.filter_map(|at| self.settle_repeats(at, now)).collect();
         lines.extend(self.settle_dropped());
         lines
     }
@@ -100,34 +117,39 @@ impl Throttle {
             // What was folded meanwhile belongs to it.
             return self.settle(now);
         }
-        match self.repeats > 0 && now >= self.printed + REPEAT_REPORT {
-            true => self.settle_repeats(now),
-            false => Vec::new(),
-        }
+        let all = (0..self.recent.len()).rev();
+        let due = all.filter(|&at| now >= self.recent[at].printed + REPEAT_REPORT);
+        let due: Vec<usize> = due.collect();
+        due.into_iter()
+            .filter_map(|at| self.settle_repeats(at, now))
+            .collect()
     }
 
     /// When the next of what is held back will have been so for long enough.
     pub fn due(&self) -> Option<Instant> {
-        let repeats = (self.repeats > 0).then(|| self.printed + REPEAT_REPORT);
+        let repeating = self.recent.iter().filter(|it| it.repeats > 0);
+        let repeats = repeating.map(|it| it.printed + REPEAT_REPORT).min();
         let dropped = (self.dropped > 0).then(|| self.dropped_at + DROP_REPORT);
         [repeats, dropped].into_iter().flatten().min()
     }
 
-    fn settle_repeats(&mut self, now: Instant) -> Vec<Line> {
-        let repeats = std::mem::take(&mut self.repeats);
-        let latest = self.latest.take();
-        let Some(last) = self.last.as_ref().filter(|_| repeats > 0) else {
-            return Vec::new();
+    /// How many came of this kind, if any did.
+    fn settle_repeats(&mut self, at: usize, now: Instant) -> Option<Line> {
+        let recent = self.recent.get_mut(at).filter(|it| it.repeats > 0)?;
+        let repeats = std::mem::take(&mut recent.repeats);
+        let text = match recent.latest.take() {
+            None if self.said == recent.kind => format!("last line repeated {repeats} times"),
+            latest => {
+                let latest = latest.as_ref().unwrap_or(&recent.line);
+                format!("{repeats} more of that kind, at last: {}", latest.text)
+            }
         };
-        self.printed = now;
-        let text = match &latest {
-            None => format!("last line repeated {repeats} times"),
-            Some(latest) => format!("{repeats} more of that kind, at last: {}", latest.text),
-        };
-        vec![Line {
-            level: last.level,
+        recent.printed = now;
+        self.said.clone_from(&recent.kind);
+        Some(Line {
+            level: recent.line.level,
             text,
-        }]
+        })
     }
 
     fn settle_dropped(&mut self) -> Vec<Line> {
@@ -213,6 +235,8 @@ const URGENT_BURST: u32 = 50;
 const URGENT_PER_SECOND: u32 = 5;
 /// Kinds of warnings and errors that are remembered while too much comes.
 const KINDS: usize = 16;
+/// Kinds of lines that are known again.
+const RECENT: usize = 4;
 /// How often a line that goes on repeating is counted.
 const REPEAT_REPORT: Duration = Duration::from_secs(60);
 /// After how long it is said that lines were dropped.
@@ -291,6 +315,57 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_turns_is_folded_too() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(start);
+        let kinds = [
+            "no way to the cloud",
+            "no answer of 192.0.2.1:1",
+            "the disk is slow",
+        ];
+        let mut printed = Vec::new();
+        for number in 0..1000 {
+            for kind in kinds {
+                let text = kind.replace(":1", &format!(":{number}"));
+                printed.extend(texts(throttle.admit(at(Level::Warn, &text), start)));
+            }
+        }
+        let firsts = [
+            "no way to the cloud",
+            "no answer of 192.0.2.1:0",
+            "the disk is slow",
+        ];
+        assert_eq!(printed, firsts);
+        // Each is told with its words, since others were printed between.
+        assert_eq!(throttle.due(), Some(start + REPEAT_REPORT));
+        assert_eq!(
+            texts(throttle.release(start + REPEAT_REPORT)),
+            [
+                "999 more of that kind, at last: no way to the cloud",
+                "999 more of that kind, at last: no answer of 192.0.2.1:999",
+                "999 more of that kind, at last: the disk is slow",
+            ]
+        );
+        assert!(throttle.settle(start + REPEAT_REPORT).is_empty());
+        // What is pushed out by others is told before, and is new when it comes again.
+        throttle.admit(at(Level::Warn, kinds[0]), start + REPEAT_REPORT);
+        let mut told = Vec::new();
+        for word in ["a", "b"] {
+            told.extend(texts(throttle.admit(line(word), start + REPEAT_REPORT)));
+        }
+        assert_eq!(
+            told,
+            [
+                "a",
+                "1 more of that kind, at last: no way to the cloud",
+                "b"
+            ]
+        );
+        let again = throttle.admit(at(Level::Warn, kinds[0]), start + REPEAT_REPORT);
+        assert_eq!(texts(again), [kinds[0]]);
+    }
+
+    #[test]
     fn floods_are_cut_and_counted() {
         let start = Instant::now();
         let mut throttle = Throttle::new(start);
@@ -319,22 +394,29 @@ mod tests {
         // Others have used up what there is, and an error is printed at once.
         let printed = texts(throttle.admit(at(Level::Error, "the disk is full"), start));
         assert_eq!(printed.last().unwrap(), "the disk is full");
-        // A flood of two kinds of warnings, one after another, and a single error at its end.
+        // A flood of more kinds of warnings in turn than are known again, and a single error at its end.
         for number in 0..1000 {
-            throttle.admit(at(Level::Warn, &format!("port {number} is closed")), start);
-            throttle.admit(at(Level::Warn, &format!("{number} tries failed")), start);
+            for text in [
+                format!("port {number} is closed"),
+                format!("{number} tries failed"),
+                format!("disk {number} is slow"),
+                format!("link {number} is down"),
+                format!("{number} files are lost"),
+            ] {
+                throttle.admit(at(Level::Warn, &text), start);
+            }
         }
         throttle.admit(at(Level::Error, "the key is gone"), start);
         let told = texts(throttle.release(start + DROP_REPORT));
         for part in [
             "more of that kind, at last: port 999 is closed",
             "lines dropped",
-            "999 tries failed (the last of ",
+            "999 files are lost (the last of ",
         ] {
             assert!(told.iter().any(|it| it.contains(part)), "{told:?}");
         }
         assert!(told.contains(&"the key is gone".to_owned()), "{told:?}");
-        assert_eq!(told.len(), 4);
+        assert_eq!(told.len(), 7, "{told:?}");
         assert!(throttle.release(start + 2 * DROP_REPORT).is_empty());
     }
 
