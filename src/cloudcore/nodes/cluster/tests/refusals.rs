@@ -242,11 +242,10 @@ fn names_that_are_none_hold_nobody_up() {
         let sent = json!({"metadata": {"name": "edge-1"}, "spec": {}});
         for number in 0..600 {
             let operation = ["query", "insert", "update"][number % 3];
-            let path = match number % 4 {
+            let path = match number / 3 % 3 {
                 0 => format!("/lease/n{number}"),
-                1 => format!("kube-node-lease//n{number}"),
-                2 => format!("kube-node-lease/lease/N{number}"),
-                _ => format!("kube-node-lease/lease/n{number}/x"),
+                1 => format!("null/lease/n{number}"),
+                _ => format!("kube-node-lease/lease/N{number}"),
             };
             let message = crate::protocol::message::Message::of_edged(NOW, operation, &path, &sent);
             let answer = peer.send(&message);
