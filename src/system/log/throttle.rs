@@ -18,8 +18,8 @@ pub struct Throttle {
     /// Of the kinds that were printed last, the newest first: a few, since two things that go on at the same time
     /// take turns.
     recent: VecDeque<Recent>,
-    /// The kind that the last line to be printed is of.
-    said: String,
+    /// What the last line to be printed is of.
+    said: Option<(Level, String)>,
     everything: Budget,
     /// For warnings and errors besides, so that no flood of other lines takes their place.
     urgent: Budget,
@@ -34,11 +34,20 @@ pub struct Throttle {
 struct Recent {
     line: Line,
     kind: String,
+    /// How many of its kind were printed, since it was quiet last.
+    shown: u32,
     repeats: u64,
     /// The latest of these, if it does not say the very same.
     latest: Option<Line>,
     /// When the line, or the count of its kind, was printed.
     printed: Instant,
+}
+
+impl Recent {
+    /// What has not come for a while is news again.
+    fn has_rested(&self, now: Instant) -> bool {
+        self.repeats == 0 && now >= self.printed + REPEAT_REPORT
+    }
 }
 
 struct Held {
@@ -51,7 +60,7 @@ impl Throttle {
     pub fn new(now: Instant) -> Throttle {
         Throttle {
             recent: VecDeque::new(),
-            said: String::new(),
+            said: None,
             everything: Budget::new(BURST, LINES_PER_SECOND, now),
             urgent: Budget::new(URGENT_BURST, URGENT_PER_SECOND, now),
             dropped: 0,
@@ -64,7 +73,10 @@ impl Throttle {
     pub fn admit(&mut self, line: Line, now: Instant) -> Vec<Line> {
         let kind = kind::of(&line.text);
         let same = |it: &Recent| it.line.level == line.level && it.kind == kind;
-        if let Some(at) = self.recent.iter().position(same) {
+        let known = self.recent.iter().position(same);
+        if let Some(at) = known
+            && self.is_folded(at, now)
+        {
             let recent = &mut self.recent[at];
             recent.repeats += 1;
             recent.latest = (recent.line != line).then_some(line);
@@ -86,21 +98,38 @@ impl Throttle {
         }
         // What goes on beside the others is told when it is due, or its place is taken.
         let mut lines: Vec<Line> = self.settle_repeats(0, now).into_iter().collect();
-        if self.recent.len() == RECENT {
-            lines.extend(self.settle_repeats(RECENT - 1, now));
-            self.recent.pop_back();
+        let full = known.is_none() && self.recent.len() == RECENT;
+        let leaves = known.or(full.then_some(RECENT - 1));
+        let mut shown = 1;
+        if let Some(at) = leaves {
+            lines.extend(self.settle_repeats(at, now));
+            let former = self.recent.remove(at);
+            let former = former.filter(|it| known.is_some() && !it.has_rested(now));
+            shown += former.map_or(0, |it| it.shown);
         }
         lines.extend(self.settle_dropped());
-        self.said.clone_from(&kind);
+        self.said = Some((line.level, kind.clone()));
         self.recent.push_front(Recent {
             line: line.clone(),
             kind,
+            shown,
             repeats: 0,
             latest: None,
             printed: now,
         });
         lines.push(line);
         lines
+    }
+
+    /// Lines in a row are folded at once, those that take turns when they have been read a few times.
+    fn is_folded(&self, at: usize, now: Instant) -> bool {
+        let recent = &self.recent[at];
+        self.is_said(recent) || recent.shown >= TURNS && !recent.has_rested(now)
+    }
+
+    fn is_said(&self, recent: &Recent) -> bool {
+        let said = self.said.as_ref();
+        said.is_some_and(|(level, kind)| (*level, kind) == (recent.line.level, &recent.kind))
     }
 
     /// Everything that is held back, or the count of it.
@@ -135,21 +164,20 @@ impl Throttle {
 
     /// How many came of this kind, if any did.
     fn settle_repeats(&mut self, at: usize, now: Instant) -> Option<Line> {
+        let in_a_row = self.is_said(self.recent.get(at)?);
         let recent = self.recent.get_mut(at).filter(|it| it.repeats > 0)?;
         let repeats = std::mem::take(&mut recent.repeats);
         let text = match recent.latest.take() {
-            None if self.said == recent.kind => format!("last line repeated {repeats} times"),
+            None if in_a_row => format!("last line repeated {repeats} times"),
             latest => {
                 let latest = latest.as_ref().unwrap_or(&recent.line);
                 format!("{repeats} more of that kind, at last: {}", latest.text)
             }
         };
         recent.printed = now;
-        self.said.clone_from(&recent.kind);
-        Some(Line {
-            level: recent.line.level,
-            text,
-        })
+        let level = recent.line.level;
+        self.said = Some((level, recent.kind.clone()));
+        Some(Line { level, text })
     }
 
     fn settle_dropped(&mut self) -> Vec<Line> {
@@ -237,6 +265,8 @@ const URGENT_PER_SECOND: u32 = 5;
 const KINDS: usize = 16;
 /// Kinds of lines that are known again.
 const RECENT: usize = 4;
+/// So many lines of a kind are printed although others come between.
+const TURNS: u32 = 5;
 /// How often a line that goes on repeating is counted.
 const REPEAT_REPORT: Duration = Duration::from_secs(60);
 /// After how long it is said that lines were dropped.
@@ -330,39 +360,41 @@ mod tests {
                 printed.extend(texts(throttle.admit(at(Level::Warn, &text), start)));
             }
         }
-        let firsts = [
-            "no way to the cloud",
-            "no answer of 192.0.2.1:0",
-            "the disk is slow",
-        ];
-        assert_eq!(printed, firsts);
+        assert_eq!(printed.len(), kinds.len() * TURNS as usize);
+        assert_eq!(printed[1], "no answer of 192.0.2.1:0");
+        assert_eq!(printed[4], "no answer of 192.0.2.1:1");
         // Each is told with its words, since others were printed between.
         assert_eq!(throttle.due(), Some(start + REPEAT_REPORT));
         assert_eq!(
             texts(throttle.release(start + REPEAT_REPORT)),
             [
-                "999 more of that kind, at last: no way to the cloud",
-                "999 more of that kind, at last: no answer of 192.0.2.1:999",
-                "999 more of that kind, at last: the disk is slow",
+                "995 more of that kind, at last: no way to the cloud",
+                "995 more of that kind, at last: no answer of 192.0.2.1:999",
+                "995 more of that kind, at last: the disk is slow",
             ]
         );
         assert!(throttle.settle(start + REPEAT_REPORT).is_empty());
         // What is pushed out by others is told before, and is new when it comes again.
-        throttle.admit(at(Level::Warn, kinds[0]), start + REPEAT_REPORT);
+        let then = start + REPEAT_REPORT;
+        throttle.admit(at(Level::Warn, kinds[0]), then);
         let mut told = Vec::new();
         for word in ["a", "b"] {
-            told.extend(texts(throttle.admit(line(word), start + REPEAT_REPORT)));
+            told.extend(texts(throttle.admit(line(word), then)));
         }
-        assert_eq!(
-            told,
-            [
-                "a",
-                "1 more of that kind, at last: no way to the cloud",
-                "b"
-            ]
-        );
-        let again = throttle.admit(at(Level::Warn, kinds[0]), start + REPEAT_REPORT);
+        let counted = "1 more of that kind, at last: no way to the cloud";
+        assert_eq!(told, ["a", counted, "b"]);
+        let again = throttle.admit(at(Level::Warn, kinds[0]), then);
         assert_eq!(texts(again), [kinds[0]]);
+        // So is what was quiet for a while.
+        for _ in 0..3 * TURNS {
+            throttle.admit(line("a"), then);
+            throttle.admit(line("b"), then);
+        }
+        assert!(throttle.admit(line("a"), then).is_empty());
+        let later = then + REPEAT_REPORT;
+        assert_eq!(throttle.release(later).len(), 2);
+        let again = throttle.admit(line("a"), later + REPEAT_REPORT);
+        assert_eq!(texts(again), ["a"]);
     }
 
     #[test]
@@ -409,7 +441,7 @@ mod tests {
         throttle.admit(at(Level::Error, "the key is gone"), start);
         let told = texts(throttle.release(start + DROP_REPORT));
         for part in [
-            "more of that kind, at last: port 999 is closed",
+            "port 999 is closed (the last of ",
             "lines dropped",
             "999 files are lost (the last of ",
         ] {
