@@ -80,6 +80,30 @@ fn tests_that_the_manual_names_exist() {
     assert!(named > 20, "only {named} tests are named");
 }
 
+/// Each rule of these parts of the page is shown by a test.
+#[test]
+fn every_rule_of_security_names_its_test() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let mut rules = 0;
+    for part in [
+        "Between the edge and the cloud",
+        "Between us and a cluster",
+        "What the cloud signs",
+        "Weaknesses of KubeEdge, and what happens here",
+    ] {
+        let start = page.find(&format!("\n## {part}\n")).expect(part);
+        let text = page[start + 4..].split("\n## ").next().unwrap_or_default();
+        // Behind the head of the table.
+        for row in text.lines().filter(|line| line.starts_with('|')).skip(2) {
+            let shown = !text::tests_named(row).is_empty();
+            assert!(shown || row.contains("there are none of these"), "{row}");
+            rules += 1;
+        }
+    }
+    assert!(rules > 50, "only {rules} rules");
+}
+
 /// What is called in one place only, and which that is.
 const CALLS: &[(&str, &[&str])] = &[
     ("std::fs::write", &["src/system/files/"]),

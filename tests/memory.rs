@@ -1,16 +1,21 @@
 //! What a device's processes still know once a secret has been used: their whole memory is searched.
 
 mod common;
+#[path = "network/tinyproxy.rs"]
+mod tinyproxy;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use common::device::{BOOTSTRAP, Device, KEY};
 use common::site::Cloudcore;
-use common::{figures, not_tried};
+use common::figures;
 use kubeedge::pki::key::PrivateKey;
 use kubeedge::protocol::control::EdgeStatus;
 use kubeedge::system::processes;
+use tinyproxy::Tinyproxy;
 
 /// The content of all memory that a process has written to: heap, stacks, and its own data.
 fn memory(pid: u32) -> Vec<u8> {
@@ -74,10 +79,7 @@ fn body(pem: &str) -> String {
 
 #[test]
 fn a_device_forgets_its_token_and_the_text_of_its_key() {
-    if !processes::is_root() {
-        not_tried("the memory of another process: it is root's to read");
-        return;
-    }
+    assert!(processes::is_root(), "{NEEDS_ROOT}");
     let cloud = Cloudcore::start(&[]);
     let mut searched = 0;
     for in_configuration in [false, true] {
@@ -98,7 +100,7 @@ fn a_device_forgets_its_token_and_the_text_of_its_key() {
         let (secrets, texts) = (pieces(signature(&token)), pieces(&text));
         for (pid, what) in pids(&status).into_iter().zip(["supervisor", "hub"]) {
             let memory = memory(pid);
-            searched += memory.len();
+            searched += 1;
             let left = found(&memory, &texts);
             assert!(left.is_empty(), "the {what} knows the text of the key");
             let left = found(&memory, &secrets);
@@ -110,5 +112,52 @@ fn a_device_forgets_its_token_and_the_text_of_its_key() {
         }
         edge.stop();
     }
-    figures::tried("memory-bytes", "bytes of memory searched", searched);
+    figures::tried(
+        "hardening-memory",
+        "processes of a device searched in all their memory for a token that was used and the text of the key",
+        searched,
+    );
 }
+
+#[test]
+fn a_device_has_the_password_of_its_proxy_where_it_is_used_and_its_header_nowhere() {
+    assert!(processes::is_root(), "{NEEDS_ROOT}");
+    let cloud = Cloudcore::start(&[]);
+    let password = "Vq7ZmX2rT9bKdW4sLh6NcY8pGf3JuE5aRwQ1oBtMzC0iDxSv";
+    let proxy = Tinyproxy::start(&format!("BasicAuth barn {password}"));
+    let mut device = Device::new("edge-1");
+    device.hub_keys = vec![format!("proxy: \"http://{}\"", proxy.address)];
+    device.write(CREDENTIALS, &format!("barn:{password}\n"), 0o600);
+    device.configure_for(&cloud, &cloud.token());
+    let edge = device.start();
+    let first = edge.connected().session.expect("it is up").generation;
+    // Each goes through the proxy: the CA, the certificate, the tunnel, a renewal, another tunnel.
+    assert_eq!(edge.order("renew").error, None);
+    let status = edge.until("the next session", |status| {
+        let session = status.session.as_ref();
+        session.is_some_and(|session| session.generation > first)
+    });
+    let opened = |port: u16| proxy.opened(&format!("127.0.0.1:{port}"));
+    assert!(opened(cloud.https) >= 2 && opened(cloud.hub) >= 2);
+    let header = STANDARD.encode(format!("barn:{password}"));
+    for (pid, what) in pids(&status).into_iter().zip(["supervisor", "hub"]) {
+        let memory = memory(pid);
+        let left = found(&memory, &pieces(&header));
+        assert!(left.is_empty(), "the {what} knows the header: {left:?}");
+        let left = found(&memory, &pieces(password));
+        match what {
+            // It will need it again, and so the search finds it.
+            "hub" => assert_eq!(left.len(), password.len() / 16),
+            _ => assert!(left.is_empty(), "the {what} knows the password: {left:?}"),
+        }
+    }
+    edge.stop();
+    figures::tried(
+        "hardening-memory-proxy",
+        "processes of a device behind a proxy searched likewise for its password and the header",
+        2,
+    );
+}
+
+const NEEDS_ROOT: &str = "this test needs root, as whom alone one reads the memory of others";
+const CREDENTIALS: &str = "/etc/kubeedge/proxy-credentials";

@@ -81,11 +81,12 @@ tests_with_figures() {
 
 # The long fuzz run is made bit by bit; what it has reached is kept in the repository.
 fuzz_figures() {
-  local target runs
+  local target runs findings
   [ -e fuzz/long-run.tsv ] || return 0
-  while IFS=$'\t' read -r target _ runs _; do
+  while IFS=$'\t' read -r target _ runs _ _ findings; do
     [ "$target" = target ] ||
-      printf 'inputs that the fuzzer tried on %s\t%s\n' "$target" "$runs" >"$figures/fuzz-${target//_/-}"
+      printf 'inputs that the fuzzer tried on %s\t%s\t%s\n' "$target" "$runs" "$findings" \
+        >"$figures/fuzz-${target//_/-}"
   done <fuzz/long-run.tsv
 }
 
@@ -120,8 +121,9 @@ make_table() {
   echo '| --- | --- | --- | --- | --- |'
   while read -r section title; do
     while IFS= read -r id; do
-      IFS=$'\t' read -r what many <"$figures/$id"
-      lost=0
+      # A test that has lost anything fails, and leaves no figure. What the fuzzer has found its ledger says.
+      IFS=$'\t' read -r what many lost <"$figures/$id"
+      lost=${lost:-0}
       # What is measured, not tried.
       if [ "$section" = wear ] || [[ $many =~ [^0-9,] ]]; then lost=''; fi
       echo "| $title | $what | $many | $lost | \`$id\` |"

@@ -126,7 +126,7 @@ impl Keeper<'_> {
                              not be asked"
                         );
                     }
-                    self.edge.state.problem(&sentence, !(useless || foreign));
+                    self.edge.state.no_tunnel(&sentence, !(useless || foreign));
                     error.retry_after()
                 }
             };
@@ -205,8 +205,7 @@ impl Keeper<'_> {
         if session.since.elapsed() >= STABLE {
             self.backoff.reset();
         }
-        self.edge.state.disconnected();
-        self.edge.state.problem(&end, true);
+        self.edge.state.session_lost(&end);
         let at_once = std::mem::take(&mut self.hasty) && session.since.elapsed() < KILLED_EARLY;
         if !at_once {
             let wait = self.backoff.next();
@@ -264,7 +263,7 @@ impl Keeper<'_> {
 
     /// The new tunnel did not come up. The old identity is good for a while: stay, and try again.
     async fn stay(&mut self, session: Session, error: NoTunnel) -> Option<Session> {
-        self.edge.state.problem(&error.sentence(false), true);
+        self.edge.state.no_tunnel(&error.sentence(false), true);
         let ended = async { Some(session.ended().await) };
         let wait = self.backoff.next_asked(error.retry_after());
         let pause = async {
@@ -272,8 +271,7 @@ impl Keeper<'_> {
             None
         };
         if let Some(end) = or(ended, pause).await {
-            self.edge.state.disconnected();
-            self.edge.state.problem(&end, true);
+            self.edge.state.session_lost(&end);
             return None;
         }
         self.edge.renewed.raise();

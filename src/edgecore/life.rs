@@ -103,7 +103,7 @@ async fn trade(edge: &Rc<Edge>, token: &JoinToken, instead: bool) -> Option<Iden
         let asked = match enroll(edge, token).await {
             Ok(identity) => return Some(identity),
             Err(failure) => {
-                edge.state.problem(&failure, failure.retryable());
+                edge.state.not_enrolled(&failure, failure.retryable());
                 if !failure.retryable() {
                     edge.refused.replace(Some(token.clone()));
                     edge.state.enter(EdgeState::NeedsToken);

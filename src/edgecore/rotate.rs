@@ -63,7 +63,7 @@ pub async fn run(edge: &Edge) {
                 );
                 edge.adopt(identity.clone());
             }
-            Err(failure) => edge.state.problem(failure, failure.retryable()),
+            Err(failure) => edge.state.not_renewed(failure, failure.retryable()),
         }
         let wait = match &outcome {
             Ok(_) => None,

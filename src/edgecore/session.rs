@@ -11,6 +11,7 @@ use smol::future::or;
 use super::edge::{Edge, pause};
 use super::rhythm::{Rhythm, Sign};
 use super::roaming::{Ends, Footing};
+use crate::protocol::control::Counts;
 use crate::protocol::message::Message;
 use crate::protocol::transport::Transport;
 use crate::protocol::trust::CHANGE;
@@ -107,7 +108,19 @@ async fn serve(
     edge.jobs.session.raise();
     let heard = Cell::new(Instant::now());
     let share = receiver.share();
-    let signs = || (share.received(), line.acknowledged());
+    let (counted, brought) = (Cell::new(0), Cell::new(0));
+    let count = || {
+        let now = share.received();
+        // The session's own number wraps.
+        let received = now.wrapping_sub(counted.replace(now)) as u64;
+        brought.update(|bytes| bytes + received);
+        edge.state.count(Counts {
+            received,
+            ..Counts::default()
+        });
+        now
+    };
+    let signs = || (count(), line.acknowledged());
     let ground = Ground {
         ends,
         follows: line.transport() == Transport::Quic,
@@ -129,6 +142,9 @@ async fn serve(
         line.gone().await;
     };
     or(farewell, pause(GOODBYE)).await;
+    count();
+    let kilobytes = brought.get() / 1000;
+    log::info!("a session with the hub is over: it brought {kilobytes} kB");
     end
 }
 

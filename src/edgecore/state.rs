@@ -7,7 +7,8 @@ use std::rc::Rc;
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::protocol::control::{
-    CertificateFacts, Counts, EdgeState, EdgeStatus, Problem, Registration, SessionFacts, VERSION,
+    CertificateFacts, Counts, EdgeState, EdgeStatus, Failures, Problem, Registration, SessionFacts,
+    VERSION,
 };
 use crate::protocol::transport::Transport;
 use crate::system::clock::{Clock, Timestamp};
@@ -55,6 +56,7 @@ impl State {
             session: None,
             registration: None,
             messages: None,
+            failures: Some(Failures::default()),
         };
         State(Rc::new(Inner {
             clock: clock.clone(),
@@ -81,6 +83,7 @@ impl State {
             skipped: it.skipped + more.skipped,
             stored: it.stored + more.stored,
             acknowledged: it.acknowledged + more.acknowledged,
+            received: it.received + more.received,
         });
     }
 
@@ -114,10 +117,35 @@ impl State {
     /// Keeps the problem for `status`, and logs it. A part of the sentence may be a peer's words, so
     /// what could garble a terminal is escaped.
     pub fn problem(&self, error: &dyn Display, retryable: bool) {
+        self.failed(|_| {}, error, retryable);
+    }
+
+    /// The same for an attempt to get a certificate for a token.
+    pub fn not_enrolled(&self, error: &dyn Display, retryable: bool) {
+        self.failed(|it| it.enrolments += 1, error, retryable);
+    }
+
+    pub fn not_renewed(&self, error: &dyn Display, retryable: bool) {
+        self.failed(|it| it.renewals += 1, error, retryable);
+    }
+
+    /// The same for an attempt to open a tunnel.
+    pub fn no_tunnel(&self, error: &dyn Display, retryable: bool) {
+        self.failed(|it| it.tunnels += 1, error, retryable);
+    }
+
+    /// The session is over, and no other has its place.
+    pub fn session_lost(&self, end: &dyn Display) {
+        self.disconnected();
+        self.failed(|it| it.sessions += 1, end, true);
+    }
+
+    fn failed(&self, count: impl FnOnce(&mut Failures), error: &dyn Display, retryable: bool) {
         let message = clean(&error.to_string());
         log::warn!("{message}");
         let at = self.0.clock.now();
         self.change(|status| {
+            count(status.failures.get_or_insert_default());
             status.last_error = Some(Problem {
                 at,
                 message,

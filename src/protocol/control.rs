@@ -19,7 +19,7 @@ use crate::system::names::NodeName;
 
 pub use client::{Client, ControlError, call};
 pub use objects::{NodeRow, ObjectLine};
-pub use registration::{Counts, Problem, Registration};
+pub use registration::{Counts, Failures, Problem, Registration};
 pub use remembered::Remembered;
 
 /// The version that this program writes; readers accept any.
@@ -257,6 +257,8 @@ pub struct EdgeStatus {
     /// Changes of these alone are no news for `watch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<Counts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<Failures>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

@@ -355,7 +355,8 @@ FRAMES = {
     # These do not.
     "wrong-types": sends(*(text(wire.json.dumps(value)) for value in WRONG_TYPES)),
     "not-json": sends(text("{"), text(""), text("\0"), frame(2, bytes(range(256)))),
-    "deep-content": sends(text('{"header":{"msg_id":"d"},"content":' + DEEP + "}")),
+    "deep-content": sends(text('{"header":{"msg_id":"d"},"route":{"source":"cloudhub","group":"resource","operation":"update",'
+                               '"resource":"default/configmap/deep"},"content":' + DEEP + "}")),
     "deep-header": sends(text('{"header":{"deep":' + DEEP + "}}"), text(DEEP), text('{"a":' * 10000)),
     "wrong-ids": sends(*(text({**message(), "header": header}) for header in (
         {"msg_id": ""}, {"msg_id": "x" * 100000}, {"msg_id": "a", "parent_msg_id": "never sent"},

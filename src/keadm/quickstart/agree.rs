@@ -115,6 +115,7 @@ mod tests {
             session,
             registration: None,
             messages: None,
+            failures: None,
         }
     }
 

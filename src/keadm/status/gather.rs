@@ -111,6 +111,7 @@ fn facts(status: EdgeStatus) -> Edgecore {
             problem: it.problem.map(problem),
         }),
         messages: status.messages,
+        failures: status.failures,
     }
 }
 

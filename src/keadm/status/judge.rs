@@ -184,6 +184,7 @@ mod tests {
             session: None,
             registration: None,
             messages: None,
+            failures: None,
         })));
         found.service.running = true;
         found.service.starts_at_boot = true;

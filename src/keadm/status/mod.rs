@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::out::{self, Format, Report};
 use super::span::span;
 use super::{Command, Group};
-use crate::protocol::control::Counts;
+use crate::protocol::control::{Counts, Failures};
 use crate::protocol::transport::Transport;
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
@@ -138,6 +138,8 @@ pub struct Edgecore {
     pub registration: Option<Registration>,
     /// What came of the cloud's messages since edgecore started; none from an older edgecore.
     pub messages: Option<Counts>,
+    /// How often what failed since then; none from an older edgecore.
+    pub failures: Option<Failures>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -248,6 +250,9 @@ impl Status {
                         ),
                     ));
                 }
+                if let Some(failures) = edgecore.failures.filter(|it| *it != Failures::default()) {
+                    rows.push(("failed so far", words_of(failures)));
+                }
                 rows.push((
                     "last error",
                     edgecore.last_error.as_ref().map_or_else(
@@ -323,6 +328,21 @@ impl Status {
     }
 }
 
+/// What failed, and how often.
+fn words_of(failures: Failures) -> String {
+    let all = [
+        (failures.enrolments, "attempts to get a certificate"),
+        (failures.renewals, "renewals"),
+        (failures.tunnels, "attempts at a tunnel"),
+        (failures.sessions, "sessions that broke off"),
+    ];
+    let some = all.into_iter().filter(|(count, _)| *count > 0);
+    let words: Vec<String> = some
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    words.join(", ")
+}
+
 impl Edgecore {
     fn sandbox_words(&self) -> String {
         match self.sandbox.is_empty() {
@@ -380,3 +400,18 @@ static SPEC: Spec = Spec {
     spellings: &[],
     ignored: &[],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_failed_is_named() {
+        let failures = Failures {
+            renewals: 2,
+            tunnels: 12,
+            ..Failures::default()
+        };
+        assert_eq!(words_of(failures), "2 renewals, 12 attempts at a tunnel");
+    }
+}

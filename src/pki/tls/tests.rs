@@ -23,6 +23,23 @@ const DAY: Duration = Duration::from_secs(86_400);
 const ADDRESS: &str = "192.0.2.1";
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
+#[test]
+fn every_suite_has_ephemeral_keys_and_aead() {
+    let suites = &provider().cipher_suites;
+    assert!(!suites.is_empty());
+    for suite in suites {
+        let suite = suite.suite();
+        let name = suite.as_str().unwrap();
+        let fresh = ["TLS13_", "TLS_ECDHE_"]
+            .iter()
+            .any(|it| name.starts_with(it));
+        let sealed = ["_GCM_", "_CHACHA20_POLY1305_"]
+            .iter()
+            .any(|it| name.contains(it));
+        assert!(fresh && sealed, "{name}");
+    }
+}
+
 /// A CA, a cloud at `ADDRESS` and `cloud.example`, a node, and the clock of both.
 struct World {
     clock: Clock,

@@ -33,6 +33,21 @@ pub struct Counts {
     /// Objects that the cloud sent and that are stored, or gone as it said; those that changed nothing not counted.
     pub stored: u64,
     pub acknowledged: u64,
+    /// Bytes that came over tunnels, WebSocket's own included; counted at every beat and at a session's end.
+    pub received: u64,
+}
+
+/// How often something failed since edgecore started. Each time there was a problem to read, too.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub struct Failures {
+    /// Attempts to get a certificate for a token.
+    pub enrolments: u64,
+    pub renewals: u64,
+    /// Attempts to open a tunnel.
+    pub tunnels: u64,
+    /// Tunnels that were up, and ended without being replaced.
+    pub sessions: u64,
 }
 
 /// What last went wrong.

@@ -1,6 +1,7 @@
 //! What is written and what is held back: lines of one kind are folded, floods are cut, and of what is cut
 //! the last warning or error of each kind is written all the same.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -14,15 +15,11 @@ pub struct Line {
 }
 
 pub struct Throttle {
-    last: Option<Line>,
-    /// Of the last line.
-    kind: String,
-    /// How many came of its kind since.
-    repeats: u64,
-    /// The latest of these, if it does not say the very same.
-    latest: Option<Line>,
-    /// When the last line, or its count, was printed.
-    printed: Instant,
+    /// Of the kinds that were printed last, the newest first: a few, since two things that go on at the same time
+    /// take turns.
+    recent: VecDeque<Recent>,
+    /// What the last line to be printed is of.
+    said: Option<(Level, String)>,
     everything: Budget,
     /// For warnings and errors besides, so that no flood of other lines takes their place.
     urgent: Budget,
@@ -31,6 +28,26 @@ pub struct Throttle {
     dropped_at: Instant,
     /// The last warning or error of each kind that was dropped, and how many there were.
     held: Vec<Held>,
+}
+
+/// A line that was printed, and what came of its kind since.
+struct Recent {
+    line: Line,
+    kind: String,
+    /// How many of its kind were printed, since it was quiet last.
+    shown: u32,
+    repeats: u64,
+    /// The latest of these, if it does not say the very same.
+    latest: Option<Line>,
+    /// When the line, or the count of its kind, was printed.
+    printed: Instant,
+}
+
+impl Recent {
+    /// What has not come for a while is news again.
+    fn has_rested(&self, now: Instant) -> bool {
+        self.repeats == 0 && now >= self.printed + REPEAT_REPORT
+    }
 }
 
 struct Held {
@@ -42,11 +59,8 @@ struct Held {
 impl Throttle {
     pub fn new(now: Instant) -> Throttle {
         Throttle {
-            last: None,
-            kind: String::new(),
-            repeats: 0,
-            latest: None,
-            printed: now,
+            recent: VecDeque::new(),
+            said: None,
             everything: Budget::new(BURST, LINES_PER_SECOND, now),
             urgent: Budget::new(URGENT_BURST, URGENT_PER_SECOND, now),
             dropped: 0,
@@ -58,13 +72,16 @@ impl Throttle {
     /// Takes a line, and gives what is to be printed now.
     pub fn admit(&mut self, line: Line, now: Instant) -> Vec<Line> {
         let kind = kind::of(&line.text);
-        if let Some(last) = &self.last
-            && (last.level, &self.kind) == (line.level, &kind)
+        let same = |it: &Recent| it.line.level == line.level && it.kind == kind;
+        let known = self.recent.iter().position(same);
+        if let Some(at) = known
+            && self.is_folded(at, now)
         {
-            self.repeats += 1;
-            self.latest = (*last != line).then_some(line);
-            return match now >= self.printed + REPEAT_REPORT {
-                true => self.settle_repeats(now),
+            let recent = &mut self.recent[at];
+            recent.repeats += 1;
+            recent.latest = (recent.line != line).then_some(line);
+            return match now >= recent.printed + REPEAT_REPORT {
+                true => self.settle_repeats(at, now).into_iter().collect(),
                 false => Vec::new(),
             };
         }
@@ -79,17 +96,46 @@ impl Throttle {
             }
             return Vec::new();
         }
-        let mut lines = self.settle(now);
-        self.printed = now;
-        self.last = Some(line.clone());
-        self.kind = kind;
+        // What goes on beside the others is told when it is due, or its place is taken.
+        let mut lines: Vec<Line> = self.settle_repeats(0, now).into_iter().collect();
+        let full = known.is_none() && self.recent.len() == RECENT;
+        let leaves = known.or(full.then_some(RECENT - 1));
+        let mut shown = 1;
+        if let Some(at) = leaves {
+            lines.extend(self.settle_repeats(at, now));
+            let former = self.recent.remove(at);
+            let former = former.filter(|it| known.is_some() && !it.has_rested(now));
+            shown += former.map_or(0, |it| it.shown);
+        }
+        lines.extend(self.settle_dropped());
+        self.said = Some((line.level, kind.clone()));
+        self.recent.push_front(Recent {
+            line: line.clone(),
+            kind,
+            shown,
+            repeats: 0,
+            latest: None,
+            printed: now,
+        });
         lines.push(line);
         lines
     }
 
+    /// Lines in a row are folded at once, those that take turns when they have been read a few times.
+    fn is_folded(&self, at: usize, now: Instant) -> bool {
+        let recent = &self.recent[at];
+        self.is_said(recent) || recent.shown >= TURNS && !recent.has_rested(now)
+    }
+
+    fn is_said(&self, recent: &Recent) -> bool {
+        let said = self.said.as_ref();
+        said.is_some_and(|(level, kind)| (*level, kind) == (recent.line.level, &recent.kind))
+    }
+
     /// Everything that is held back, or the count of it.
     pub fn settle(&mut self, now: Instant) -> Vec<Line> {
-        let mut lines = self.settle_repeats(now);
+        let all = (0..self.recent.len()).rev();
+        let mut lines: Vec<Line> = all.filter_map(|at| self.settle_repeats(at, now)).collect();
         lines.extend(self.settle_dropped());
         lines
     }
@@ -100,34 +146,38 @@ impl Throttle {
             // What was folded meanwhile belongs to it.
             return self.settle(now);
         }
-        match self.repeats > 0 && now >= self.printed + REPEAT_REPORT {
-            true => self.settle_repeats(now),
-            false => Vec::new(),
-        }
+        let all = (0..self.recent.len()).rev();
+        let due = all.filter(|&at| now >= self.recent[at].printed + REPEAT_REPORT);
+        let due: Vec<usize> = due.collect();
+        due.into_iter()
+            .filter_map(|at| self.settle_repeats(at, now))
+            .collect()
     }
 
     /// When the next of what is held back will have been so for long enough.
     pub fn due(&self) -> Option<Instant> {
-        let repeats = (self.repeats > 0).then(|| self.printed + REPEAT_REPORT);
+        let repeating = self.recent.iter().filter(|it| it.repeats > 0);
+        let repeats = repeating.map(|it| it.printed + REPEAT_REPORT).min();
         let dropped = (self.dropped > 0).then(|| self.dropped_at + DROP_REPORT);
         [repeats, dropped].into_iter().flatten().min()
     }
 
-    fn settle_repeats(&mut self, now: Instant) -> Vec<Line> {
-        let repeats = std::mem::take(&mut self.repeats);
-        let latest = self.latest.take();
-        let Some(last) = self.last.as_ref().filter(|_| repeats > 0) else {
-            return Vec::new();
+    /// How many came of this kind, if any did.
+    fn settle_repeats(&mut self, at: usize, now: Instant) -> Option<Line> {
+        let in_a_row = self.is_said(self.recent.get(at)?);
+        let recent = self.recent.get_mut(at).filter(|it| it.repeats > 0)?;
+        let repeats = std::mem::take(&mut recent.repeats);
+        let text = match recent.latest.take() {
+            None if in_a_row => format!("last line repeated {repeats} times"),
+            latest => {
+                let latest = latest.as_ref().unwrap_or(&recent.line);
+                format!("{repeats} more of that kind, at last: {}", latest.text)
+            }
         };
-        self.printed = now;
-        let text = match &latest {
-            None => format!("last line repeated {repeats} times"),
-            Some(latest) => format!("{repeats} more of that kind, at last: {}", latest.text),
-        };
-        vec![Line {
-            level: last.level,
-            text,
-        }]
+        recent.printed = now;
+        let level = recent.line.level;
+        self.said = Some((level, recent.kind.clone()));
+        Some(Line { level, text })
     }
 
     fn settle_dropped(&mut self) -> Vec<Line> {
@@ -213,6 +263,10 @@ const URGENT_BURST: u32 = 50;
 const URGENT_PER_SECOND: u32 = 5;
 /// Kinds of warnings and errors that are remembered while too much comes.
 const KINDS: usize = 16;
+/// Kinds of lines that are known again.
+const RECENT: usize = 4;
+/// So many lines of a kind are printed although others come between.
+const TURNS: u32 = 5;
 /// How often a line that goes on repeating is counted.
 const REPEAT_REPORT: Duration = Duration::from_secs(60);
 /// After how long it is said that lines were dropped.
@@ -291,6 +345,59 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_turns_is_folded_too() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(start);
+        let kinds = [
+            "no way to the cloud",
+            "no answer of 192.0.2.1:1",
+            "the disk is slow",
+        ];
+        let mut printed = Vec::new();
+        for number in 0..1000 {
+            for kind in kinds {
+                let text = kind.replace(":1", &format!(":{number}"));
+                printed.extend(texts(throttle.admit(at(Level::Warn, &text), start)));
+            }
+        }
+        assert_eq!(printed.len(), kinds.len() * TURNS as usize);
+        assert_eq!(printed[1], "no answer of 192.0.2.1:0");
+        assert_eq!(printed[4], "no answer of 192.0.2.1:1");
+        // Each is told with its words, since others were printed between.
+        assert_eq!(throttle.due(), Some(start + REPEAT_REPORT));
+        assert_eq!(
+            texts(throttle.release(start + REPEAT_REPORT)),
+            [
+                "995 more of that kind, at last: no way to the cloud",
+                "995 more of that kind, at last: no answer of 192.0.2.1:999",
+                "995 more of that kind, at last: the disk is slow",
+            ]
+        );
+        assert!(throttle.settle(start + REPEAT_REPORT).is_empty());
+        // What is pushed out by others is told before, and is new when it comes again.
+        let then = start + REPEAT_REPORT;
+        throttle.admit(at(Level::Warn, kinds[0]), then);
+        let mut told = Vec::new();
+        for word in ["a", "b"] {
+            told.extend(texts(throttle.admit(line(word), then)));
+        }
+        let counted = "1 more of that kind, at last: no way to the cloud";
+        assert_eq!(told, ["a", counted, "b"]);
+        let again = throttle.admit(at(Level::Warn, kinds[0]), then);
+        assert_eq!(texts(again), [kinds[0]]);
+        // So is what was quiet for a while.
+        for _ in 0..3 * TURNS {
+            throttle.admit(line("a"), then);
+            throttle.admit(line("b"), then);
+        }
+        assert!(throttle.admit(line("a"), then).is_empty());
+        let later = then + REPEAT_REPORT;
+        assert_eq!(throttle.release(later).len(), 2);
+        let again = throttle.admit(line("a"), later + REPEAT_REPORT);
+        assert_eq!(texts(again), ["a"]);
+    }
+
+    #[test]
     fn floods_are_cut_and_counted() {
         let start = Instant::now();
         let mut throttle = Throttle::new(start);
@@ -319,22 +426,29 @@ mod tests {
         // Others have used up what there is, and an error is printed at once.
         let printed = texts(throttle.admit(at(Level::Error, "the disk is full"), start));
         assert_eq!(printed.last().unwrap(), "the disk is full");
-        // A flood of two kinds of warnings, one after another, and a single error at its end.
+        // A flood of more kinds of warnings in turn than are known again, and a single error at its end.
         for number in 0..1000 {
-            throttle.admit(at(Level::Warn, &format!("port {number} is closed")), start);
-            throttle.admit(at(Level::Warn, &format!("{number} tries failed")), start);
+            for text in [
+                format!("port {number} is closed"),
+                format!("{number} tries failed"),
+                format!("disk {number} is slow"),
+                format!("link {number} is down"),
+                format!("{number} files are lost"),
+            ] {
+                throttle.admit(at(Level::Warn, &text), start);
+            }
         }
         throttle.admit(at(Level::Error, "the key is gone"), start);
         let told = texts(throttle.release(start + DROP_REPORT));
         for part in [
-            "more of that kind, at last: port 999 is closed",
+            "port 999 is closed (the last of ",
             "lines dropped",
-            "999 tries failed (the last of ",
+            "999 files are lost (the last of ",
         ] {
             assert!(told.iter().any(|it| it.contains(part)), "{told:?}");
         }
         assert!(told.contains(&"the key is gone".to_owned()), "{told:?}");
-        assert_eq!(told.len(), 4);
+        assert_eq!(told.len(), 7, "{told:?}");
         assert!(throttle.release(start + 2 * DROP_REPORT).is_empty());
     }
 

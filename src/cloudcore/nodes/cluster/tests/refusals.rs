@@ -228,3 +228,45 @@ fn a_node_that_asks_for_too_much_is_told_so_and_others_are_served() {
         }
     });
 }
+
+#[test]
+fn names_that_are_none_hold_nobody_up() {
+    play(|runner| async move {
+        let fake = FakeCluster::new();
+        node(&fake, "edge-1");
+        node(&fake, "edge-2");
+        let stage = Stage::running(&runner, &fake, "one").await;
+        let mut peer = stage.connect("edge-1", false);
+        let mut other = stage.connect("edge-2", false);
+        fake.forget_calls();
+        let sent = json!({"metadata": {"name": "edge-1"}, "spec": {}});
+        for number in 0..600 {
+            let operation = ["query", "insert", "update"][number % 3];
+            let path = match number / 3 % 3 {
+                0 => format!("/lease/n{number}"),
+                1 => format!("null/lease/n{number}"),
+                _ => format!("kube-node-lease/lease/N{number}"),
+            };
+            let message = crate::protocol::message::Message::of_edged(NOW, operation, &path, &sent);
+            let answer = peer.send(&message);
+            assert!(answer.is_none(), "{answer:?}");
+        }
+        assert_eq!(stage.cloud.metrics.unnamed.get(), 600);
+        assert_eq!(
+            calls(&fake),
+            Vec::<String>::new(),
+            "nothing is asked of the cluster"
+        );
+        for (peer, node) in [(&mut other, "edge-2"), (&mut peer, "edge-1")] {
+            let path = format!("kube-node-lease/lease/{node}");
+            let lease = json!({"metadata": {"name": node}, "spec": {"holderIdentity": node,
+                "renewTime": "2026-11-22T08:00:00.000000Z"}});
+            let made = content(&peer.ask("insert", &path, &lease).await)["Object"].clone();
+            let mut next = made.clone();
+            next["spec"]["renewTime"] = json!("2026-11-22T08:00:10.000000Z");
+            peer.ask("update", &path, &next).await;
+            let held = fake.get(&LEASES, Some("kube-node-lease"), node).unwrap();
+            assert_eq!(held["spec"]["renewTime"], "2026-11-22T08:00:10.000000Z");
+        }
+    });
+}
