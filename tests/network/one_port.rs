@@ -9,6 +9,8 @@ use crate::common::Folder;
 use crate::common::device::CONFIG;
 use crate::common::script::python;
 use crate::common::site::{Cloudcore, Said, Site};
+use crate::namespace::run;
+use crate::wall::{has_dropped_nothing, nft};
 
 /// A cloud with one port, as after `https.enable: false` and `websocket.enable: false`.
 fn cloud() -> (Cloudcore, String) {
@@ -19,7 +21,20 @@ fn cloud() -> (Cloudcore, String) {
 
 #[test]
 fn join_needs_no_other_port() {
+    run("one_port::behind_a_wall");
+}
+
+#[test]
+#[ignore = "it builds a wall: the test above runs it in a network namespace"]
+fn behind_a_wall() {
     let (cloud, at) = cloud();
+    let port = cloud.single.expect("one port");
+    nft("add table ip wall");
+    nft("add chain ip wall out { type filter hook output priority 0; }");
+    for end in ["dport", "sport"] {
+        nft(&format!("add rule ip wall out tcp {end} {port} accept"));
+    }
+    nft("add rule ip wall out counter drop");
     let (site, token) = (Site::new(), cloud.token_file());
     let said = site
         .run(&["join", "-e", &at, "--token-file", &token, "-i", "one"])
@@ -37,6 +52,8 @@ fn join_needs_no_other_port() {
     // Again, without a word on ports: nothing to do.
     let again = site.run(&["join", "-e", &at, "-i", "one"]).ends(0);
     assert!(again.out.contains("already"), "{}", again.out);
+    // Nothing else was so much as tried.
+    has_dropped_nothing("wall out", &format!("127.0.0.1:{}", cloud.https));
 }
 
 #[test]
@@ -64,7 +81,7 @@ fn a_port_that_serves_no_certificates_is_not_taken_for_one_that_does() {
 fn an_edge_of_kubeedge_takes_the_same_port_for_both() {
     let (cloud, at) = cloud();
     let token = cloud.token_file();
-    let run = |command: &str, folder: &Folder, sabotage: &[&str]| {
+    let edge = |command: &str, folder: &Folder, sabotage: &[&str]| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/edge.py");
         let mut edge = Command::new(python());
         edge.arg(script)
@@ -75,9 +92,9 @@ fn an_edge_of_kubeedge_takes_the_same_port_for_both() {
         Said::of(edge.output())
     };
     let folder = Folder::new();
-    run("tour", &folder, &[]).ends(0);
+    edge("tour", &folder, &[]).ends(0);
     for (sabotage, status) in [("no-client-cert", "401"), ("other-node-id", "403")] {
-        let said = run("tunnel", &folder, &["--sabotage", sabotage]).ends(3);
+        let said = edge("tunnel", &folder, &["--sabotage", sabotage]).ends(3);
         assert!(said.out.contains(status), "{sabotage}: {}", said.out);
     }
 }
