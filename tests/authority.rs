@@ -344,6 +344,59 @@ fn a_ca_is_replaced_while_devices_go_on() {
     );
 }
 
+/// As people join: with what is looked at before, by a token of the moment and by one from before it all.
+#[test]
+fn a_join_does_in_every_phase_of_a_rotation() {
+    let cloud = Cloudcore::start(LONG);
+    let hub = format!("127.0.0.1:{}", cloud.hub);
+    let early = cloud.keep("early", &cloud.token());
+    let before = ca(&cloud)["ca"].clone();
+    let mut sites = Vec::new();
+    for phase in ["prepare", "switch", "announce", "finish"] {
+        if ["announce", "finish"].contains(&phase) {
+            until_behind(&cloud, 0);
+        }
+        step(&cloud, phase).ends(0);
+        let fresh = cloud.token_file();
+        for (token, name) in [(&fresh, "fresh"), (&early, "early")] {
+            let (site, node) = (Site::new(), format!("{phase}-{name}"));
+            let said = site.join(&hub, cloud.https, token, &node, &["--init", "none"]);
+            // At the end nobody vouches any more for the CA that it names.
+            if (phase, name) == ("finish", "early") {
+                let fault = said.ends(77).fault("kubeedge join");
+                assert!(fault.contains("CA"), "{fault}");
+                assert!(!site.has(CONFIG));
+                continue;
+            }
+            said.ends(0);
+            site.connected();
+            // The same words again: the device is of this cloud, whatever CA the token names.
+            let again = site.join(&hub, cloud.https, token, &node, &["--init", "none"]);
+            assert!(again.ends(0).out.contains("already"), "{node}");
+            sites.push(site);
+        }
+    }
+    let after = ca(&cloud)["ca"].clone();
+    assert_ne!(after, before);
+    let until = Instant::now() + LIMIT;
+    let is_by_new = |site: &Site| {
+        let facts = site.status().and_then(|status| status.certificate);
+        facts.is_some_and(|it| after == it.ca_hash.as_str())
+    };
+    while !sites.iter().all(is_by_new) {
+        assert!(Instant::now() < until, "{}", cloud.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for site in &sites {
+        site.run(&["certs", "renew"]).ends(0);
+    }
+    figures::tried(
+        "authority-joins",
+        "joins in every phase of a rotation of the CA, each followed by a renewal at its end",
+        sites.len(),
+    );
+}
+
 /// A peer in Python that behaves as KubeEdge's edge does, with what it has below its folder.
 fn peer(cloud: &Cloudcore, folder: &Path, words: &[&str]) -> Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/edge.py");

@@ -133,8 +133,8 @@ fn refused_tokens_are_named_and_a_good_one_is_picked_up_without_a_restart() {
     let faults = [
         ("abc.def", "the token has 2 parts instead of 4"),
         (other_hash.as_str(), "this token pins 0000"),
-        (&ca.token(-60), "get a fresh token"),
-        (&unsigned, "(401: "),
+        (&ca.token(-60), "token is expired"),
+        (&unsigned, "signature is invalid"),
     ];
     device.configure(&cloud, "");
     let edge = device.start();

@@ -298,9 +298,9 @@ impl fmt::Display for UrlError {
     }
 }
 
-/// Where a key is kept that has no certificate yet, beside the one in use.
-pub fn pending_key(key: &Path) -> PathBuf {
-    let mut name = key.as_os_str().to_owned();
+/// Where a key that has no certificate yet waits to take the place of the one in use, and what belongs to it.
+pub fn pending(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
     name.push(".pending");
     name.into()
 }

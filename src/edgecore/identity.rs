@@ -3,12 +3,16 @@
 //! `server.key` holds the key, behind it the certificate, behind that the CA; and behind that, while
 //! the cloud changes its CA, the other one. That file alone is the truth and changes by one rename, so a power cut leaves the old identity or the new one.
 //! `server.crt` and `rootCA.crt` are copies for other readers (Go's edgecore, openssl) and are
-//! repaired at start. A pair that Go's edgecore wrote, with the key alone in `server.key`, is
-//! read as well.
+//! repaired at start.
+//!
+//! Where the key alone is in `server.key`, those two are no copies: Go's edgecore wrote it so, or the key was on
+//! disk before the cloud was asked, and is not written a second time. Then they wait beside their places, as
+//! `.pending`, for the rename of the key, which is again the one that counts.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::config::edge::pending;
 use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
 use crate::pki::chain;
@@ -103,11 +107,14 @@ impl Identity {
         let mut unit = unit.into_iter();
         let certificate = match unit.next() {
             Some(certificate) => certificate,
-            None => certificate_file(files, &place.certificate)?,
+            None => {
+                let is_for_key = |it: &Certificate| it.spki_hash() == key.spki_hash();
+                beside(files, &place.certificate, is_for_key)?.0
+            }
         };
-        let ca = match unit.next() {
-            Some(ca) => ca,
-            None => certificate_file(files, &place.ca)?,
+        let (ca, also) = match unit.next() {
+            Some(ca) => (ca, unit.collect()),
+            None => beside(files, &place.ca, |ca| is_by(&certificate, ca).is_ok())?,
         };
         if certificate.spki_hash() != key.spki_hash() {
             return Err(IdentityError::Mismatch {
@@ -118,19 +125,38 @@ impl Identity {
             key,
             certificate,
             ca,
-            also: unit.collect(),
+            also,
         })
     }
 
     /// Makes this the device's identity. When it returns, the identity outlives a power cut.
     pub fn commit(&self, files: &Files, place: &Place) -> Result<(), IdentityError> {
         place.make_folders(files)?;
-        let (certificate, trusted) = (self.certificate.to_pem(), pems(&self.trusted()));
-        let key = self.key.to_sec1_pem();
-        let unit = Secret::<String>::concat(&[&key, &certificate, &trusted]);
-        files.replace(&place.key, unit.as_bytes(), 0o600)?;
+        if self.is_pending(files, place) {
+            for (path, certificates) in self.beside_key(place) {
+                let there = read(files, path).ok().flatten();
+                if !is_same(&there, &certificates) {
+                    files.replace(&pending(path), pems(&certificates).as_bytes(), 0o644)?;
+                }
+            }
+            files.rename(&pending(&place.key), &place.key)?;
+        } else {
+            let (certificate, trusted) = (self.certificate.to_pem(), pems(&self.trusted()));
+            let key = self.key.to_sec1_pem();
+            let unit = Secret::<String>::concat(&[&key, &certificate, &trusted]);
+            files.replace(&place.key, unit.as_bytes(), 0o600)?;
+        }
         self.write_copies(files, place);
         Ok(())
+    }
+
+    /// Whether the key is on disk already, and needs no more than its name. A link to it keeps what it points to.
+    fn is_pending(&self, files: &Files, place: &Place) -> bool {
+        let path = pending(&place.key);
+        let there = read(files, &path).ok().flatten();
+        there.is_some_and(|there| there.as_slice() == self.key.to_sec1_pem().as_bytes())
+            && files.mode(&path).is_ok_and(|mode| mode == 0o600)
+            && ![&path, &place.key].iter().any(|it| it.is_symlink())
     }
 
     /// Whether the identity is whole and belongs to this node; says nothing about time.
@@ -143,10 +169,7 @@ impl Identity {
                 wanted: node.clone(),
             });
         }
-        // The chain is judged at a moment inside the certificate's life: expiry is another matter.
-        let inside = self.certificate.not_before();
-        let trusted = std::slice::from_ref(&self.ca);
-        chain::verify_client(&self.certificate, trusted, inside).map_err(IdentityError::NotByCa)
+        is_by(&self.certificate, &self.ca).map_err(IdentityError::NotByCa)
     }
 
     pub fn expired(&self, now: Timestamp) -> bool {
@@ -179,15 +202,26 @@ impl Identity {
     /// Makes the copies what they should be. The identity is whole without them, so a disk that
     /// is full or read-only costs no more than a line in the log.
     fn write_copies(&self, files: &Files, place: &Place) {
-        for (path, certificates) in [
-            (&place.certificate, vec![self.certificate.clone()]),
-            (&place.ca, self.trusted()),
-        ] {
+        for (path, certificates) in self.beside_key(place) {
             if let Err(error) = write_copy(files, path, &certificates) {
                 log::warn!("{error}");
             }
         }
     }
+
+    /// What belongs into the files beside the key's.
+    fn beside_key<'a>(&self, place: &'a Place) -> [(&'a Path, Vec<Certificate>); 2] {
+        [
+            (&place.certificate, vec![self.certificate.clone()]),
+            (&place.ca, self.trusted()),
+        ]
+    }
+}
+
+/// Judged at a moment inside the certificate's life: expiry is another matter.
+fn is_by(certificate: &Certificate, ca: &Certificate) -> Result<(), PkiError> {
+    let inside = certificate.not_before();
+    chain::verify_client(certificate, std::slice::from_ref(ca), inside)
 }
 
 /// Takes away what anybody but the owner may do with the key.
@@ -207,12 +241,19 @@ fn close_to_others(files: &Files, key: &Path) -> Result<(), IdentityError> {
 
 fn write_copy(files: &Files, path: &Path, wanted: &[Certificate]) -> Result<(), IdentityError> {
     // What can't be read is not what it should be.
-    let there = read(files, path).ok().flatten();
+    let [there, waiting] = [path, &pending(path)].map(|path| read(files, path).ok().flatten());
     if !is_same(&there, wanted) {
+        if is_same(&waiting, wanted) && !path.is_symlink() {
+            return Ok(files.rename(&pending(path), path)?);
+        }
         if let Some(folder) = path.parent() {
             files.make_dir(folder, 0o700)?;
         }
         files.replace(path, pems(wanted).as_bytes(), 0o644)?;
+    }
+    // Of a key that did not become the device's.
+    if waiting.is_some() {
+        files.remove(&pending(path))?;
     }
     Ok(())
 }
@@ -236,9 +277,37 @@ fn read(files: &Files, path: &Path) -> Result<Option<Secret<Vec<u8>>>, IdentityE
     Ok(files.read_secret(path, MAX_FILE)?)
 }
 
-fn certificate_file(files: &Files, path: &Path) -> Result<Certificate, IdentityError> {
+/// The first certificate of a file beside a key that is alone, and the others of it. What waits to take the file's
+/// place counts if only that `is_right`: the key has its place already then.
+fn beside(
+    files: &Files,
+    path: &Path,
+    is_right: impl Fn(&Certificate) -> bool,
+) -> Result<(Certificate, Vec<Certificate>), IdentityError> {
+    let there = certificates(files, path);
+    if there.as_ref().is_ok_and(|(first, _)| is_right(first)) {
+        return there;
+    }
+    match certificates(files, &pending(path)) {
+        Ok(waiting) if is_right(&waiting.0) => Ok(waiting),
+        _ => there,
+    }
+}
+
+fn certificates(
+    files: &Files,
+    path: &Path,
+) -> Result<(Certificate, Vec<Certificate>), IdentityError> {
     let bytes = read(files, path)?.ok_or(IdentityError::Absent)?;
-    Certificate::from_pem(&bytes).map_err(|cause| IdentityError::Broken {
+    let parsed = || {
+        let first = Certificate::from_pem(&bytes)?;
+        let blocks = pem::blocks(&bytes)?;
+        let all = blocks.iter().filter(|block| block.label == "CERTIFICATE");
+        // What nobody can read vouches for nobody.
+        let others = all.skip(1).map(|block| Certificate::from_der(&block.der));
+        Ok((first, others.flatten().collect()))
+    };
+    parsed().map_err(|cause| IdentityError::Broken {
         path: path.to_owned(),
         cause,
     })

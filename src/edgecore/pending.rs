@@ -2,11 +2,12 @@
 //! token, and gives a certificate for this key once more.
 //!
 //! In memory it is kept in any case. For a token whose uses are counted it is on disk before the cloud is
-//! asked, since a power cut would else cost a use, perhaps the only one.
+//! asked, since a power cut would else cost a use, perhaps the only one. From there it becomes the device's by a
+//! rename, see `identity`, so that it is written once.
 
 use super::edge::{Edge, Failure};
 use super::identity::{Identity, IdentityError};
-use crate::config::edge::pending_key;
+use crate::config::edge::pending;
 use crate::pki::key::PrivateKey;
 use crate::protocol::token::JoinToken;
 
@@ -18,9 +19,7 @@ pub async fn recall(edge: &Edge, token: &JoinToken) -> Result<Option<PrivateKey>
     }
     let (files, place) = (edge.host.files.clone(), edge.settings.place.clone());
     let read = move || {
-        let bytes = files
-            .read_secret(&pending_key(&place.key), MAX_FILE)
-            .ok()??;
+        let bytes = files.read_secret(&pending(&place.key), MAX_FILE).ok()??;
         let key = PrivateKey::from_pem(&bytes).ok()?;
         // A certificate did come for it, and a new identity is to have a new key.
         let present = Identity::read(&files, &place).ok();
@@ -39,7 +38,7 @@ pub async fn keep(edge: &Edge, token: &JoinToken, key: &PrivateKey) -> Result<()
     let (files, place) = (edge.host.files.clone(), edge.settings.place.clone());
     let text = key.to_sec1_pem();
     let write = move || {
-        let path = pending_key(&place.key);
+        let path = pending(&place.key);
         let there = files.read_secret(&path, MAX_FILE).ok().flatten();
         if there.is_some_and(|there| there.as_slice() == text.as_bytes()) {
             return Ok(());
@@ -53,10 +52,7 @@ pub async fn keep(edge: &Edge, token: &JoinToken, key: &PrivateKey) -> Result<()
 /// An identity is safe, or was taken by the hub.
 pub async fn forget(edge: &Edge) {
     edge.pending.replace(None);
-    let (files, path) = (
-        edge.host.files.clone(),
-        pending_key(&edge.settings.place.key),
-    );
+    let (files, path) = (edge.host.files.clone(), pending(&edge.settings.place.key));
     let remove = move || match files.exists(&path) {
         true => files.remove(&path).err(),
         false => None,

@@ -1,7 +1,8 @@
 //! Whole devices and a cloud for unit tests of commands: this very test program plays the roles.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write, copy};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -69,10 +70,15 @@ impl Cloud {
 
     /// The words of a join, without `join`.
     pub fn words(&self, node: &str) -> Vec<String> {
+        self.words_for(node, "none")
+    }
+
+    /// As `words`, by this init system.
+    pub fn words_for(&self, node: &str, init: &str) -> Vec<String> {
         let (hub, api) = (format!("127.0.0.1:{}", self.hub), self.https.to_string());
         let token = self.token.display().to_string();
         let words = ["-e", &hub, "-s", &api, "--token-file", &token, "-i", node];
-        let more = ["--init", "none", "--timeout", "60s"];
+        let more = ["--init", init, "--timeout", "60s"];
         words
             .iter()
             .chain(&more)
@@ -162,6 +168,43 @@ fn acting(words: &str, folder: &Path, anchor: &Anchor) -> Command {
         .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null());
     command
+}
+
+/// A proxy that wants `barn:s3cret`, on a port of this machine, until the process ends.
+pub fn proxy() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || pass(stream));
+        }
+    });
+    port
+}
+
+/// One connection; what goes wrong with it is for its client to tell.
+fn pass(mut client: TcpStream) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).ok()?;
+    if !head.contains("Basic YmFybjpzM2NyZXQ=\r\n") {
+        let refused = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+        return client.write_all(refused).ok();
+    }
+    let mut cloud = TcpStream::connect(head.split_whitespace().nth(1)?).ok()?;
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
+    let (mut up, mut down) = (client.try_clone().ok()?, cloud.try_clone().ok()?);
+    let upwards = std::thread::spawn(move || {
+        let _ = copy(&mut up, &mut cloud);
+        let _ = cloud.shutdown(Shutdown::Write);
+    });
+    let _ = copy(&mut down, &mut client);
+    let _ = client.shutdown(Shutdown::Write);
+    upwards.join().ok()
 }
 
 const EXACTLY: [&str; 2] = ["--exact", "applet::tests::acts_as_it_is_told"];

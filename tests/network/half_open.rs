@@ -6,6 +6,7 @@ use crate::common::cloud::Cloud;
 use crate::common::device::Device;
 use crate::common::figures;
 use crate::namespace::{Elsewhere, here, run};
+use crate::wall::nft;
 
 #[test]
 fn a_line_that_is_dead_without_a_word_is_noticed() {
@@ -99,11 +100,4 @@ fn lose(elsewhere: &Elsewhere, long: bool, terms: &[&str]) -> u32 {
     edge.stop();
     cloud.satisfied();
     tried
-}
-
-fn nft(rule: &str) {
-    let done = std::process::Command::new("nft").arg(rule).output();
-    let done = done.expect("nft starts: run tests/setup.sh");
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{rule}: {said}");
 }

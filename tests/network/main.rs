@@ -14,3 +14,4 @@ mod roaming;
 mod terminated;
 mod tinyproxy;
 mod uplinks;
+mod wall;

@@ -4,11 +4,12 @@ use std::process::Command;
 
 use kubeedge::config::{self, edit};
 
+use crate::common::Folder;
 use crate::common::device::CONFIG;
 use crate::common::script::python;
 use crate::common::site::{Cloudcore, Said, Site};
-use crate::common::Folder;
 use crate::namespace::run;
+use crate::wall::{has_dropped_nothing, nft};
 
 /// A cloud with one port, as after `https.enable: false` and `websocket.enable: false`.
 fn cloud() -> (Cloudcore, String) {
@@ -19,7 +20,20 @@ fn cloud() -> (Cloudcore, String) {
 
 #[test]
 fn join_needs_no_other_port() {
+    run("one_port::behind_a_wall");
+}
+
+#[test]
+#[ignore = "it builds a wall: the test above runs it in a network namespace"]
+fn behind_a_wall() {
     let (cloud, at) = cloud();
+    let port = cloud.single.expect("one port");
+    nft("add table ip wall");
+    nft("add chain ip wall out { type filter hook output priority 0; }");
+    for end in ["dport", "sport"] {
+        nft(&format!("add rule ip wall out tcp {end} {port} accept"));
+    }
+    nft("add rule ip wall out counter drop");
     let (site, token) = (Site::new(), cloud.token_file());
     let said = site
         .run(&["join", "-e", &at, "--token-file", &token, "-i", "one"])
@@ -37,6 +51,8 @@ fn join_needs_no_other_port() {
     // Again, without a word on ports: nothing to do.
     let again = site.run(&["join", "-e", &at, "-i", "one"]).ends(0);
     assert!(again.out.contains("already"), "{}", again.out);
+    // Nothing else was so much as tried.
+    has_dropped_nothing("wall out", &format!("127.0.0.1:{}", cloud.https));
 }
 
 #[test]

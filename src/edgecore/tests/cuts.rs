@@ -10,7 +10,7 @@ mod rotate;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::replay::ok;
 use super::server::Server;
@@ -29,6 +29,7 @@ use crate::protocol::enrollment::CERTIFICATE_PATH;
 use crate::protocol::token::JoinToken;
 use crate::system::blocking;
 use crate::system::clock::{Clock, Timestamp};
+use crate::system::files::crash::Recorder;
 use crate::system::files::{Files, Layer, Operation};
 use crate::system::host::Host;
 use crate::system::names::NodeName;
@@ -63,6 +64,8 @@ struct Cloud {
     ca: Certificate,
     server: Server,
     clock: Clock,
+    /// Is promised "asked" when somebody asks for a certificate.
+    witness: Arc<Mutex<Option<Arc<Recorder>>>>,
 }
 
 impl Cloud {
@@ -78,18 +81,38 @@ impl Cloud {
         let until = now.plus(std::time::Duration::from_secs(86_400));
         let certificate = issuer.unwrap().server(&serving, &[], &address, now, until);
         let signer = (ca.clone(), key);
+        let witness: Arc<Mutex<Option<Arc<Recorder>>>> = Arc::default();
+        let told = witness.clone();
         let server = Server::start(&(certificate.unwrap(), serving), &clock, move |request| {
             if request.path != CERTIFICATE_PATH {
                 return ok(signer.0.der());
             }
+            if let Some(recorder) = &*told.lock().unwrap() {
+                recorder.promise("asked");
+            }
             let csr = Csr::parse(&request.body).unwrap();
             ok(issue(&signer, csr.spki(), csr.subject(), now).der())
         });
-        Cloud { ca, server, clock }
+        Cloud {
+            ca,
+            server,
+            clock,
+            witness,
+        }
     }
 
     fn token(&self) -> JoinToken {
-        JoinToken::new(self.ca.hash(), &format!("e30.e30.{}", "s".repeat(43))).unwrap()
+        self.token_with("e30")
+    }
+
+    /// A token whose uses are counted: one.
+    fn counted_token(&self) -> JoinToken {
+        self.token_with("eyJ1c2VzIjoxfQ")
+    }
+
+    fn token_with(&self, claims: &str) -> JoinToken {
+        let jwt = format!("e30.{claims}.{}", "s".repeat(43));
+        JoinToken::new(self.ca.hash(), &jwt).unwrap()
     }
 
     fn edge(&self, files: Files, root: &Path) -> Rc<Edge> {
@@ -146,7 +169,8 @@ fn in_order(edge: &Edge, identity: &Identity) {
     for folder in below.into_iter().chain([root]) {
         for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(!name.starts_with('.'), "{name} is left");
+            let is_left = name.starts_with('.') || name.ends_with(".pending");
+            assert!(!is_left, "{name} is left");
         }
     }
 }
@@ -193,6 +217,14 @@ fn pair() -> (NodeName, Identity, Identity) {
     let node: NodeName = "edge-1".parse().unwrap();
     let [old, new] = [(); 2].map(|()| identity(&new_ca(now).unwrap(), &node, now));
     (node, old, new)
+}
+
+/// As Go's edgecore leaves it: the key alone, and the certificates in their files.
+fn split(folder: &Path, identity: &Identity) {
+    let key = folder.join("certs/server.key");
+    Files::real()
+        .replace(&key, identity.key.to_sec1_pem().as_bytes(), 0o600)
+        .unwrap();
 }
 
 fn is(found: &Identity, wanted: &Identity) -> bool {

@@ -121,6 +121,14 @@ pub fn copy(files: &Files, path: &Path, faults: &mut Faults) -> Option<Certifica
     }
 }
 
+/// The first certificate in a file of its own, and those behind it.
+#[cfg(feature = "edge")]
+pub fn copies(files: &Files, path: &Path) -> Option<(Certificate, Vec<Certificate>)> {
+    let bytes = files.read_opt(path, MAX_INPUT).ok()??;
+    let mut all = certificates(&bytes).ok()?.into_iter();
+    Some((all.next()?, all.collect()))
+}
+
 /// Notes a certificate that ends soon although it should have been renewed by now.
 pub fn overdue(certificate: &Certificate, now: Timestamp, faults: &mut Faults) {
     let (start, end) = (certificate.not_before(), certificate.not_after());

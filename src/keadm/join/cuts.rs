@@ -1,5 +1,7 @@
 //! Joins, cut and disturbed everywhere: whatever is left of one, the next one succeeds.
 
+mod settled;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -28,8 +30,17 @@ pub fn attempt(
     folder: &Path,
     node: &str,
 ) -> Result<Joined, JoinError> {
+    attempt_with(&cloud.words(node), program, files, folder)
+}
+
+fn attempt_with(
+    words: &[String],
+    program: &Path,
+    files: Files,
+    folder: &Path,
+) -> Result<Joined, JoinError> {
     let host = host(files, folder);
-    let given = args::enter::<Flags>(&SPEC, &cloud.words(node)).unwrap();
+    let given = args::enter::<Flags>(&SPEC, words).unwrap();
     let mut wish = Wish::read(&host, &given.flags)?;
     wish.program = program.to_owned();
     let joined = loop {
@@ -56,12 +67,17 @@ pub fn is_held_by_a_fork(error: &LockError) -> bool {
 }
 
 /// Joins after a power cut, under a name that its cloud does not know from another state.
-fn again(cloud: &Cloud, program: &Path, folder: &Path, before: &str) -> Result<Joined, JoinError> {
+fn again(
+    words: impl Fn(&str) -> Vec<String>,
+    program: &Path,
+    folder: &Path,
+    before: &str,
+) -> Result<Joined, JoinError> {
     let (node, yaml) = (new_name(), folder.join("etc/kubeedge/config/edgecore.yaml"));
     if let Ok(text) = std::fs::read_to_string(&yaml) {
         std::fs::write(&yaml, text.replace(before, &node)).unwrap();
     }
-    let joined = attempt(cloud, program, Files::real(), folder, &node);
+    let joined = attempt_with(&words(&node), program, Files::real(), folder);
     if joined.is_ok() {
         wait_for_end_of_token(folder);
     }
@@ -94,9 +110,9 @@ const FOREIGN: &[&str] = &[
     "var/log/kubeedge/edgecore.log",
 ];
 
-fn record(cloud: &Cloud, program: &Path, folder: &Path, node: &str) -> Recording {
+fn record(words: &[String], program: &Path, folder: &Path) -> Recording {
     Recording::beside(folder, FOREIGN, |recorder| {
-        attempt(cloud, program, recorder.files(), folder, node).unwrap();
+        attempt_with(words, program, recorder.files(), folder).unwrap();
         recorder.promise("joined");
         kill_edgecore(folder);
     })
@@ -144,7 +160,7 @@ fn in_order(folder: &Path, program: &Path) {
 fn a_join_may_lose_its_power_at_any_moment() {
     let (cloud, folder, node) = (Cloud::start(), Scratch::new(), new_name());
     let program = cloud.program();
-    let recording = record(&cloud, &program, folder.path(), &node);
+    let recording = record(&cloud.words(&node), &program, folder.path());
     let states = recording.each_state(|state| {
         let at = |path: &str| state.root().join(path);
         if state.promised("joined") {
@@ -152,7 +168,7 @@ fn a_join_may_lose_its_power_at_any_moment() {
             assert_eq!(content, std::fs::read(&program).unwrap());
             assert!(at("etc/kubeedge/bootstrap-edgecore.conf").exists());
         }
-        again(&cloud, &program, state.root(), &node).unwrap();
+        again(|node| cloud.words(node), &program, state.root(), &node).unwrap();
         in_order(state.root(), &program);
     });
     tried("cuts-join", "states a power cut leaves of a join", states);
@@ -190,7 +206,7 @@ fn a_join_survives_every_fault_of_the_disk() {
 fn a_join_writes_each_of_its_files_once() {
     let (cloud, folder) = (Cloud::start(), Scratch::new());
     let program = cloud.program();
-    let written = record(&cloud, &program, folder.path(), &new_name()).written();
+    let written = record(&cloud.words(&new_name()), &program, folder.path()).written();
     // What lies below /run is in memory.
     let on_flash = written.iter().filter(|path| !path.starts_with("run"));
     let names: Vec<_> = on_flash.map(|path| path.to_str().unwrap()).collect();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::draft::Draft;
 use super::error::JoinError;
 use super::wish::Wish;
-use crate::keadm::certs::inspect::{self, Faults};
+use crate::keadm::certs::inspect;
 use crate::keadm::device::Device;
 use crate::keadm::running;
 use crate::pki::certificate::Certificate;
@@ -151,14 +151,16 @@ impl Identity {
     pub fn read(host: &Host, device: &Device) -> Option<Identity> {
         let found = inspect::unit(&host.files, &device.key, &device.certificate);
         let (key, certificate) = (found.key?, found.certificate?);
-        let beside = || inspect::copy(&host.files, &device.ca, &mut Faults::default());
-        let ca = found.ca.or_else(beside)?;
+        let (ca, also) = match found.ca {
+            Some(ca) => (ca, found.also),
+            None => inspect::copies(&host.files, &device.ca)?,
+        };
         let is_pair = key.spki_hash() == certificate.spki_hash();
         is_pair.then_some(Identity {
             key,
             certificate,
             ca,
-            also: found.also,
+            also,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::edge::pending_key;
+use crate::config::edge::pending;
 use crate::keadm::device::Device;
 use crate::keadm::{ROLES, running};
 use crate::pki::certificate::Certificate;
@@ -32,10 +32,10 @@ impl Traces {
         let of_cloud = of_cloud(host);
         let mut own: Vec<PathBuf> = FOLDERS.iter().map(at).collect();
         if let Some(device) = &device {
-            let pending = pending_key(&device.key);
-            let files = [&device.key, &device.certificate, &device.ca, &pending];
-            let elsewhere = |path: &&PathBuf| !own.iter().any(|folder| path.starts_with(folder));
-            let elsewhere: Vec<PathBuf> = files.into_iter().filter(elsewhere).cloned().collect();
+            let files = [&device.key, &device.certificate, &device.ca];
+            let files = files.into_iter().flat_map(|it| [it.clone(), pending(it)]);
+            let elsewhere = |path: &PathBuf| !own.iter().any(|folder| path.starts_with(folder));
+            let elsewhere: Vec<PathBuf> = files.filter(elsewhere).collect();
             own.extend(elsewhere);
             // The operator's folder, perhaps; what edgecore has made in it is one folder.
             let objects = device.state.as_ref().map(|state| state.join(OBJECTS));

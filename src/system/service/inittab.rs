@@ -52,6 +52,7 @@ impl Inittab {
     /// Writes what differs. Init looks at it when it is told to, or at the next boot.
     fn change(&self, change: impl FnOnce(&str) -> String) -> Result<Option<Touch>, ServiceError> {
         let (before, path) = (self.read()?, self.host.root.at(INITTAB));
+        written::sweep(&self.host, &path)?;
         let after = change(&before);
         if after == before {
             return Ok(None);

@@ -101,14 +101,17 @@ pub fn give_up(
 ) -> Vec<Result<Report, ServiceError>> {
     let running = detect(host, daemon.clone(), detect::running(&host.root)).kind();
     let mut results = Vec::new();
-    // The one that runs goes first: it would start the daemon again.
     let mut all: Vec<_> = Choice::ALL
         .iter()
         .map(|choice| detect(host, daemon.clone(), *choice))
-        .filter(|service| {
-            service.is_installed() && kept.is_none_or(|it| it.kind() != service.kind())
-        })
+        .filter(|service| kept.is_none_or(|it| it.kind() != service.kind()))
         .collect();
+    // What a power cut has left half written is no service's.
+    for (path, _) in all.iter().flat_map(|service| service.files()) {
+        results.extend(written::sweep(host, &path).err().map(Err));
+    }
+    all.retain(|service| service.is_installed());
+    // The one that runs goes first: it would start the daemon again.
     all.sort_by_key(|service| service.kind() != running);
     for service in all {
         let kind = service.kind();
@@ -141,5 +144,7 @@ pub fn log_of(kind: &str) -> &'static str {
     }
 }
 
+#[cfg(test)]
+mod cuts;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use super::error::ServiceError;
 use super::none::NoInit;
 use super::report::{Report, Status};
 use super::{Daemon, Service, written};
+use crate::system::files::FileError;
 use crate::system::host::Host;
 
 /// Below a root prefix only files are written, and the daemon is started as without an init
@@ -66,15 +67,17 @@ impl Service for OpenRc {
 
     fn install(&self) -> Result<Report, ServiceError> {
         let (mut report, script) = (Report::nothing(), self.at(SCRIPTS));
-        if written::is_foreign(&self.host, &script) {
+        if written::is_foreign(&self.host, &script)? {
             return Ok(report);
         }
-        let settings = self.at(SETTINGS);
-        if !self.host.files.exists(&settings) {
-            report.add(written::put(&self.host, &settings, SETTINGS_TEXT, 0o644)?);
-        }
+        // The script comes first and goes last: it tells whose the rest is, should the power fail.
         let text = self.daemon.adapted(SCRIPT);
         report.add(written::put(&self.host, &script, &text, 0o755)?);
+        let settings = self.at(SETTINGS);
+        match self.host.files.exists(&settings) {
+            true => written::sweep(&self.host, &settings)?,
+            false => report.add(written::put(&self.host, &settings, SETTINGS_TEXT, 0o644)?),
+        }
         Ok(report)
     }
 
@@ -135,13 +138,16 @@ impl Service for OpenRc {
 
     fn remove(&self) -> Result<Report, ServiceError> {
         let mut report = self.disable()?;
-        report.add(written::remove(&self.host, &self.at(SCRIPTS))?);
         // Somebody's settings stay.
         let (settings, ours) = (self.at(SETTINGS), written::marked(SETTINGS_TEXT));
-        let found = self.host.files.read(&settings, written::MAX);
-        if found.is_ok_and(|found| found == ours.as_bytes()) {
+        let found = match self.host.files.read_opt(&settings, written::MAX) {
+            Err(FileError::TooLarge { .. }) => None,
+            found => found?,
+        };
+        if found.is_some_and(|found| found == ours.as_bytes()) {
             report.add(written::delete(&self.host, &settings)?);
         }
+        report.add(written::remove(&self.host, &self.at(SCRIPTS))?);
         Ok(report)
     }
 }

@@ -74,6 +74,7 @@ impl Procd {
 
     fn switch(&self, enabled: bool) -> Result<Option<Touch>, ServiceError> {
         let (before, path) = (self.config()?, self.host.root.at(CONFIG));
+        written::sweep(&self.host, &path)?;
         let after = uci::with_switch(&before, self.daemon.name, ENABLED, enabled);
         if after == before {
             return Ok(None);
@@ -89,10 +90,14 @@ impl Procd {
         NoInit::new(&self.host, self.daemon.clone())
     }
 
-    fn other_is_ours(&self) -> bool {
-        let others = NAMES.iter().filter(|name| **name != self.daemon.name);
-        let mut paths = others.map(|name| self.host.root.at(SCRIPTS).join(name));
-        paths.any(|path| written::is_ours(&self.host, &path))
+    fn other_is_ours(&self) -> Result<bool, ServiceError> {
+        for name in NAMES.iter().filter(|name| **name != self.daemon.name) {
+            let path = self.host.root.at(SCRIPTS).join(name);
+            if written::has_mark(&self.host, &path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -122,7 +127,7 @@ impl Service for Procd {
     fn install(&self) -> Result<Report, ServiceError> {
         let mut report = Report::nothing();
         let (script, host) = (self.script(), &self.host);
-        if written::is_foreign(host, &script) {
+        if written::is_foreign(host, &script)? {
             return Ok(report);
         }
         report.add(written::put(
@@ -155,7 +160,7 @@ impl Service for Procd {
         if self.host.files.exists(&self.host.root.at(CONFIG)) {
             report.add(self.switch(false)?);
         }
-        if written::is_foreign(&self.host, &self.script()) {
+        if written::is_foreign(&self.host, &self.script())? {
             return Ok(report);
         }
         for link in self.links() {
@@ -234,8 +239,8 @@ impl Service for Procd {
         let mut report = self.disable()?;
         let (script, host) = (self.script(), &self.host);
         // The script goes last: it tells whose the rest is, should the power fail.
-        if written::is_ours(host, &script) {
-            if !self.other_is_ours() {
+        if written::has_mark(host, &script)? {
+            if !self.other_is_ours()? {
                 report.add(written::remove(host, &host.root.at(KEPT))?);
                 report.add(written::delete(host, &host.root.at(CONFIG))?);
             }

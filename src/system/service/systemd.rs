@@ -7,7 +7,7 @@ use crate::system::host::Host;
 
 use super::call::Program;
 use super::none::NoInit;
-use super::{Daemon, Outcome, Report, Service, ServiceError, Status, Touch};
+use super::{Daemon, Outcome, Report, Service, ServiceError, Status, Touch, written};
 
 /// Below a root prefix, and where it does not run, systemd is never called: only the unit file is
 /// written, and the daemon is started as without an init system.
@@ -81,6 +81,7 @@ impl Service for Systemd {
         let (files, path) = (&self.host.files, self.unit_file());
         let unit = self.daemon.adapted(self.daemon.unit);
         let mut report = Report::new(Outcome::Already);
+        written::sweep(&self.host, &path)?;
         // What is longer than any unit differs from ours.
         let current = files.read_opt(&path, MAX_UNIT).unwrap_or_default();
         if self.is_packaged() && self.daemon.is_packaged() {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::ServiceError;
 use super::report::Touch;
+use crate::system::files::FileError;
 use crate::system::host::Host;
 
 /// A text with our mark behind its first line, which may say who runs it.
@@ -15,15 +16,25 @@ pub(super) fn marked(text: &str) -> String {
 }
 
 /// Whether a file is there that somebody else brought, such as a package.
-pub(super) fn is_foreign(host: &Host, path: &Path) -> bool {
-    path.symlink_metadata().is_ok() && !is_ours(host, path)
+pub(super) fn is_foreign(host: &Host, path: &Path) -> Result<bool, ServiceError> {
+    Ok(path.symlink_metadata().is_ok() && !has_mark(host, path)?)
 }
 
+/// For those who change nothing: what can't be read is none of ours.
 pub(super) fn is_ours(host: &Host, path: &Path) -> bool {
-    // What can't be read, or is longer than any of ours, is none.
-    let content = host.files.read(path, MAX).unwrap_or_default();
+    has_mark(host, path).unwrap_or(false)
+}
+
+/// A disk that fails is no reason to take a file for somebody else's, and leave it.
+pub(super) fn has_mark(host: &Host, path: &Path) -> Result<bool, ServiceError> {
+    let content = match host.files.read_opt(path, MAX) {
+        Ok(content) => content.unwrap_or_default(),
+        Err(FileError::TooLarge { .. }) => return Ok(false),
+        Err(_) if path.is_dir() => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
     let mut lines = content.split(|byte| *byte == b'\n').take(2);
-    lines.any(|line| line == MARK.as_bytes())
+    Ok(lines.any(|line| line == MARK.as_bytes()))
 }
 
 /// Writes a marked text, unless it is there or something foreign is.
@@ -34,7 +45,8 @@ pub(super) fn put(
     mode: u32,
 ) -> Result<Option<Touch>, ServiceError> {
     let text = marked(text);
-    if is_foreign(host, path)
+    sweep(host, path)?;
+    if is_foreign(host, path)?
         || host
             .files
             .read(path, MAX)
@@ -49,9 +61,18 @@ pub(super) fn put(
     Ok(Some(Touch::Wrote(path.to_owned())))
 }
 
+/// Removes what a power cut has left half written where `path` is.
+pub(super) fn sweep(host: &Host, path: &Path) -> Result<(), ServiceError> {
+    if let Some(folder) = path.parent() {
+        host.files.sweep(folder)?;
+    }
+    Ok(())
+}
+
 /// Removes what is ours.
 pub(super) fn remove(host: &Host, path: &Path) -> Result<Option<Touch>, ServiceError> {
-    match is_ours(host, path) {
+    sweep(host, path)?;
+    match has_mark(host, path)? {
         true => delete(host, path),
         false => Ok(None),
     }
@@ -64,6 +85,7 @@ pub(super) fn delete(host: &Host, path: &Path) -> Result<Option<Touch>, ServiceE
 
 /// A link, unless it is there and leads there.
 pub(super) fn link(host: &Host, target: &Path, path: &Path) -> Result<Option<Touch>, ServiceError> {
+    sweep(host, path)?;
     if path.read_link().is_ok_and(|found| found == target) {
         return Ok(None);
     }
@@ -95,10 +117,10 @@ mod tests {
         let dir = Scratch::new();
         let host = Host::real(Root::default());
         let path = dir.path().join("a/b");
-        assert!(!is_foreign(&host, &path) && !is_ours(&host, &path));
+        assert!(!is_foreign(&host, &path).unwrap() && !is_ours(&host, &path));
         let wrote = Some(Touch::Wrote(path.clone()));
         assert_eq!(put(&host, &path, "one\n", 0o755).unwrap(), wrote);
-        assert!(is_ours(&host, &path) && !is_foreign(&host, &path));
+        assert!(is_ours(&host, &path) && !is_foreign(&host, &path).unwrap());
         assert_eq!(put(&host, &path, "one\n", 0o755).unwrap(), None);
         assert_eq!(put(&host, &path, "two\n", 0o755).unwrap(), wrote);
         let removed = Some(Touch::Removed(path.clone()));
@@ -108,7 +130,7 @@ mod tests {
         host.files
             .replace(&path, b"#!/bin/sh\nx\ny\n", 0o755)
             .unwrap();
-        assert!(is_foreign(&host, &path));
+        assert!(is_foreign(&host, &path).unwrap());
         assert_eq!(put(&host, &path, "one\n", 0o755).unwrap(), None);
         assert_eq!(remove(&host, &path).unwrap(), None);
         assert!(path.exists());

@@ -12,10 +12,18 @@ enum At {
     Both,
     /// Brought there from what a device is asked at its first boot.
     FirstBoot,
+    /// As `Bootstrap`, a token whose uses are counted.
+    Counted,
 }
 
 fn put_token(cloud: &Cloud, root: &Path, at: At) {
-    let (files, token) = (Files::real(), cloud.token());
+    let (files, token) = (
+        Files::real(),
+        match at {
+            At::Counted => cloud.counted_token(),
+            _ => cloud.token(),
+        },
+    );
     let configured = Some(&token).filter(|_| matches!(at, At::Config | At::Both));
     let text = config(configured);
     files
@@ -41,25 +49,67 @@ fn put_token(cloud: &Cloud, root: &Path, at: At) {
     }
 }
 
+/// What the device was before.
+#[derive(Clone, Copy, Debug)]
+enum Was {
+    Nothing,
+    /// Of another cloud.
+    Whole,
+    /// The same, with its key alone in the key's file.
+    Split,
+}
+
+impl Was {
+    /// Puts it there.
+    fn lay_out(self, root: &Path) -> Option<Identity> {
+        let edge = edge_below(Files::real(), root, "edge-1", 1, &Clock::system());
+        let place = &edge.settings.place;
+        let (_, old, _) = pair();
+        match self {
+            Was::Nothing => return None,
+            Was::Whole => old.commit(&Files::real(), place).unwrap(),
+            Was::Split => {
+                old.commit(&Files::real(), place).unwrap();
+                split(root, &old);
+            }
+        }
+        Some(old)
+    }
+}
+
 /// Records a start with a token, cuts it everywhere, and starts again.
 fn cut(cloud: &Cloud, root: &Path) -> (Recording, usize) {
+    cut_after(cloud, root, None)
+}
+
+/// As `cut`, of a device that was this before.
+fn cut_after(cloud: &Cloud, root: &Path, old: Option<&Identity>) -> (Recording, usize) {
     let before = std::fs::read_to_string(root.join("edgecore.yaml")).unwrap();
     let mut new = None;
     let recording = Recording::of(root, |recorder| {
+        cloud.witness.lock().unwrap().replace(recorder.clone());
         let edge = cloud.edge(recorder.files(), root);
-        new = Some(begin(&edge));
+        let is_counted = edge.tokens.find().unwrap().unwrap().is_counted();
+        new = Some((begin(&edge), is_counted));
         recorder.promise("enrolled");
+        cloud.witness.lock().unwrap().take();
     });
-    let new = new.unwrap();
+    let (new, is_counted) = new.unwrap();
+    let known: Vec<&Identity> = old.into_iter().chain([&new]).collect();
     in_order(&cloud.edge(Files::real(), root), &new);
     let states = recording.each_state(|state| {
         let edge = cloud.edge(Files::real(), state.root());
-        let found = nothing_is_lost(&edge, &[&new]);
+        let found = nothing_is_lost(&edge, &known);
+        assert!(found.is_some() || (old.is_none() && !state.promised("enrolled")));
+        let found = found.filter(|found| is(found, &new));
         assert!(found.is_some() || !state.promised("enrolled"));
         let text = std::fs::read_to_string(&edge.settings.config).unwrap();
         assert!(text == before || text == config(None), "a mixture: {text}");
         let identity = begin(&edge);
         assert!(found.is_none_or(|found| is(&found, &identity)));
+        // The cloud may have counted the use for this key, and gives it to no other.
+        let is_same_key = identity.key.spki_hash() == new.key.spki_hash();
+        assert!(is_same_key || !(is_counted && state.promised("asked")));
         in_order(&edge, &identity);
     });
     (recording, states)
@@ -73,6 +123,12 @@ fn an_enrolment_may_lose_its_power_at_any_moment() {
         let folder = Scratch::new();
         put_token(&cloud, folder.path(), at);
         states += cut(&cloud, folder.path()).1;
+    }
+    for was in [Was::Nothing, Was::Whole, Was::Split] {
+        let folder = Scratch::new();
+        let old = was.lay_out(folder.path());
+        put_token(&cloud, folder.path(), At::Counted);
+        states += cut_after(&cloud, folder.path(), old.as_ref()).1;
     }
     tried(
         "cuts-enroll",
@@ -109,11 +165,6 @@ fn a_token_may_lose_its_power_while_it_is_erased() {
 #[test]
 fn an_enrolment_survives_every_fault_of_the_disk() {
     let cloud = Cloud::start();
-    let setup = || {
-        let folder = Scratch::new();
-        put_token(&cloud, folder.path(), At::Both);
-        folder
-    };
     let enroll = |folder: &Scratch, files| {
         let edge = cloud.edge(files, folder.path());
         let token = match edge.tokens.find() {
@@ -128,16 +179,29 @@ fn an_enrolment_survives_every_fault_of_the_disk() {
             None => Ok(identity),
         }
     };
-    let faults = each_fault(setup, enroll, |folder, outcome, fault| {
-        let edge = cloud.edge(Files::real(), folder.path());
-        let found = nothing_is_lost(&edge, &[]);
-        match outcome {
-            Ok(identity) => assert!(is(&found.unwrap(), &identity)),
-            Err(sentence) => assert!(is_clear(&sentence, fault), "{fault}: {sentence}"),
-        }
-        let identity = begin(&edge);
-        in_order(&edge, &identity);
-    });
+    let mut faults = 0;
+    for (was, at) in [
+        (Was::Nothing, At::Both),
+        (Was::Nothing, At::Counted),
+        (Was::Split, At::Counted),
+    ] {
+        let setup = || {
+            let folder = Scratch::new();
+            was.lay_out(folder.path());
+            put_token(&cloud, folder.path(), at);
+            folder
+        };
+        faults += each_fault(setup, enroll, |folder, outcome, fault| {
+            let edge = cloud.edge(Files::real(), folder.path());
+            let found = nothing_is_lost(&edge, &[]);
+            match outcome {
+                Ok(identity) => assert!(is(&found.unwrap(), &identity)),
+                Err(sentence) => assert!(is_clear(&sentence, fault), "{fault}: {sentence}"),
+            }
+            let identity = begin(&edge);
+            in_order(&edge, &identity);
+        });
+    }
     tried(
         "faults-enroll",
         "faults of the disk during an enrolment",
@@ -148,23 +212,33 @@ fn an_enrolment_survives_every_fault_of_the_disk() {
 #[test]
 fn an_enrolment_writes_three_files_and_one_for_a_token_in_the_configuration() {
     let cloud = Cloud::start();
-    for (at, more) in [
-        (At::Bootstrap, &[][..]),
-        (At::Config, &["edgecore.yaml"][..]),
+    for (was, at, more) in [
+        (Was::Nothing, At::Bootstrap, &[][..]),
+        (Was::Nothing, At::Config, &["edgecore.yaml"][..]),
+        (Was::Nothing, At::Counted, &[][..]),
+        (Was::Whole, At::Counted, &[][..]),
+        (Was::Split, At::Counted, &[][..]),
     ] {
         let folder = Scratch::new();
+        was.lay_out(folder.path());
         put_token(&cloud, folder.path(), at);
-        let written = cut(&cloud, folder.path()).0.written();
+        let recording = Recording::of(folder.path(), |recorder| {
+            begin(&cloud.edge(recorder.files(), folder.path()));
+        });
         let mut wanted = vec!["ca/rootCA.crt", "certs/server.crt", "certs/server.key"];
         wanted.extend(more);
+        let written = recording.written();
         let written: Vec<_> = written.iter().map(|path| path.to_str().unwrap()).collect();
-        assert_eq!(written, wanted);
+        assert_eq!(written, wanted, "{was:?}");
+        let (id, what) = match at {
+            At::Counted => (
+                "wear-enroll-counted",
+                "files written by an enrolment with a token of counted uses",
+            ),
+            _ => ("wear-enroll", "files written by an enrolment"),
+        };
         if more.is_empty() {
-            tried(
-                "wear-enroll",
-                "files written by an enrolment",
-                written.len(),
-            );
+            tried(id, what, written.len());
         }
     }
 }

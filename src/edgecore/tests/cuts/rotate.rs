@@ -18,14 +18,6 @@ fn enrolled(cloud: &Cloud) -> (Scratch, Identity) {
     (folder, identity)
 }
 
-/// As Go's edgecore leaves it: the key alone, and the certificates in their files.
-fn split(folder: &Path, identity: &Identity) {
-    let key = folder.join("certs/server.key");
-    Files::real()
-        .replace(&key, identity.key.to_sec1_pem().as_bytes(), 0o600)
-        .unwrap();
-}
-
 /// Starts with what is on the disk, and renews.
 fn renewed(edge: &Rc<Edge>) -> Result<Identity, Failure> {
     let (files, place, node) = (&edge.host.files, &edge.settings.place, &edge.settings.node);
