@@ -20,7 +20,7 @@ for pid in %s; do
 done
 """
 # Whether all that starts at boot was started; elsewhere the shell itself comes last.
-READY = {"systemd": "systemctl is-system-running --wait | grep -qE 'running|degraded'", "procd": "test -d /run/procd/config"}
+READY = {"systemd": "systemctl is-system-running --wait | grep -qE 'running|degraded'", "procd": "test -e /run/procd/booted"}
 # What changes by itself, or is the test's.
 OWN_LIFE = ("/root/", "/var/lib/systemd/", "/var/log/wtmp", "/var/log/journal", "/lost+found", "/var/cache/",
             "/etc/resolv.conf", "/run/", "/tmp/")
