@@ -1,10 +1,10 @@
 """Chapters on packages: a higher version while the service runs, and the removal."""
 
-from . import packages
+from . import packages, services
 from .cloud import wait_for
 
-# What the package gives people to change: it stays as they left it.
-SETTINGS = {"procd": "/etc/config/kubeedge", "openrc": "/etc/conf.d/edgecore", "systemd": "/etc/default/edgecore"}
+# What the package gives people to change, where a tool that knows installs it: it stays as they left it.
+SETTINGS = {"procd": "/etc/config/kubeedge", "systemd": "/etc/default/edgecore"}
 # Succeeds when nothing starts edgecore at boot any more.
 DISABLED = {"procd": "! ls /etc/rc.d/*edgecore", "openrc": "! rc-update show | grep edgecore",
             "systemd": "! systemctl is-active edgecore && ! systemctl is-enabled edgecore",
@@ -38,7 +38,8 @@ def do_upgrade(life):
     for pid in running:
         end = device.must(f"tail -c {len(packages.NEWER_END)} /proc/{pid}/exe")
         assert end == packages.NEWER_END.decode().strip(), f"process {pid} is not of the newer package"
-    assert not settings or device.must(f"cat {settings}; stat -c %a {settings}") == kept
+    now = settings and device.must(f"cat {settings}; stat -c %a {settings}")
+    assert now == kept, f"{settings} was {kept}, and is {now}"
     device.must("kubeedge certs check")
     return f"{life.packages.newer.name}, processes {' '.join(processes)} gave way to {' '.join(running)}"
 
@@ -56,5 +57,6 @@ def do_remove(life):
     left = device.must("ls -d /usr/bin/kubeedge /usr/bin/edgecore /usr/local/bin/* 2>/dev/null; true")
     assert not left, left
     # Without a tool that knows its files a reset comes first, and leaves nothing.
-    device.must("test -s /etc/kubeedge/certs/server.key" if device.system in SETTINGS else "! ls /etc/kubeedge/certs")
-    return "its identity stays" if device.system in SETTINGS else ""
+    is_packaged = device.system in services.PACKAGED
+    device.must("test -s /etc/kubeedge/certs/server.key" if is_packaged else "! ls /etc/kubeedge/certs")
+    return "its identity stays" if is_packaged else ""
