@@ -38,7 +38,7 @@ def save(folder, reports):
     kept = [Report.of(facts) for facts in json.loads(path.read_text())] if path.exists() else []
     made = {(one.arch, one.system) for one in reports}
     kept = [one for one in kept if (one.arch, one.system) not in made] + reports
-    kept.sort(key=lambda one: (one.arch, one.system in ("1970", "2040"), one.system))
+    kept.sort(key=lambda one: (one.arch, one.system.startswith(("19", "20")), one.system))
     path.write_text(json.dumps([one.facts() for one in kept], indent=1) + "\n")
     text = "\n\n".join(("# Whole systems", origin(kept), report.table(kept), table(kept)))
     (folder / "systems.md").write_text(text + "\n")
