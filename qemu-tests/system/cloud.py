@@ -61,6 +61,13 @@ class Cloud:
             raise RuntimeError(f"gettoken: {done.stderr}")
         return done.stdout.strip()
 
+    def apply(self, document, node):
+        """Hands an object, a text of JSON, to the node."""
+        done = subprocess.run([self.executable, "cloudcore", "ctl", "apply", "-f", "-", "--node", node], env=self.env,
+                              input=document, capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise RuntimeError(f"ctl apply: {done.stderr or done.stdout}")
+
     def session(self, node):
         """What cloudcore knows of the node's session, or nothing."""
         request = {"v": 1, "op": "sessions", "names": [node]}

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,8 +19,10 @@ SETS = {
     "busybox-late": (["busybox-static"], False),
     # Their shell is dash: that of busybox-static takes its own programs before those of these packages.
     "openrc": (["openrc", "dash"], True),
-    # dpkg installs the .deb, and wants ldconfig, and a tar that is GNU's.
-    "systemd": (["systemd", "systemd-sysv", "dash", "dpkg", "libc-bin", "tar"], True),
+    # dpkg installs the .deb, and wants ldconfig, and a tar that is GNU's; its scripts call deb-systemd-helper.
+    # Those are of Perl; usr-is-merged, lest apt takes usrmerge, with all of it.
+    "systemd": (["systemd", "systemd-sysv", "dash", "dpkg", "libc-bin", "tar", "init-system-helpers", "perl-base",
+                 "usr-is-merged"], True),
 }
 # Nothing of these is needed to boot, and together they are most of a root.
 NEEDLESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/bug", "usr/share/lintian",
@@ -50,6 +53,8 @@ def unpacked(debian, name, names, fetcher):
     with open(CACHE / debian / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists():
+            # What another list of names has left.
+            shutil.rmtree(folder, ignore_errors=True)
             for deb in fetcher(apt_of(debian, LATE_SUITE if name.endswith("-late") else SUITE)):
                 folder.mkdir(exist_ok=True)
                 run(["dpkg-deb", "-x", str(deb), str(folder)])

@@ -1,6 +1,6 @@
 """A device of a test: a machine, what is installed on it, and what the cloud and the device say of each other."""
 
-import base64
+import contextlib
 import shutil
 import time
 
@@ -19,7 +19,8 @@ for pid in %s; do
   awk '/^Rss:/ { rss += $2 } /^Pss:/ { pss += $2 } END { print rss, pss }' /proc/$pid/smaps
 done
 """
-READY = {"systemd": "systemctl is-system-running --wait | grep -qE 'running|degraded'"}
+# Whether all that starts at boot was started; elsewhere the shell itself comes last.
+READY = {"systemd": "systemctl is-system-running --wait | grep -qE 'running|degraded'", "procd": "test -e /run/procd/booted"}
 # What changes by itself, or is the test's.
 OWN_LIFE = ("/root/", "/var/lib/systemd/", "/var/log/wtmp", "/var/log/journal", "/lost+found", "/var/cache/",
             "/etc/resolv.conf", "/run/", "/tmp/")
@@ -38,12 +39,19 @@ class Device:
 
     # ---- disks
 
-    def make_disk(self, package):
-        """A disk with the system, and the package in /root/package for the guest to install."""
+    def make_disk(self, given):
+        """A disk with the system, and the packages below /root for the guest to install."""
+        self.make_disk_with(given.lay)
+
+    def make_bare_disk(self, given):
+        """The same without packages; but for the archive, in /root/tarball."""
+        self.make_disk_with(lambda root: packages.lay(given.tarball, root, "tarball"))
+
+    def make_disk_with(self, lay):
         root = self.folder / "root"
         root.mkdir()
         systems.make_root(self.system, self.arch, root, self.node, self.busybox)
-        packages.lay(package, root)
+        lay(root)
         image.disk(root, self.disk, image.DISK_MB[self.system])
         shutil.rmtree(root)
 
@@ -53,6 +61,15 @@ class Device:
 
     def take_disk(self, name):
         copy(self.folder / name, self.disk)
+
+    @contextlib.contextmanager
+    def called(self, node):
+        """Meanwhile the cloud is asked for this node."""
+        before, self.node = self.node, node
+        try:
+            yield
+        finally:
+            self.node = before
 
     # ---- power
 
@@ -123,10 +140,11 @@ class Device:
         return sorted(line for line in listing.splitlines()
                       if not any(own in line.split(" ")[-1] + "/" for own in OWN_LIFE))
 
-    def kept(self, paths):
-        """A tar.gz of these paths, as a firmware upgrade makes it."""
-        text = self.must(f"cd / && tar -czf - {' '.join(paths)} 2>/dev/null | base64")
-        return base64.b64decode(text)
+    def off_keeping(self, paths):
+        """Powers off; gives a tar.gz of these paths, words of the shell, as a firmware upgrade makes it."""
+        self.must(f"cd / && tar -czf /root/kept.tgz {paths} 2>/dev/null")
+        self.off()
+        return image.content(self.disk, "/root/kept.tgz", self.folder / "kept.tgz")
 
     def log(self):
         """What its log says at the end, wherever this system keeps it."""

@@ -2,6 +2,8 @@
 
 import json
 
+from pathlib import Path
+
 from . import report
 from .report import Report
 
@@ -15,6 +17,9 @@ COLUMNS = (
     ("rotation_bytes", "by a renewal, bytes"),
     ("idle_bytes_per_day", "by an idle day, bytes"),
 )
+TOP = Path(__file__).resolve().parent.parent.parent
+# README's table is between these lines.
+BEGIN, END = "<!-- from qemu-tests/results/systems.json, by `qemu-tests/run.sh --readme` -->", "<!-- end -->"
 
 
 def table(reports):
@@ -33,14 +38,26 @@ def save(folder, reports):
     kept = [Report.of(facts) for facts in json.loads(path.read_text())] if path.exists() else []
     made = {(one.arch, one.system) for one in reports}
     kept = [one for one in kept if (one.arch, one.system) not in made] + reports
-    kept.sort(key=lambda one: (one.arch, one.system in ("1970", "2040"), one.system))
+    kept.sort(key=lambda one: (one.arch, one.system.startswith(("19", "20")), one.system))
     path.write_text(json.dumps([one.facts() for one in kept], indent=1) + "\n")
     text = "\n\n".join(("# Whole systems", origin(kept), report.table(kept), table(kept)))
     (folder / "systems.md").write_text(text + "\n")
 
 
+def readme():
+    """Puts the figures of the committed results into README; tests/figures.rs compares them."""
+    page = TOP / "README.md"
+    kept = [Report.of(facts) for facts in json.loads((TOP / "qemu-tests/results/systems.json").read_text())]
+    before, rest = page.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    shown = table([one for one in kept if "rss_kb" in one.figures])
+    page.write_text(f"{before}{BEGIN}\n\n{shown}\n\n{END}{after}")
+
+
 def origin(reports):
     """By which run each machine's results were made."""
-    lines = ["| system | made on | form | seed |", "| --- | --- | --- | --- |"]
-    return "\n".join(lines + [f"| {one.arch} {one.system} | {one.made.get('date', '')} | {one.made.get('form', '')} | "
-                              f"{one.made.get('seed', '')} |" for one in reports])
+    lines = ["| system | made on | form | seed | took, s | with all others of its run, s |",
+             "| --- | --- | --- | --- | ---: | ---: |"]
+    keys = ("date", "form", "seed", "seconds", "run_seconds")
+    return "\n".join(lines + [f"| {one.arch} {one.system} | " + " | ".join(str(one.made.get(key, "")) for key in keys) + " |"
+                              for one in reports])

@@ -111,6 +111,13 @@ def modified(out, name):
     return next((line.strip() for line in done.stdout.splitlines() if "mtime:" in line), done.stderr)
 
 
+def content(out, name, copy):
+    """What a file of the image has in it; `copy` is where it may lie."""
+    subprocess.run(["debugfs", "-R", f"dump {name} {copy}", str(out)], capture_output=True, check=True, timeout=60,
+                   env=with_sbin())
+    return copy.read_bytes()
+
+
 def with_sbin(**more):
     return dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin", **more)
 

@@ -3,15 +3,16 @@
 import random
 import time
 
-from . import packages
+from . import objects
 from .cloud import wait_for
 
 CONFIRM_SECONDS = 120
 
 
 class Life:
-    def __init__(self, device, report, package, cuts, seed, idle_seconds):
-        self.device, self.report, self.package = device, report, package
+    def __init__(self, device, report, packages, cuts, seed, idle_seconds, kills, with_service):
+        self.device, self.report, self.packages = device, report, packages
+        self.kills, self.with_service = kills, with_service
         self.cuts, self.random, self.idle_seconds = cuts, random.Random(seed), idle_seconds
         self.figures = report.figures
 
@@ -41,16 +42,16 @@ class Life:
         device.keep_disk("installed")
 
     def first_boot(self):
-        self.device.make_disk(self.package)
+        self.device.make_disk(self.packages)
         self.device.boot()
         free = self.device.must("sed -n 's/^MemTotal: *//p' /proc/meminfo")
         return f"{self.device.machine.memory} MB of RAM, {free} for programs"
 
     def install_package(self):
         device = self.device
-        device.must(packages.install_command(device.system, self.package))
+        device.must(self.packages.install_command())
         said = device.must("kubeedge version && keadm version >/dev/null && edgecore --version >/dev/null")
-        return f"{self.package.name}: {said}"
+        return f"{self.packages.first.name}: {said}"
 
     def join(self):
         device = self.device
@@ -81,11 +82,12 @@ class Life:
         return f"RSS {memory['rss_kb']} KB, PSS {memory['pss_kb']} KB in {memory['processes']} processes"
 
     def reboot(self):
+        objects.give(self)
         self.step("comes back by itself after a reboot", self.do_reboot)
 
     def do_reboot(self):
         device = self.device
-        before = device.generation()
+        before, kept = device.generation(), objects.file(device)
         device.must("rm -f /run/token")
         device.machine.run("(sleep 1; exec reboot) >/dev/null 2>&1 &")
         device.machine.gone()
@@ -93,6 +95,7 @@ class Life:
         self.figures["boot_to_session_s"] = round(device.boot_time(before), 1)
         device.machine.await_shell()
         device.await_ready()
+        assert objects.file(device) == kept, kept
         return f"{self.figures['boot_to_session_s']} s from the start of userland to the session"
 
     def kill(self):
@@ -100,6 +103,9 @@ class Life:
         # A script of rcS starts and stops, and nobody watches.
         if self.device.system != "rcs":
             self.step("kill -9 of both processes: init starts them again", lambda: self.do_kill(0))
+            # More often than procd, OpenRC and systemd bear unless they are told that there is no end.
+            if self.kills:
+                self.step(f"kill -9 of both processes, {self.kills} times more", self.do_kills)
 
     def do_kill(self, which):
         device = self.device
@@ -113,6 +119,9 @@ class Life:
                          CONFIRM_SECONDS, "two processes")
         assert processes[-1] not in after and (not which or processes[0] in after), (processes, after)
         return f"{seconds:.1f} s"
+
+    def do_kills(self):
+        return ", ".join(self.do_kill(0) for _ in range(self.kills))
 
     def rotate(self):
         self.step("renews its certificate", self.do_rotate)

@@ -190,6 +190,9 @@ def make_systemd(root):
 
 def make_procd(root):
     image.copy_tree(HERE / "procd/root", root)
+    # /var is in memory there.
+    shutil.rmtree(root / "var")
+    (root / "var").symlink_to("tmp")
     for folder in ("etc/config", "etc/rc.d", "lib/upgrade/keep.d"):
         (root / folder).mkdir(parents=True, exist_ok=True)
 

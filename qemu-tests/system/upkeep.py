@@ -4,17 +4,25 @@ import time
 
 from .machine import MachineError
 
-# What outlives a firmware upgrade: procd's list is what the package says, elsewhere it is the one folder.
-KEPT = {"procd": "$(cat /lib/upgrade/keep.d/*) etc/config"}
+# What outlives a firmware upgrade: what is there of procd's lists, read as sysupgrade does; elsewhere it is the one folder.
+KEPT = {"procd": "$(find $(sed '/^#/d; /^[[:space:]]*$/d' /lib/upgrade/keep.d/*) /etc/config '(' -type f -o -type l ')' "
+                 "2>/dev/null)"}
+# sysupgrade keeps files and no folders: these come back with 0755, and `certs check` says what to do.
+MEND = {"procd": "chmod 700 /etc/kubeedge/ca /etc/kubeedge/certs && "}
 # How a service is enabled in an image, without being started: by its own means where the package brings the script.
 ENABLE = {
     "procd": "sed -i \"/config edgecore/,/^$/s/enabled '0'/enabled '1'/\" /etc/config/kubeedge; /etc/init.d/edgecore enable",
     "openrc": "rc-update add edgecore default",
-    "systemd": "systemctl enable edgecore",
+    # The package has done it.
+    "systemd": "systemctl is-enabled edgecore && systemctl is-active edgecore | grep -q inactive",
     "busybox": "kubeedge service install",
     "rcs": "kubeedge service install",
 }
 BACK_SECONDS = 120
+# The .deb enables its unit; whoever resets the device has it disabled.
+ENABLED_BY_PACKAGE = "/etc/systemd/system/multi-user.target.wants/edgecore.service"
+# qemu gives it to the first network card.
+MAC = "525400123456"
 
 
 def prepare_image(life):
@@ -40,14 +48,13 @@ def do_firmware(life):
     """The device is on and joined; it gets the other disk, and the files that an upgrade keeps."""
     device = life.device
     before = device.cloud.session(device.node)
-    kept = device.kept(KEPT.get(device.system, "etc/kubeedge").split(" "))
-    device.off()
+    kept = device.off_keeping(KEPT.get(device.system, "etc/kubeedge"))
     device.keep_disk("joined")
     device.take_disk("firmware")
     device.boot(kept)
     after = device.await_session(before["generation"])
     assert after["serial"] == before["serial"], (before, after)
-    device.must("kubeedge certs check")
+    device.must(MEND.get(device.system, "") + "kubeedge certs check")
     device.off()
     device.take_disk("joined")
     return f"{len(kept)} bytes kept"
@@ -62,7 +69,7 @@ def do_reset(life):
     device = life.device
     device.boot()
     device.must("kubeedge reset --force")
-    after, before = set(device.files()), set(life.before)
+    after, before = set(device.files()), {line for line in life.before if not line.endswith(ENABLED_BY_PACKAGE)}
     assert after == before, f"more: {sorted(after - before)[:20]} less: {sorted(before - after)[:20]}"
     left = device.must("ls -d /run/kubeedge /etc/kubeedge/* 2>/dev/null; true")
     assert not left, left
@@ -97,6 +104,54 @@ def put_join_file(device):
             f"token: {device.cloud.token()}\nnode-name: {{hostname}}\n")
     device.machine.put("/etc/kubeedge/join", text, "600")
 
+
+# ---- the other ways to ask a device to join
+
+def other_first_boot(life):
+    if life.device.system == "procd":
+        life.step("first boot: joins by UCI, its name made of its MAC", lambda: first_boot_by_uci(life.device))
+    if life.device.system == "busybox":
+        life.step("first boot: joins by the kernel's command line", lambda: first_boot_by_command_line(life.device))
+
+
+def first_boot_by_uci(device):
+    device.take_disk("firmware")
+    device.boot()
+    options = (("server", f"10.0.2.2:{device.cloud.ports['hub']}"), ("certport", device.cloud.ports["https"]),
+               ("token", device.cloud.token()), ("node_name", "uci-{mac}"))
+    lines = "".join(f"\toption {key} '{value}'\n" for key, value in options)
+    # Into the section of edgecore, the first one.
+    before = device.must("cat /etc/config/kubeedge")
+    device.machine.put("/etc/config/kubeedge", before.replace("'edgecore'\n", f"'edgecore'\n{lines}", 1) + "\n", "600")
+    device.must("sync")
+    device.machine.cut()
+    with device.called(f"uci-{MAC}"):
+        device.machine.power_on()
+        device.await_session()
+        device.machine.until("! grep -q 'option token' /etc/config/kubeedge", BACK_SECONDS)
+        device.must("grep -q 'option server' /etc/config/kubeedge && kubeedge status")
+        device.machine.cut()
+
+
+def first_boot_by_command_line(device):
+    """It can't be erased: the next boot has it as well, and the device goes on with its identity."""
+    device.take_disk("firmware")
+    device.machine.append = (f"kubeedge.join=cloudcore-ipport=10.0.2.2:{device.cloud.ports['hub']},"
+                             f"certport={device.cloud.ports['https']},token={device.cloud.token()},node-name=line-{{mac}}")
+    try:
+        with device.called(f"line-{MAC}"):
+            device.boot()
+            before = device.await_session()
+            device.must("kubeedge status")
+            device.machine.reboot()
+            after = device.await_session(before["generation"])
+            assert after["serial"] == before["serial"], (before, after)
+            device.machine.cut()
+    finally:
+        device.machine.append = ""
+
+
+# ---- power cuts
 
 def cut_joins(life):
     life.step(f"power cuts during join: {life.cuts}", lambda: do_cut_joins(life))

@@ -74,11 +74,11 @@ uci_bare() { # a word or text, without its quotes
 # ---- what the scripts of packages call
 
 default_postinst() { # SCRIPT ARGUMENT...: enables and starts the services of the package
-  default_each "$1" enable start
+  if [ "${PKG_UPGRADE:-}" = 1 ]; then default_each "$1" start; else default_each "$1" enable start; fi
 }
 
 default_prerm() { # SCRIPT ARGUMENT...
-  default_each "$1" disable stop
+  if [ "${PKG_UPGRADE:-}" = 1 ]; then default_each "$1" stop; else default_each "$1" disable stop; fi
 }
 
 default_each() { # SCRIPT ACTION...
