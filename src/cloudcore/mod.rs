@@ -54,7 +54,7 @@ use crate::config::cloud::CloudConfig;
 use crate::config::duration;
 use crate::system::args::{self, KLOG, Spec};
 use crate::system::host::Host;
-use crate::system::{console, exit, log, network, processes};
+use crate::system::{console, exit, log, network, processes, signals};
 
 /// Runs cloudcore until it is told to stop, or one of its commands; returns the exit code.
 pub fn run(arguments: &[String], host: &Host) -> u8 {
@@ -83,6 +83,7 @@ fn run_daemon(arguments: &[String], host: &Host) -> u8 {
         console::out(&sample(flags.minconfig));
         return exit::OK;
     }
+    signals::hold_reload();
     let fail =
         |error: &dyn std::error::Error, code| args::fail(SPEC.name, error, given.verbosity, code);
     let verbosity = u32::from(given.verbosity.unwrap_or(0));

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::identity::Place;
 use super::parent::Parent;
 use super::settings::{BOOTSTRAP, Settings};
 use crate::config::edge::network::CREDENTIALS;
 use crate::system::facts;
+use crate::system::files::FileError;
 use crate::system::host::Host;
 use crate::system::processes;
 use crate::system::sandbox::{self, Confinement, Plan, User};
@@ -73,8 +75,7 @@ fn own_user(host: &Host, settings: &Settings) -> Option<User> {
     }
     let user = User::find(&host.files, &host.root, USER);
     let folders = folders(host, settings);
-    let ours = |folder: &PathBuf| OURS.iter().any(|top| folder.starts_with(host.root.at(top)));
-    if let (Some(_), Some(foreign)) = (&user, folders.iter().find(|folder| !ours(folder))) {
+    if let (Some(_), Some(foreign)) = (&user, folders.iter().find(|it| !is_ours(host, it))) {
         log::warn!(
             "{} is not below {}: it is not given to {USER}, and the hub stays root",
             foreign.display(),
@@ -84,7 +85,7 @@ fn own_user(host: &Host, settings: &Settings) -> Option<User> {
     }
     let given = folders
         .iter()
-        .filter(|folder| ours(folder))
+        .filter(|folder| is_ours(host, folder))
         .try_for_each(|folder| {
             host.files
                 .make_dir(folder, 0o700)
@@ -103,6 +104,32 @@ fn own_user(host: &Host, settings: &Settings) -> Option<User> {
             None
         }
     }
+}
+
+/// Closes the folders of the identity to others, where these may enter: a firmware upgrade of OpenWrt keeps files alone, and
+/// their folders come back as everybody's. Those that the configuration names elsewhere are not edgecore's.
+pub fn close_folders(host: &Host, place: &Place) {
+    for file in [&place.key, &place.certificate, &place.ca] {
+        if let Some(folder) = file.parent().filter(|folder| is_ours(host, folder))
+            && let Err(error) = close_folder(host, folder)
+        {
+            log::warn!("{error}");
+        }
+    }
+}
+
+fn close_folder(host: &Host, folder: &Path) -> Result<(), FileError> {
+    let mode = host.files.mode(folder)?;
+    if mode & 0o077 != 0 {
+        let name = folder.display();
+        log::warn!("{name} had mode {mode:o}, so that others could enter it: it has 700 now");
+        host.files.set_mode(folder, 0o700)?;
+    }
+    Ok(())
+}
+
+fn is_ours(host: &Host, folder: &Path) -> bool {
+    OURS.iter().any(|top| folder.starts_with(host.root.at(top)))
 }
 
 /// Lets the user read what root has written for it.
@@ -137,3 +164,29 @@ const OURS: &[&str] = &["/etc/kubeedge", "/run/kubeedge", "/var/lib/kubeedge"];
 const UNTIL_REBOOT: &str = "/run/kubeedge/edgecore";
 /// Read below the root prefix.
 const SYSTEM: &[&str] = &["/etc", "/run"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::root::Root;
+    use crate::system::scratch::Scratch;
+
+    #[test]
+    fn folders_of_the_identity_are_closed_again_and_others_are_left_alone() {
+        let scratch = Scratch::new();
+        let host = Host::real(Root::new(Some(scratch.path().to_owned())));
+        let at = |path| host.root.at(path);
+        let place = Place {
+            key: at("/etc/kubeedge/certs/server.key"),
+            certificate: at("/etc/kubeedge/certs/server.crt"),
+            ca: at("/etc/shared/rootCA.crt"),
+        };
+        for folder in ["/etc/kubeedge/certs", "/etc/shared"] {
+            host.files.make_dir(&at(folder), 0o755).unwrap();
+        }
+        close_folders(&host, &place);
+        let modes = ["/etc/kubeedge", "/etc/kubeedge/certs", "/etc/shared"];
+        let modes = modes.map(|folder| host.files.mode(&at(folder)).unwrap());
+        assert_eq!(modes, [0o755, 0o700, 0o755]);
+    }
+}

@@ -9,6 +9,7 @@ use smol::Timer;
 use smol::future::or;
 
 use super::backoff::Backoff;
+use super::confinement::close_folders;
 use super::edge::{Edge, Failure, pause};
 use super::enroll::enroll;
 use super::identity::{Identity, IdentityError, Place};
@@ -170,11 +171,13 @@ async fn sweep(edge: &Rc<Edge>) {
 }
 
 async fn load(edge: &Rc<Edge>) -> Result<Identity, Failure> {
-    let (files, place) = (edge.host.files.clone(), edge.settings.place.clone());
+    let (host, place) = (edge.host.clone(), edge.settings.place.clone());
     let node = edge.settings.node.clone();
-    Ok(edge
-        .off_thread(move || Identity::load(&files, &place, &node))
-        .await??)
+    let load = move || {
+        close_folders(&host, &place);
+        Identity::load(&host.files, &place, &node)
+    };
+    Ok(edge.off_thread(load).await??)
 }
 
 async fn find(edge: &Rc<Edge>) -> Option<JoinToken> {

@@ -54,7 +54,7 @@ use crate::system::args::{self, KLOG, Spec};
 use crate::system::files::{FileError, Lock};
 use crate::system::host::Host;
 use crate::system::uplink::{Interface, Uplink};
-use crate::system::{console, exit, facts, log, network, processes, sandbox};
+use crate::system::{console, exit, facts, log, network, processes, sandbox, signals};
 use first_boot::FirstBoot;
 use parent::{NoParent, Parent};
 use settings::Source;
@@ -79,6 +79,7 @@ pub fn run(arguments: &[String], host: &Host, prepare: Prepare) -> u8 {
         console::out(&sample(flags.minconfig));
         return exit::OK;
     }
+    signals::hold_reload();
     let verbosity = u32::from(given.verbosity.unwrap_or(0));
     match log::level(verbosity, flags.log_level.as_deref()) {
         Ok(level) => {

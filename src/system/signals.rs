@@ -3,6 +3,7 @@
 use std::io;
 
 use async_signal::Signal;
+use nix::sys::signal::{SigSet, Signal as Raw};
 use smol::future::or;
 use smol::stream::StreamExt;
 
@@ -17,6 +18,18 @@ pub enum Request {
     Stop,
 }
 
+/// Has a SIGHUP wait until it can be caught, which `Signals` undoes: init systems send one whenever an uplink comes
+/// up, and it would end a daemon that is still reading its files. To be called before there is any thread. A
+/// SIGTERM ends it as ever.
+pub fn hold_reload() {
+    // It fails for no signal that there is.
+    let _ = reload().thread_block();
+}
+
+fn reload() -> SigSet {
+    [Raw::SIGHUP].into_iter().collect()
+}
+
 /// Catches SIGTERM, SIGINT and SIGHUP from its creation on.
 pub struct Signals {
     signals: async_signal::Signals,
@@ -26,6 +39,7 @@ pub struct Signals {
 impl Signals {
     pub fn new() -> io::Result<Signals> {
         let signals = async_signal::Signals::new([Signal::Term, Signal::Int, Signal::Hup])?;
+        let _ = reload().thread_unblock();
         let lifeline = Lifeline::from_env();
         Ok(Signals { signals, lifeline })
     }
@@ -51,7 +65,15 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::{Signal as Raw, raise};
+    use nix::sys::signal::raise;
+
+    #[test]
+    fn a_reload_that_comes_early_waits() {
+        hold_reload();
+        raise(Raw::SIGHUP).unwrap();
+        let mut signals = Signals::new().unwrap();
+        assert_eq!(smol::block_on(signals.next()), Request::Reload);
+    }
 
     #[test]
     fn signals_become_requests() {
