@@ -67,17 +67,13 @@ mod tests {
     use super::*;
     use nix::sys::signal::raise;
 
+    /// One test, since signals are the whole process's.
     #[test]
-    fn a_reload_that_comes_early_waits() {
+    fn signals_become_requests_also_when_they_come_early() {
         hold_reload();
         raise(Raw::SIGHUP).unwrap();
         let mut signals = Signals::new().unwrap();
         assert_eq!(smol::block_on(signals.next()), Request::Reload);
-    }
-
-    #[test]
-    fn signals_become_requests() {
-        let mut signals = Signals::new().unwrap();
         smol::block_on(async {
             for (raw, request) in [
                 (Raw::SIGHUP, Request::Reload),

@@ -117,14 +117,21 @@ pub fn give_up(
         let kind = service.kind();
         // One that does not run has started nothing, and can't be asked.
         if kind == running || ["none", "rcs"].contains(&kind) || host.root.prefix().is_some() {
-            // procd starts what UCI has enabled whenever an uplink comes up, in the midst of this too.
-            if kind == "procd" {
-                results.push(service.disable());
-            }
-            results.push(service.stop());
+            results.extend(end(&*service));
         }
         results.push(service.remove());
     }
+    results
+}
+
+/// Stops the daemon for good.
+fn end(service: &dyn Service) -> Vec<Result<Report, ServiceError>> {
+    let mut results = Vec::new();
+    // procd starts what UCI has enabled whenever an uplink comes up, in the midst of this too.
+    if service.kind() == "procd" {
+        results.push(service.disable());
+    }
+    results.push(service.stop());
     results
 }
 

@@ -168,6 +168,27 @@ fn procd_from_install_to_remove() {
 }
 
 #[test]
+fn procd_knows_that_it_is_off_before_it_stops() {
+    let site = Site::new();
+    let look = "; grep -o \"enabled '.'\" ../etc/config/kubeedge >> calls ;;";
+    site.put(
+        "etc/rc.common",
+        &RC_COMMON.replace("rm running ;;", &format!("rm running{look}")),
+    );
+    let mut service = Procd::new(&site.host, site.daemon());
+    service.ubus = Some(Program::at(&site.stub(UBUS), "ubus"));
+    service.install().unwrap();
+    service.enable().unwrap();
+    service.start().unwrap();
+    for result in end(&service) {
+        result.unwrap();
+    }
+    let calls = site.calls();
+    let (_, then) = calls.split_once("init.d/edgecore stop\n").unwrap();
+    assert_eq!(then.lines().next(), Some("enabled '0'"), "{calls}");
+}
+
+#[test]
 fn procd_leaves_to_a_package_what_is_its_own() {
     let site = Site::new();
     let script = include_str!("../../../init-scripts/procd/edgecore");
