@@ -188,7 +188,8 @@ environment() { # TARGET...: shell commands
   for name; do
     rust=$(value "$name" rust)
     lower=${rust//-/_}
-    echo "export CC_$lower='$target_dir/bin/cc-$name' AR_$lower='$top/cross/ar' CFLAGS_$lower='$cflags'"
+    echo "export CC_$lower='$target_dir/bin/cc-$name' AR_$lower='$top/cross/ar'"
+    echo "export CFLAGS_$lower='$cflags $(value "$name" cflags)'"
     echo "export CARGO_TARGET_${lower^^}_LINKER='$target_dir/bin/cc-$name'"
     echo "export CARGO_TARGET_${lower^^}_RUSTFLAGS='$RUSTFLAGS_ALL $(value "$name" rustflags) --sysroot=$(std_folder "$name")$(remapped)'"
   done
