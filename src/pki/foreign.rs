@@ -4,13 +4,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
 
-use super::tls::{Presented, client_showing, provider};
+use super::tls::{Presented, client_showing};
 use super::verifier::ServerGate;
 use super::{PkiError, pem};
 use crate::system::clock::Clock;
@@ -56,7 +57,7 @@ pub fn identity(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, Pki
         "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der).into(),
         _ => PrivatePkcs8KeyDer::from(der).into(),
     };
-    let key = provider().key_provider.load_private_key(der);
+    let key = any_supported_type(&der);
     let key = key.map_err(|error| PkiError::malformed(KEY, error))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {

@@ -5,14 +5,16 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
+use rustls::crypto::ring::sign::any_ecdsa_type;
+use rustls::crypto::{CryptoProvider, KeyProvider};
+use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConfig, ConfigBuilder, ServerConfig, WantsVerifier, WantsVersions,
+    CertificateError, ClientConfig, ConfigBuilder, Error, ServerConfig, WantsVerifier,
+    WantsVersions,
 };
 
 use super::PkiError;
@@ -32,7 +34,10 @@ pub use super::explain::{explain, is_about_time, is_refused_issuer, terminated};
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     let make = || {
-        let mut provider = rustls::crypto::ring::default_provider();
+        let mut provider = CryptoProvider {
+            key_provider: &OwnKeys,
+            ..rustls::crypto::ring::default_provider()
+        };
         provider.cipher_suites.sort_by_key(|suite| {
             let name = suite.suite();
             name.as_str().is_some_and(|name| name.ends_with("_SHA384"))
@@ -40,6 +45,16 @@ pub fn provider() -> Arc<CryptoProvider> {
         Arc::new(provider)
     };
     PROVIDER.get_or_init(make).clone()
+}
+
+/// Keys of our own are ECDSA. What signs by others is then no part of an executable that meets no key of anybody else.
+#[derive(Debug)]
+struct OwnKeys;
+
+impl KeyProvider for OwnKeys {
+    fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        any_ecdsa_type(&key)
+    }
 }
 
 /// For a client that trusts `ca` and, where `identity` is given, shows that certificate. The
