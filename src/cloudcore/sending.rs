@@ -53,12 +53,15 @@ impl Sending {
         Some(self.place(bytes))
     }
 
-    /// A place for so many bytes, when it is its turn.
+    /// A place for so many bytes, when it is its turn. Rarely one waits for that, and sessions are to be small.
     pub async fn take(&self, bytes: usize) -> Place {
-        if let Some(place) = self.try_take(bytes) {
-            return place;
+        match self.try_take(bytes) {
+            Some(place) => place,
+            None => Box::pin(self.wait(cost(bytes))).await,
         }
-        let bytes = cost(bytes);
+    }
+
+    async fn wait(&self, bytes: usize) -> Place {
         let turn = self.queue();
         poll_fn(|context| {
             let mut state = self.lock();

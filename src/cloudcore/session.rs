@@ -10,7 +10,7 @@ use smol::future::{or, yield_now};
 
 use super::cloud::Cloud;
 use super::dispatch::{Answer, dispatch};
-use super::outbox::{Ending, Next, Outbox, weight};
+use super::outbox::{Ending, Item, Next, Outbox, weight};
 use super::registry::Registered;
 use super::sending::Place;
 use crate::protocol::message::Message;
@@ -176,62 +176,48 @@ pub(super) async fn prepare(
     node: &NodeName,
     next: Next,
 ) -> Option<(Arc<Message>, Place)> {
-    if let Next::Message(message) = next {
-        let place = place(cloud, weight(&message)).await;
-        return Some((message, place));
-    }
+    let (item, new, counter) = match next {
+        Next::Message(message) => {
+            let place = cloud.sending.take(weight(&message)).await;
+            return Some((message, place));
+        }
+        Next::Push(item, new) => (item, new, &cloud.metrics.pushes),
+        Next::Again(item, new) => (item, new, &cloud.metrics.pushes_repeated),
+    };
     let mut place = None;
     loop {
-        match make(cloud, outbox, node, &next, place) {
-            Made::Message(message, place) => return Some((message, place)),
-            Made::Nothing => return None,
+        match make(cloud, outbox, node, (&item, new), place)? {
+            Ok(made) => {
+                counter.add();
+                return Some(made);
+            }
             // While it waits it is a name.
-            Made::TooLarge(bytes) => place = Some(self::place(cloud, bytes).await),
+            Err(bytes) => place = Some(cloud.sending.take(bytes).await),
         }
     }
 }
 
-/// What comes of an object when its turn has come.
-enum Made {
-    Message(Arc<Message>, Place),
-    Nothing,
-    /// There is no place for so many bytes now.
-    TooLarge(usize),
-}
-
+/// The message for an object, if it is still to be sent; or for how many bytes there is no place now. A function of
+/// its own, lest every session has room for a message.
 fn make(
     cloud: &Cloud,
     outbox: &Outbox,
     node: &NodeName,
-    next: &Next,
+    (item, new): (&Item, bool),
     place: Option<Place>,
-) -> Made {
-    let (item, new, counter) = match next {
-        Next::Push(item, new) => (item, *new, &cloud.metrics.pushes),
-        Next::Again(item, new) => (item, *new, &cloud.metrics.pushes_repeated),
-        Next::Message(_) => return Made::Nothing,
-    };
+) -> Option<Result<(Arc<Message>, Place), usize>> {
     let now = cloud.clock.stamp();
     let Some(mut message) = cloud.nodes.message(node, item, new, now) else {
         outbox.dropped(item);
-        return Made::Nothing;
+        return None;
     };
     let bytes = weight(&message);
     let place = place.filter(|it| it.holds(bytes));
     let Some(place) = place.or_else(|| cloud.sending.try_take(bytes)) else {
-        return Made::TooLarge(bytes);
+        return Some(Err(bytes));
     };
-    counter.add();
     outbox.sent(item.clone(), new, &mut message);
-    Made::Message(Arc::new(message), place)
-}
-
-/// A place for so many bytes. Rarely one waits for it, and sessions are to be small.
-async fn place(cloud: &Cloud, bytes: usize) -> Place {
-    match cloud.sending.try_take(bytes) {
-        Some(place) => place,
-        None => Box::pin(cloud.sending.take(bytes)).await,
-    }
+    Some(Ok((Arc::new(message), place)))
 }
 
 /// Where an edge was last seen, if it may change its address.
