@@ -26,7 +26,7 @@ stage_lint() {
 }
 
 stage_unit() {
-  step cargo-test cargo test --locked
+  step cargo-test cargo test --locked --no-fail-fast
   step sizing tests/sizing.py
 }
 

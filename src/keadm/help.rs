@@ -152,7 +152,7 @@ const EDGE_STEPS: &[Step] = &[
 
 const FOOT: &str = "
 kubeedge COMMAND --help explains a command with an example.
-kubeedge --install DIR  makes the links in DIR by which its programs are called, such as keadm.
+kubeedge --install DIR  makes its links, such as keadm, in the folder DIR.
 kubeedge --list         prints the names, one a line.
 --root DIR, or KUBEEDGE_ROOT=DIR, puts DIR before every absolute path.
 Exit codes: 0 done, 1 failed, 64 usage, 69 unavailable, 75 try again,
