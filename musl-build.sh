@@ -285,9 +285,11 @@ set_up_debian() {
   command -v apt-get >/dev/null || die "no library sources for this Rust, and no apt-get: install Rust with rustup" 69
   say "unpacking Debian's Rust into $debian"
   local packages=(rustc-web cargo-web libstd-rust-web-dev rust-web-src) std libraries file tool folder
-  apt-cache show "${packages[@]}" >/dev/null 2>&1 || as_root apt-get update -q >&2
-  std=$(depends libstd-rust-web-dev | grep '^libstd-rust-web-') ||
-    die "this system has no rustc-web: install Rust with rustup, or use Debian 12 or later" 69
+  std=$(library_of_debian)
+  is_recent "$std" || { as_root apt-get update -q >&2 && std=$(library_of_debian); }
+  [ -n "$std" ] || die "this system has no rustc-web: install Rust with rustup, or use Debian 12 or later" 69
+  is_recent "$std" ||
+    die "Debian's Rust is ${std##*-} here, and must be 1.$DEBIAN_RUST_SINCE: add Debian's security updates to apt's sources, or install Rust with rustup" 69
   # The shared libraries conflict with nothing, and go into the system.
   mapfile -t libraries < <(depends "${packages[@]}" "$std" | grep '^lib' | grep -v rust)
   install_packages "${libraries[@]}"
@@ -303,6 +305,14 @@ set_up_debian() {
     chmod 755 "$debian.new/bin/$tool"
   done
   rm -rf "$debian" && mv "$debian.new" "$debian"
+}
+
+library_of_debian() { # its name has the version, such as libstd-rust-web-1.96
+  depends libstd-rust-web-dev | grep '^libstd-rust-web-' || true
+}
+
+is_recent() { # LIBRARY
+  [ -n "$1" ] && [ "${1##*-1.}" -ge "$DEBIAN_RUST_SINCE" ]
 }
 
 set_up_std() { # TARGET...: the standard library where the compiler looks for it, below a sysroot of our own
@@ -413,5 +423,7 @@ RUSTFLAGS_STD='-Cembed-bitcode=yes -Zfmt-debug=shallow -Zlocation-detail=none'
 LIBC_TIME64='RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1'
 # The first 0.2.x of libc, as Rust's own library uses it, in which that switch changes time_t.
 LIBC_WITH_TIME64=183
+# Rust 1.x of Debian that has it. The first that Debian 12 had is older; its security updates bring the other.
+DEBIAN_RUST_SINCE=96
 
 main "$@"; exit # on one line, so that editing this file does not disturb a run

@@ -96,7 +96,7 @@ RUSTUP_FAILS = RECORD + "exit 1\n"
 TIMEOUT_PASSES = RECORD + 'shift; "$@"\n'
 TIMEOUT_STRIKES = RECORD + "exit 124\n"
 DEBIAN = {
-    "apt-get": RECORD + '[ "$1" != download ] || touch rust.deb\n',
+    "apt-get": RECORD + '[ "$1" != update ] || touch "$HOME/updated"\n[ "$1" != download ] || touch rust.deb\n',
     "apt-cache": r"""#!/bin/bash
 [ "$1" = depends ] || exit 0
 case "$*" in
@@ -110,6 +110,13 @@ mkdir -p "$3/usr/bin" "$3/usr/lib/x-linux-gnu" "$3/usr/lib/rustlib/src/rust/libr
 cp "$(command -v rustc)" "$(command -v cargo)" "$3/usr/bin/"
 """,
 }
+
+
+# Its lists are from before the security updates; the second never gets any.
+BEFORE_UPDATE = DEBIAN["apt-cache"].replace(
+    "case", "[ -e $HOME/updated ] || { printf '%s\\n' a '  Depends: libstd-rust-web-1.85'; exit; }\ncase", 1
+)
+WITHOUT_UPDATES = DEBIAN["apt-cache"].replace("1.96", "1.85")
 
 
 class Place:
@@ -232,6 +239,16 @@ def debian_on_request(place):
     place.expect(0, logged=["apt-get download"], not_logged=["rustup"])
 
 
+def old_lists_of_debian_are_updated(place):
+    place.run("--setup", "armv7", mode="debian")
+    place.expect(0, logged=["apt-get update", "rust-web-src libstd-rust-web-1.96"], not_logged=["libstd-rust-web-1.85"])
+
+
+def old_rust_of_debian_is_refused(place):
+    place.run("--setup", "armv7", mode="debian")
+    place.expect(69, said=["Debian's Rust is 1.85 here", "security updates"], not_logged=["apt-get download", "cargo build"])
+
+
 def rustup_on_request_only(place):
     place.run("--setup", "armv7", mode="rustup")
     place.expect(69, said=["try MUSL_MODE=debian"], not_logged=["apt-get", "cargo build"])
@@ -324,6 +341,8 @@ PLACES = [
     (debian_when_rustup_fails, {**NO_RUSTUP, **DEBIAN}),
     (debian_when_rustup_hangs, {"rustup": RUSTUP_WORKS, "timeout": TIMEOUT_STRIKES, **DEBIAN}),
     (debian_on_request, {**RUSTUP, **DEBIAN}),
+    (old_lists_of_debian_are_updated, {**RUSTUP, **DEBIAN, "apt-cache": BEFORE_UPDATE}),
+    (old_rust_of_debian_is_refused, {**RUSTUP, **DEBIAN, "apt-cache": WITHOUT_UPDATES}),
     (rustup_on_request_only, {**NO_RUSTUP, **DEBIAN}),
     (time_of_32_bits_is_refused, {**RUSTUP, **DEBIAN}),
     (no_way_at_all, {}),
