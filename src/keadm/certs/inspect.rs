@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::config::edge::pending;
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::{MAX_INPUT, PkiError, pem};
@@ -76,7 +77,14 @@ pub fn unit(files: &Files, key_file: &Path, copy_file: &Path) -> Found {
             .add(format!("{}: {error}", key_file.display())),
     }
     keep_from_others(files, key_file, 0o600, &mut found.key_faults);
-    let copied = copy(files, copy_file, &mut found.certificate_faults);
+    let faults = &mut found.certificate_faults;
+    let copied = match &found.key {
+        Some(key) if found.certificate.is_none() => {
+            let is_for_key = |it: &Certificate| it.spki_hash() == key.spki_hash();
+            beside(files, copy_file, is_for_key, faults)
+        }
+        _ => copy(files, copy_file, faults),
+    };
     match (&found.certificate, copied) {
         (Some(own), Some(copied)) if *own != copied => found.certificate_faults.add(format!(
             "{} is not the certificate in {}: restart the daemon, it repairs the copy",
@@ -119,6 +127,35 @@ pub fn copy(files: &Files, path: &Path, faults: &mut Faults) -> Option<Certifica
             None
         }
     }
+}
+
+/// The same beside a key that is alone, where what waits to take the file's place counts if only that `is_right`: edgecore
+/// goes on from there.
+pub fn beside(
+    files: &Files,
+    path: &Path,
+    is_right: impl Fn(&Certificate) -> bool,
+    faults: &mut Faults,
+) -> Option<Certificate> {
+    let mut of_file = Faults::default();
+    let there = copy(files, path, &mut of_file);
+    if !there.as_ref().is_some_and(&is_right) {
+        let place = pending(path);
+        let bytes = files.read_opt(&place, MAX_INPUT).ok().flatten();
+        let waiting = bytes.and_then(|bytes| Certificate::from_pem(&bytes).ok());
+        if let Some(waiting) = waiting.filter(is_right) {
+            faults.add(format!(
+                "{} still waits to become {}, since a power cut came between: start edgecore, it \
+                 goes on from there",
+                place.display(),
+                path.display()
+            ));
+            return Some(waiting);
+        }
+    }
+    faults.sentences.append(&mut of_file.sentences);
+    faults.denied |= of_file.denied;
+    there
 }
 
 /// The first certificate in a file of its own, and those behind it.

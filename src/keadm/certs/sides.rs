@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::inspect::{self, Faults, Found};
 use crate::keadm::device::Device;
-use crate::pki::MAX_INPUT;
 use crate::pki::certificate::Certificate;
 use crate::pki::chain;
+use crate::pki::{MAX_INPUT, PkiError};
 use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeStatus, Request};
 use crate::system::clock::Timestamp;
 use crate::system::host::Host;
@@ -49,7 +49,14 @@ pub fn edge(host: &Host, device: &Device) -> Vec<Row> {
     let (files, now) = (&host.files, edge_time(host));
     let mut found = inspect::unit(files, &device.key, &device.certificate);
     let mut ca_faults = Faults::default();
-    let copied = inspect::copy(files, &device.ca, &mut ca_faults);
+    let copied = match &found.certificate {
+        Some(certificate) if found.ca.is_none() => {
+            let issued =
+                |ca: &Certificate| is_by(certificate, ca, certificate.not_before()).is_ok();
+            inspect::beside(files, &device.ca, issued, &mut ca_faults)
+        }
+        _ => inspect::copy(files, &device.ca, &mut ca_faults),
+    };
     if let (Some(own), Some(copied)) = (&found.ca, &copied)
         && own != copied
     {
@@ -68,7 +75,7 @@ pub fn edge(host: &Host, device: &Device) -> Vec<Row> {
     if let Some(certificate) = &found.certificate {
         let faults = &mut found.certificate_faults;
         if let Some(ca) = &ca
-            && let Err(error) = chain::verify_client(certificate, std::slice::from_ref(ca), now)
+            && let Err(error) = is_by(certificate, ca, now)
         {
             faults.add(error.to_string());
         }
@@ -93,6 +100,10 @@ pub fn edge(host: &Host, device: &Device) -> Vec<Row> {
         now,
     ));
     rows
+}
+
+fn is_by(certificate: &Certificate, ca: &Certificate, now: Timestamp) -> Result<(), PkiError> {
+    chain::verify_client(certificate, std::slice::from_ref(ca), now)
 }
 
 /// What a running edgecore judges validity by, which knows of a clock that is wrong; else the clock here.

@@ -118,6 +118,39 @@ fn the_files_of_a_go_edgecore_are_good_too() {
     assert_eq!(joined.faults(), [""; 0]);
 }
 
+/// As an enrolment with a token of counted uses leaves it when the power goes between its renames.
+#[test]
+fn what_waits_for_its_name_is_no_mismatch() {
+    let pending = |path: &str| format!("{path}.pending");
+    let mut one = joined();
+    let before = one.host.files.read_opt(&one.host.root.at(CA), 9999);
+    let (ca, key) = new_ca(one.host.clock.now()).unwrap();
+    one.issuer = Issuer::new(ca.clone(), key).unwrap();
+    let (key, certificate) = one.identity("edge-1");
+    one.put(KEY, key.to_sec1_pem().as_bytes(), 0o600);
+    one.put(
+        &pending(CERTIFICATE),
+        certificate.to_pem().as_bytes(),
+        0o644,
+    );
+    one.put(&pending(CA), ca.to_pem().as_bytes(), 0o644);
+    for is_first_enrolment in [false, true] {
+        for path in [CA, CERTIFICATE].iter().filter(|_| is_first_enrolment) {
+            one.host.files.remove(&one.host.root.at(path)).unwrap();
+        }
+        let faults = one.faults();
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        for (fault, what) in faults.iter().zip(["CA: ", "certificate: "]) {
+            assert!(fault.starts_with(what), "{fault}");
+            assert!(fault.contains("start edgecore"), "{fault}");
+        }
+    }
+    one.put(CERTIFICATE, certificate.to_pem().as_bytes(), 0o644);
+    assert!(one.only_fault().starts_with("CA: "));
+    one.put(CA, &before.unwrap().unwrap(), 0o644);
+    assert!(one.only_fault().contains("rootCA.crt.pending still waits"));
+}
+
 #[test]
 fn time_is_watched() {
     for (days, part) in [
