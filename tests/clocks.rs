@@ -61,9 +61,12 @@ fn assert_knows_the_time(status: &EdgeStatus, off: i64, what: &str) {
     assert_eq!(shown, (off != 0).then_some(true), "{what}");
 }
 
-/// How many requests the cloud had for certificates until now.
-fn enrolments(cloud: &mut Cloud) -> usize {
-    cloud.unread("enroll").len()
+/// Waits until the cloud has told of this many requests for certificates, and makes sure that there were no more.
+fn enrolled(cloud: &mut Cloud, times: usize, what: &str) {
+    for _ in 0..times {
+        cloud.event("enroll");
+    }
+    assert_eq!(cloud.unread("enroll").len(), 0, "{what}");
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn whatever_the_clock_says_a_device_joins_once_and_stays_connected() {
             drop(edge);
         }
         assert_ne!(own, identity(&device));
-        assert_eq!(enrolments(&mut cloud), 1 + faults().len(), "{what}");
+        enrolled(&mut cloud, 1 + faults().len(), what);
         cloud.satisfied();
     }
     let tried = faults().len() * (1 + faults().len());
