@@ -13,7 +13,7 @@ import time
 import traceback
 from pathlib import Path
 
-from . import debian, figures, packages, procd, report, services, systems, upgrade, upkeep, years
+from . import debian, figures, packages, procd, report, readonly, services, systems, upgrade, upkeep, years
 from .cloud import Cloud, native
 from .device import Device
 from .life import Life
@@ -26,7 +26,7 @@ SHORT = (("aarch64", "systemd"), ("armv7", "procd"), ("armv7", "openrc"), ("armv
 # Its service and its package are tried with the other architecture then.
 AGAIN = ("aarch64", "busybox")
 # Machines that are not called by their init system, and which that is: they are of the 32-bit system alone.
-SPECIAL = {"edge": "procd", "1970": "busybox", "2038": "busybox", "2040": "busybox"}
+SPECIAL = {"edge": "procd", "readonly": "busybox", "1970": "busybox", "2038": "busybox", "2040": "busybox"}
 # Of two machines, with the disks that they remember.
 MEMORY_BYTES = 2 * 1024**3
 KILLS = 12
@@ -88,7 +88,7 @@ def in_memory():
 
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="qemu-tests/run.sh")
-    parser.add_argument("words", nargs="*", metavar="armv7|aarch64|busybox|rcs|openrc|systemd|procd|edge|1970|2038|2040|all")
+    parser.add_argument("words", nargs="*", metavar="armv7|aarch64|busybox|rcs|openrc|systemd|procd|edge|readonly|1970|2038|2040|all")
     parser.add_argument("--long", action="store_true", help="every machine, ten power cuts of each kind, twelve kills")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9), help="of the random instants")
     parser.add_argument("--cuts", type=int, help="power cuts of each kind: 10 in the long form, else 1, with BusyBox only")
@@ -200,7 +200,8 @@ def small(life):
     upgrade.upgrade(life)
 
 
-LIVES = {"1970": years.wake_in_1970, "2038": years.cross_2038, "2040": years.live_in_2040, "edge": small}
+LIVES = {"1970": years.wake_in_1970, "2038": years.cross_2038, "2040": years.live_in_2040, "edge": small,
+         "readonly": readonly.live_read_only}
 
 if __name__ == "__main__":
     main()

@@ -30,6 +30,8 @@ class Device:
     def __init__(self, arch, system, folder, kernel, busybox, cloud, node, rtc=None, clock=None, memory=None):
         self.arch, self.system, self.folder, self.cloud, self.node = arch, system, folder, cloud, node
         self.kernel, self.busybox, self.clock = kernel, busybox, clock
+        # Whether what is on its disk now boots with a root that can't be written to.
+        self.is_read_only = False
         self.initramfs = folder / "initramfs"
         image.initramfs(kernel, busybox, self.initramfs, clock=clock)
         self.disk = folder / "disk"

@@ -7,6 +7,8 @@ from . import objects
 from .cloud import wait_for
 
 CONFIRM_SECONDS = 120
+# The unit has WatchdogSec=120; then a supervisor that gets SIGABRT, or SIGKILL after TimeoutAbortSec.
+WATCHDOG_SECONDS = 360
 
 
 class Life:
@@ -106,6 +108,8 @@ class Life:
             # More often than procd, OpenRC and systemd bear unless they are told that there is no end.
             if self.kills:
                 self.step(f"kill -9 of both processes, {self.kills} times more", self.do_kills)
+        if self.kills and self.device.system == "systemd":
+            self.step("a supervisor that hangs: systemd's watchdog ends it and starts another", self.do_hang)
 
     def do_kill(self, which):
         device = self.device
@@ -122,6 +126,16 @@ class Life:
 
     def do_kills(self):
         return ", ".join(self.do_kill(0) for _ in range(self.kills))
+
+    def do_hang(self):
+        device = self.device
+        processes, before, started = device.processes(), device.generation(), time.monotonic()
+        device.must(f"kill -STOP {processes[0]}")
+        device.await_session(before, WATCHDOG_SECONDS)
+        seconds = time.monotonic() - started
+        after = device.processes()
+        assert processes[0] not in after and len(after) == 2, (processes, after)
+        return f"{seconds:.0f} s: " + device.must("journalctl -u edgecore -o cat --no-pager | grep -m 1 -i watchdog")
 
     def rotate(self):
         self.step("renews its certificate", self.do_rotate)

@@ -2,9 +2,9 @@
 
 from .cloud import wait_for
 
-# Where /var is in memory, it is beside the identity.
-PLACES = {"procd": "/etc/kubeedge/state"}
 USUAL = "/var/lib/kubeedge/edgecore"
+# Where /var is in memory or can't be written to.
+BESIDE_IDENTITY = "/etc/kubeedge/state"
 GREETING = """{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "greeting", "namespace": "default"},
  "data": {"text": "kept on flash"}}"""
 COME_SECONDS = 120
@@ -15,7 +15,7 @@ def give(life):
 
 
 def do_give(device):
-    place = PLACES.get(device.system, USUAL)
+    place = folder(device)
     device.cloud.apply(GREETING, device.node)
     wait_for(lambda: device.machine.run(f"grep -q 'kept on flash' {path(device)}").status == 0, COME_SECONDS, path(device))
     said = device.must("kubeedge status | grep 'objects in'")
@@ -26,8 +26,12 @@ def do_give(device):
     return said
 
 
+def folder(device):
+    return BESIDE_IDENTITY if device.system == "procd" or device.is_read_only else USUAL
+
+
 def path(device):
-    return f"{PLACES.get(device.system, USUAL)}/meta/configmap/default/greeting.json"
+    return f"{folder(device)}/meta/configmap/default/greeting.json"
 
 
 def file(device):

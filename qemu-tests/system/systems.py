@@ -37,8 +37,11 @@ mount -t tmpfs -o mode=1777,size=8m tmp /tmp
 hostname -F /etc/hostname
 """
 
+# As images with a read-only root do: one folder of it can be written to. On a disk of its own it would be mounted here.
+READ_ONLY = "etc/read-only"
 BUSYBOX_RCS = f"""#!/bin/sh
 {MOUNTS}
+[ ! -e /{READ_ONLY} ] || {{ mount --bind /etc/kubeedge /etc/kubeedge && mount -o remount,bind,ro /; }}
 syslogd -C64
 /usr/lib/net-up
 """

@@ -23,17 +23,17 @@ ENABLED_BY_PACKAGE = "/etc/systemd/system/multi-user.target.wants/edgecore.servi
 MAC = "525400123456"
 
 
-def prepare_image(life):
-    """A firmware: the package is in it, its service enabled, and nothing configured."""
-    life.step("makes a firmware with the service enabled", lambda: do_prepare_image(life))
+def prepare_image(life, more="true"):
+    """A firmware: the package is in it, its service enabled, and nothing configured. `more` is done there besides."""
+    life.step("makes a firmware with the service enabled", lambda: do_prepare_image(life, more))
 
 
-def do_prepare_image(life):
+def do_prepare_image(life, more):
     device = life.device
     device.take_disk("installed")
     device.boot()
     device.must(ENABLE[device.system])
-    device.must("rm -rf /etc/kubeedge/join; sync")
+    device.must(f"rm -rf /etc/kubeedge/join; {more}; sync")
     device.off()
     device.keep_disk("firmware")
 

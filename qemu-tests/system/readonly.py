@@ -1,0 +1,44 @@
+"""A device whose root can't be written to, but for /etc/kubeedge: it is joined by its first boot, and by a person."""
+
+from . import objects, upkeep
+from .systems import READ_ONLY
+
+
+def live_read_only(life):
+    life.install()
+    upkeep.prepare_image(life, f"mkdir -p /etc/kubeedge; touch /{READ_ONLY}")
+    life.device.is_read_only = True
+    upkeep.first_boot(life)
+    life.step("its root can't be written to", lambda: can_not_write(life.device))
+    life.reboot()
+    life.kill()
+    life.rotate()
+    life.cut_rotations()
+    life.off("goes off, joined")
+    life.step("join, by hand, and reset", lambda: join_and_reset(life))
+    upkeep.cut_first_boots(life)
+
+
+def can_not_write(device):
+    device.boot()
+    for folder in ("/usr/bin", "/usr/local/bin", "/etc", "/var/lib"):
+        said = device.machine.run(f"touch {folder}/probe")
+        assert said.status != 0 and "Read-only file system" in said.text, f"{folder}: {said}"
+    device.must("touch /etc/kubeedge/probe && rm /etc/kubeedge/probe")
+    return device.must("grep ' / ext4 ' /proc/mounts")
+
+
+def join_and_reset(life):
+    """Of what is on the root join finds all, and reset takes away what it can."""
+    device = life.device
+    device.take_disk("firmware")
+    device.boot()
+    device.put_token()
+    said = life.do_join()
+    device.must("kubeedge certs check")
+    assert objects.folder(device) in device.must("kubeedge status"), "objects"
+    device.must("kubeedge reset --force")
+    left = device.must("ls -d /etc/kubeedge/* 2>/dev/null; true")
+    assert not left, left
+    device.off()
+    return said
