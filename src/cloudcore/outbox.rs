@@ -9,7 +9,7 @@ mod room;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -21,6 +21,7 @@ pub use room::Room;
 use smol::Timer;
 use smol::future::or;
 
+use super::sending::is_small;
 use crate::protocol::message::Message;
 
 /// The sending end of a session; clones are the same outbox.
@@ -31,7 +32,7 @@ pub struct Outbox(Arc<Mutex<State>>);
 struct State {
     queue: VecDeque<Message>,
     bytes: usize,
-    /// Of the message that was taken last, until the next one is.
+    /// Of the message that was taken last, until the next one is, and of one that waits for its turn.
     going: usize,
     room: Room,
     /// Objects, while there are any on their way.
@@ -133,11 +134,25 @@ impl Outbox {
         wake(state);
     }
 
+    /// Whether an object of `next` is still to be sent, as it is from now on; if it had to wait, that may have changed.
+    pub fn goes(&self, item: &Item, again: bool) -> bool {
+        let mut state = self.lock();
+        let line = state.line.as_mut();
+        line.is_none_or(|line| line.goes(item, again))
+    }
+
     /// An object goes out in this message, which may get the id that it had before.
     pub fn sent(&self, item: Item, new: bool, message: &mut Message) {
         let mut state = self.lock();
         let line = state.line.get_or_insert_default();
         line.sent(item, new, message, Instant::now());
+    }
+
+    /// The message with this id has gone out whole; if it is an object, its acknowledgement is waited for from now on.
+    pub fn written(&self, id: &str) {
+        if let Some(line) = &mut self.lock().line {
+            line.written(id, Instant::now());
+        }
     }
 
     /// There is nothing to send for what was in line.
@@ -186,6 +201,23 @@ impl Outbox {
         }
     }
 
+    /// What may go before that which `next` gave last, and which waits for its turn among large ones to all edges:
+    /// a message that need not wait, and is not about the same as one that does, lest an edge take what is older for
+    /// what counts. `held`: what waits, if it is a message. For the same task.
+    pub async fn passing(&self, held: Option<&Message>) -> Arc<Message> {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            match state.pass(held) {
+                Some(message) => Poll::Ready(Arc::new(message)),
+                None => {
+                    state.remember(context.waker());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
     /// Returns when the session is to end; for the same task, while it is busy sending.
     pub async fn ended(&self) -> Ending {
         poll_fn(|context| {
@@ -205,6 +237,25 @@ impl Outbox {
     /// Of what waits, and of a line of objects, which is there while some are on their way.
     pub fn sizes() -> [usize; 2] {
         [size_of::<Mutex<State>>(), size_of::<Line>()]
+    }
+
+    #[cfg(test)]
+    /// Messages that wait.
+    pub fn queued(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    #[cfg(test)]
+    /// Whether an object of this name waits in line.
+    pub fn waits(&self, name: &str) -> bool {
+        let state = self.lock();
+        state.line.as_ref().is_some_and(|line| line.waits(name))
+    }
+
+    #[cfg(test)]
+    /// When an object of this name is sent again.
+    pub fn due(&self, name: &str) -> Option<Instant> {
+        self.lock().line.as_ref()?.due(name)
     }
 
     /// No code panics while it holds the lock, so a poisoned state is still whole.
@@ -235,20 +286,12 @@ impl State {
     /// What to send, or when to look again; neither when nothing is to be done.
     fn take(&mut self) -> (Option<Result<Next, Ending>>, Option<Instant>) {
         self.changed = false;
-        if std::mem::take(&mut self.going) > 0 {
-            self.room.shrink(self.address(), self.held());
-        }
+        self.gone_but(0);
         if let Some(ending) = self.ending {
             return (Some(Err(ending)), None);
         }
         if let Some(message) = self.queue.pop_front() {
-            // It is held until it has gone, which may take long.
-            self.going = weight(&message);
-            self.bytes = self.bytes.saturating_sub(self.going);
-            if self.queue.is_empty() {
-                // Thousands of sessions are idle: a burst must not cost memory for ever.
-                self.queue = VecDeque::new();
-            }
+            self.going(&message);
             return (Some(Ok(Next::Message(Arc::new(message)))), None);
         }
         let Some(line) = &mut self.line else {
@@ -262,6 +305,44 @@ impl State {
                 self.line = None;
                 (None, None)
             }
+        }
+    }
+
+    /// What may go although something else waits for its turn.
+    fn pass(&mut self, held: Option<&Message>) -> Option<Message> {
+        if self.ending.is_some() {
+            return None;
+        }
+        self.gone_but(held.map_or(0, weight));
+        let mut waiting: HashSet<&str> = held.map(about).into_iter().collect();
+        let index = self.queue.iter().position(|message| {
+            let about = about(message);
+            let passes = is_small(weight(message)) && !waiting.contains(about);
+            if !passes {
+                waiting.insert(about);
+            }
+            passes
+        })?;
+        let message = self.queue.remove(index)?;
+        self.going(&message);
+        Some(message)
+    }
+
+    /// This message was taken, and is held until it has gone, which may take long.
+    fn going(&mut self, message: &Message) {
+        let bytes = weight(message);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.going += bytes;
+        if self.queue.is_empty() {
+            // Thousands of sessions are idle: a burst must not cost memory for ever.
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// What was taken has gone, but for so many bytes.
+    fn gone_but(&mut self, bytes: usize) {
+        if std::mem::replace(&mut self.going, bytes) > bytes {
+            self.room.shrink(self.address(), self.held());
         }
     }
 
@@ -296,6 +377,12 @@ fn wake(mut state: MutexGuard<'_, State>) {
     if let Some(waker) = waker {
         waker.wake();
     }
+}
+
+/// The name of what it is about. A patch and what it changes are of different types, and have the same name.
+fn about(message: &Message) -> &str {
+    let resource = message.route.resource.as_str();
+    resource.rsplit_once('/').map_or(resource, |(_, name)| name)
 }
 
 /// About the bytes on the wire.

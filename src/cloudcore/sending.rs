@@ -53,7 +53,8 @@ impl Sending {
         Some(self.place(bytes))
     }
 
-    /// A place for so many bytes, when it is its turn. Rarely one waits for that, and sessions are to be small.
+    /// A place for so many bytes, when it is its turn. Rarely one waits for that, and sessions are to be small. Who
+    /// does goes on polling, also while it is busy: nobody behind it gets a place before it has taken its own.
     pub async fn take(&self, bytes: usize) -> Place {
         match self.try_take(bytes) {
             Some(place) => place,
@@ -78,6 +79,12 @@ impl Sending {
         })
         .await;
         self.place(bytes)
+    }
+
+    #[cfg(test)]
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting.len()
     }
 
     fn queue(&self) -> Turn<'_> {
@@ -144,12 +151,14 @@ fn wake_first(mut state: MutexGuard<'_, State>) {
     }
 }
 
+/// Whether a message of so many bytes goes at once.
+pub fn is_small(bytes: usize) -> bool {
+    bytes <= SMALL
+}
+
 /// What a message counts: nothing when it is small, and the largest goes when it is alone.
 fn cost(bytes: usize) -> usize {
-    match bytes {
-        ..=SMALL => 0,
-        _ => bytes.min(ALL),
-    }
+    if is_small(bytes) { 0 } else { bytes.min(ALL) }
 }
 
 /// Messages up to here go at once.

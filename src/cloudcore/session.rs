@@ -1,16 +1,17 @@
 //! One edge: reads what it says, writes what waits for it, and notices when it is dead.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use smol::Timer;
-use smol::future::{or, yield_now};
+use smol::future::{or, pending, yield_now};
 
 use super::cloud::Cloud;
 use super::dispatch::{Answer, dispatch};
-use super::outbox::{Ending, Item, Next, Outbox, weight};
+use super::outbox::{Ending, Next, Outbox, weight};
 use super::registry::Registered;
 use super::sending::Place;
 use crate::protocol::message::Message;
@@ -151,16 +152,15 @@ async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox, node: &NodeN
         // An edge that reads slowly must not keep its session by that.
         let asked = async { Err(End::Asked(outbox.ended().await)) };
         let sent = async {
-            let Some((message, _place)) = prepare(cloud, outbox, node, next).await else {
-                return Ok(());
+            let made = match make(cloud, outbox, node, next, None) {
+                Ok(made) => made,
+                // In a box: rarely one waits, and sessions are to be small.
+                Err(later) => Box::pin(meanwhile(cloud, sender, outbox, node, later)).await?,
             };
-            let sent = async { sender.send(&message).await.map_err(End::Tunnel) };
-            let late = async {
-                Timer::after(WRITE_DEADLINE).await;
-                Err(End::Tunnel(TunnelError::TimedOut("sending a message")))
-            };
-            or(sent, late).await?;
-            cloud.metrics.messages_down.add();
+            if let Some((message, _place)) = made {
+                send(sender, &message).await?;
+                written(cloud, outbox, &message);
+            }
             Ok(())
         };
         if let Err(end) = or(sent, asked).await {
@@ -169,55 +169,124 @@ async fn write(cloud: &Cloud, sender: &mut Sender, outbox: &Outbox, node: &NodeN
     }
 }
 
-/// What is sent, with its place among what is sent to others; none: there is nothing to send.
-pub(super) async fn prepare(
+/// Something waits for its turn, which may take minutes: answers and orders are sent all the same, but for those that
+/// must not overtake it.
+async fn meanwhile(
     cloud: &Cloud,
+    sender: &mut Sender,
     outbox: &Outbox,
     node: &NodeName,
-    next: Next,
-) -> Option<(Arc<Message>, Place)> {
-    let (item, new, counter) = match next {
-        Next::Message(message) => {
-            let place = cloud.sending.take(weight(&message)).await;
-            return Some((message, place));
-        }
-        Next::Push(item, new) => (item, new, &cloud.metrics.pushes),
-        Next::Again(item, new) => (item, new, &cloud.metrics.pushes_repeated),
+    later: Later,
+) -> Result<Option<Made>, End> {
+    let held = match &later.next {
+        Next::Message(message) => Some(message.clone()),
+        Next::Push(..) | Next::Again(..) => None,
     };
-    let mut place = None;
+    let mut made = pin!(in_turn(cloud, outbox, node, later));
     loop {
-        match make(cloud, outbox, node, (&item, new), place)? {
-            Ok(made) => {
-                counter.add();
-                return Some(made);
-            }
-            // While it waits it is a name.
-            Err(bytes) => place = Some(cloud.sending.take(bytes).await),
+        // In this order: what is asked after an object was made may be newer than that.
+        let next = or(async { Ok(made.as_mut().await) }, async {
+            Err(outbox.passing(held.as_deref()).await)
+        });
+        let message = match next.await {
+            Ok(made) => return Ok(made),
+            Err(message) => message,
+        };
+        let mut came = None;
+        let turn = async {
+            came = Some(made.as_mut().await);
+            pending().await
+        };
+        or(send(sender, &message), turn).await?;
+        written(cloud, outbox, &message);
+        if let Some(made) = came {
+            return Ok(made);
         }
     }
 }
 
-/// The message for an object, if it is still to be sent; or for how many bytes there is no place now. A function of
-/// its own, lest every session has room for a message.
-fn make(
+async fn send(sender: &mut Sender, message: &Message) -> Result<(), End> {
+    let sent = async { sender.send(message).await.map_err(End::Tunnel) };
+    let late = async {
+        Timer::after(WRITE_DEADLINE).await;
+        Err(End::Tunnel(TunnelError::TimedOut("sending a message")))
+    };
+    or(sent, late).await
+}
+
+fn written(cloud: &Cloud, outbox: &Outbox, message: &Message) {
+    outbox.written(&message.header.id);
+    cloud.metrics.messages_down.add();
+}
+
+/// What is sent, with its place among what is sent to others.
+type Made = (Arc<Message>, Place);
+
+/// What has no place yet. An object is a name while it waits.
+pub(super) struct Later {
+    next: Next,
+    bytes: usize,
+}
+
+/// Returns when its turn has come; none: there is nothing to send any more.
+pub(super) async fn in_turn(
     cloud: &Cloud,
     outbox: &Outbox,
     node: &NodeName,
-    (item, new): (&Item, bool),
+    mut later: Later,
+) -> Option<Made> {
+    loop {
+        let place = cloud.sending.take(later.bytes).await;
+        match make(cloud, outbox, node, later.next, Some(place)) {
+            Ok(made) => return made,
+            // It has grown.
+            Err(still) => later = still,
+        }
+    }
+}
+
+/// The message, if it is still to be sent and has a place. A function of its own, lest every session has room for a
+/// message.
+pub(super) fn make(
+    cloud: &Cloud,
+    outbox: &Outbox,
+    node: &NodeName,
+    next: Next,
     place: Option<Place>,
-) -> Option<Result<(Arc<Message>, Place), usize>> {
+) -> Result<Option<Made>, Later> {
+    let find = |bytes| {
+        let place = place.filter(|it| it.holds(bytes));
+        place.or_else(|| cloud.sending.try_take(bytes))
+    };
+    let (item, new, again) = match &next {
+        Next::Message(message) => {
+            let bytes = weight(message);
+            return match find(bytes) {
+                Some(place) => Ok(Some((message.clone(), place))),
+                None => Err(Later { next, bytes }),
+            };
+        }
+        Next::Push(item, new) => (item, *new, false),
+        Next::Again(item, new) => (item, *new, true),
+    };
     let now = cloud.clock.stamp();
-    let Some(mut message) = cloud.nodes.message(node, item, new, now) else {
+    // Before it is made: what changes from here on is in line again.
+    let goes = outbox.goes(item, again);
+    let message = goes.then(|| cloud.nodes.message(node, item, new, now));
+    let Some(mut message) = message.flatten() else {
         outbox.dropped(item);
-        return None;
+        return Ok(None);
     };
     let bytes = weight(&message);
-    let place = place.filter(|it| it.holds(bytes));
-    let Some(place) = place.or_else(|| cloud.sending.try_take(bytes)) else {
-        return Some(Err(bytes));
+    let Some(place) = find(bytes) else {
+        return Err(Later { next, bytes });
     };
     outbox.sent(item.clone(), new, &mut message);
-    Some(Ok((Arc::new(message), place)))
+    match again {
+        true => cloud.metrics.pushes_repeated.add(),
+        false => cloud.metrics.pushes.add(),
+    }
+    Ok(Some((Arc::new(message), place)))
 }
 
 /// Where an edge was last seen, if it may change its address.

@@ -32,7 +32,8 @@ struct Flight {
     id: String,
     version: u64,
     bytes: usize,
-    sent: Instant,
+    /// When it had gone out whole, the last time; before that, when it began to.
+    written: Instant,
     /// How often, the first time included.
     times: u32,
 }
@@ -80,6 +81,26 @@ impl Line {
         }
     }
 
+    /// Whether an item of `turn` is still to be sent, which it may have waited for. If so, as it is from now on, and
+    /// what made it wait in line anew is in that; if not, say `dropped`.
+    pub fn goes(&mut self, item: &Item, again: bool) -> bool {
+        if again && !self.flying.iter().any(|flight| flight.item == *item) {
+            // It was acknowledged.
+            return false;
+        }
+        if !self.known.contains(item) {
+            return true;
+        }
+        let before = |it: &Item| it.gone.is_some() && it.path == item.path;
+        if item.gone.is_none() && self.waiting.iter().any(|(it, _)| before(it)) {
+            // What took its place comes behind that.
+            return false;
+        }
+        self.known.remove(item);
+        self.waiting.retain(|(it, _)| it != item);
+        true
+    }
+
     /// This message goes out for the item, and is to be acknowledged. One that went out before, of
     /// the same version, goes by the id that it had.
     pub fn sent(&mut self, item: Item, new: bool, message: &mut Message, now: Instant) {
@@ -95,6 +116,7 @@ impl Line {
                 flight.id.clone_from(&message.header.id);
                 (flight.version, flight.bytes) = (version, bytes);
             }
+            flight.written = now;
             return;
         }
         self.flying.push(Flight {
@@ -103,9 +125,17 @@ impl Line {
             id: message.header.id.clone(),
             version,
             bytes,
-            sent: now,
+            written: now,
             times: 1,
         });
+    }
+
+    /// The message of this id has gone out whole. On a slow line that takes longer than an acknowledgement may, and
+    /// nobody can acknowledge what has not come yet.
+    pub fn written(&mut self, id: &str, now: Instant) {
+        if let Some(flight) = self.flying.iter_mut().find(|flight| flight.id == id) {
+            flight.written = now;
+        }
     }
 
     /// What was to be sent again is not the edge's any more.
@@ -122,11 +152,25 @@ impl Line {
 
     /// One that the edge does not acknowledge must not hold up the others: it goes behind them.
     fn give_up(&mut self, now: Instant) {
-        let late = |flight: &Flight| now >= flight.sent + RESEND * ATTEMPTS;
+        let late = |flight: &Flight| flight.times >= ATTEMPTS && now >= flight.due();
         while let Some(index) = self.flying.iter().position(late) {
             let flight = self.flying.swap_remove(index);
             self.offer(flight.item, flight.new);
         }
+    }
+
+    #[cfg(test)]
+    /// Whether an object of this name is in line.
+    pub fn waits(&self, name: &str) -> bool {
+        self.known.iter().any(|item| item.path.name == name)
+    }
+
+    #[cfg(test)]
+    /// When an object of this name is to be sent again.
+    pub fn due(&self, name: &str) -> Option<Instant> {
+        let mut flying = self.flying.iter();
+        let flight = flying.find(|flight| flight.item.path.name == name)?;
+        Some(flight.due())
     }
 
     /// The first one that may go: never two of one object at the same time, nor out of order.
@@ -145,7 +189,7 @@ impl Line {
 impl Flight {
     /// When to send it again.
     fn due(&self) -> Instant {
-        self.sent + RESEND * self.times
+        self.written + RESEND
     }
 }
 
@@ -155,7 +199,7 @@ const WINDOW: usize = 32;
 /// Of what is in flight; a single larger one goes when it is alone.
 const MAX_BYTES: usize = 2 << 20;
 
-/// Sent after 0, 5, 10, 15 and 20 s, given up after 25 s.
+/// What is written at once is sent after 0, 5, 10, 15 and 20 s, and given up after 25 s.
 const RESEND: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 5;
 
@@ -260,6 +304,54 @@ mod tests {
         let names: Vec<String> = send_all(&mut line, at).into_iter().map(|it| it.0).collect();
         assert_eq!(names, ["b", "a"]);
         assert_eq!(line.acknowledged(&id), None, "an ack that comes too late");
+    }
+
+    #[test]
+    fn an_acknowledgement_has_its_time_from_the_end_of_the_writing() {
+        let (mut line, start) = (Line::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        line.offer(item("a"), true);
+        let id = send_all(&mut line, start)[0].1.clone();
+        line.written(&id, at(8));
+        assert!(matches!(line.turn(at(8)), Turn::Wait(due) if due == at(13)));
+        // The same when it goes out again, and it is given up only after all its attempts.
+        let mut end = at(8);
+        for _ in 1..ATTEMPTS {
+            let begun = end + RESEND;
+            assert_eq!(send_all(&mut line, begun).len(), 1);
+            end = begun + Duration::from_secs(8);
+            line.written(&id, end);
+            assert!(matches!(line.turn(end), Turn::Wait(due) if due == end + RESEND));
+        }
+        assert!(matches!(line.turn(end + RESEND), Turn::Push(it, _) if it == item("a")));
+        line.written(&id, end + RESEND);
+        assert!(line.flying.is_empty(), "nobody waits for it");
+    }
+
+    #[test]
+    fn what_has_waited_for_its_turn_goes_as_it_is_then_and_once() {
+        let (mut line, now) = (Line::default(), Instant::now());
+        let gone = Item {
+            gone: Some("uid".into()),
+            ..item("a")
+        };
+        line.offer(item("a"), true);
+        assert!(matches!(line.turn(now), Turn::Push(..)));
+        line.offer(item("a"), false);
+        assert!(line.goes(&item("a"), false));
+        assert!(line.waiting.is_empty() && line.known.is_empty());
+        // It is gone by then, and another has taken its place.
+        line.offer(gone.clone(), false);
+        line.offer(item("a"), true);
+        assert!(!line.goes(&item("a"), false));
+        let sent = send_all(&mut line, now);
+        assert_eq!(line.acknowledged(&sent[0].1), Some((gone, 0)));
+        let sent = send_all(&mut line, now);
+        // It was acknowledged before it went out again.
+        assert!(matches!(line.turn(now + RESEND), Turn::Again(..)));
+        assert!(line.goes(&item("a"), true));
+        assert_eq!(line.acknowledged(&sent[0].1), Some((item("a"), 0)));
+        assert!(!line.goes(&item("a"), true));
     }
 
     #[test]

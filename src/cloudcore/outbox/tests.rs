@@ -151,6 +151,37 @@ fn all_together_have_a_bound_and_who_holds_most_is_ended() {
 }
 
 #[test]
+fn what_waits_for_its_turn_is_passed_and_counts_until_it_has_gone() {
+    let outbox = Outbox::default();
+    let room = outbox.lock().room.clone();
+    let (large, small) = (message(2 * SHARE), message(1000));
+    let mut about_large = message(1000);
+    about_large.route.resource = "default/podpatch/p".to_owned();
+    let mut large = large;
+    large.route.resource = "default/pod/p".to_owned();
+    assert!(outbox.push(large.clone()));
+    let of_large = room.bytes();
+    assert!(outbox.push(about_large.clone()));
+    assert!(outbox.push(small.clone()));
+    let all = room.bytes();
+    block_on(async {
+        let held = next(&outbox).await;
+        let passed = outbox.passing(Some(&held)).await;
+        assert_eq!(passed.header.id, small.header.id);
+        assert_eq!(room.bytes(), all, "it is being written");
+        assert!(poll_once(outbox.passing(Some(&held))).await.is_none());
+        assert_eq!(room.bytes(), of_large + weight(&about_large));
+        assert_eq!(next(&outbox).await.header.id, about_large.header.id);
+        assert_eq!(room.bytes(), 0);
+        assert!(poll_once(outbox.next()).await.is_none());
+        assert_eq!(outbox.lock().held(), 0);
+        outbox.end(Ending::Stopping);
+        assert!(poll_once(outbox.passing(Some(&held))).await.is_none());
+        assert_eq!(outbox.lock().held(), 0);
+    });
+}
+
+#[test]
 fn what_is_on_its_way_counts_until_it_has_gone() {
     let outbox = Outbox::default();
     let room = outbox.lock().room.clone();

@@ -9,3 +9,4 @@ mod replay;
 mod replicas;
 mod requests;
 mod stage;
+mod turns;

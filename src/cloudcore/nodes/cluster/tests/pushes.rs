@@ -8,7 +8,7 @@ use smol::future::poll_once;
 use super::stage::*;
 use crate::cloudcore::nodes::{self, Order};
 use crate::cloudcore::outbox::{Ending, Item};
-use crate::cloudcore::session::prepare;
+use crate::cloudcore::session::{in_turn, make};
 use crate::kubernetes::resource::{CONFIG_MAPS, DEVICE_MODELS, DEVICES, NODES, OBJECT_SYNCS, PODS};
 use crate::kubernetes::testing::{Act, FakeCluster, refusal};
 use crate::protocol::resource::{Kind, ObjectPath};
@@ -365,18 +365,17 @@ fn a_large_object_waits_for_its_turn_as_a_name() {
         let name: NodeName = "edge-1".parse().unwrap();
         let all = stage.cloud.sending.try_take(usize::MAX).unwrap();
         let peer = stage.connect("edge-1", false);
-        let ready = |next| Box::pin(prepare(&stage.cloud, &peer.outbox, &name, next));
         let mut others = 0;
-        let mut waiting = loop {
+        let later = loop {
             let next = peer.outbox.next().await.unwrap();
             let is_large = format!("{next:?}").contains("\"large\"");
-            let mut prepared = ready(next);
-            match poll_once(&mut prepared).await {
-                Some(prepared) => assert!(prepared.is_some() && !is_large),
-                None => break prepared,
+            match make(&stage.cloud, &peer.outbox, &name, next, None) {
+                Ok(made) => assert!(made.is_some() && !is_large),
+                Err(later) => break later,
             }
             others += 1;
         };
+        let mut waiting = Box::pin(in_turn(&stage.cloud, &peer.outbox, &name, later));
         assert!(others > 0, "small ones go at once");
         assert!(poll_once(&mut waiting).await.is_none());
         // What it is by then counts.
