@@ -123,6 +123,18 @@ class Dpkg(Installed):
         self.assertEqual(self.read("etc/default/edgecore"), MINE)
         self.assertTrue(os.path.lexists(self.at(self.ENABLED)))
 
+    def test_a_purge_keeps_what_runs_without_the_package(self):
+        for program in ("kubeedge", "edgecore"):
+            self.install("1.0.0")
+            self.write(IDENTITY, "key", 0o600)
+            self.write("var/lib/kubeedge/meta/objects", "mine")
+            self.dpkg("--remove", "kubeedge")
+            self.write(f"usr/local/bin/{program}", "another", 0o755)
+            self.dpkg("--purge", "kubeedge")
+            self.assertEqual(self.read(IDENTITY), "key")
+            self.assertEqual(self.read("var/lib/kubeedge/meta/objects"), "mine")
+            os.remove(self.at(f"usr/local/bin/{program}"))
+
     def test_a_purge_keeps_a_cloud(self):
         for key in ("etc/kubeedge/ca/rootCA.key", "etc/kubeedge/cloudcore/ca.key"):
             self.install("1.0.0")
