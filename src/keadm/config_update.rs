@@ -36,7 +36,7 @@ struct Flags {
     #[argh(option, arg_name = "key=value")]
     set: Vec<String>,
     /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
-    #[argh(option, arg_name = "file")]
+    #[argh(option, arg_name = "file", from_str_fn(args::whole))]
     config: Option<PathBuf>,
     /// seconds that edgecore may take to get a session; default: 120
     #[argh(option, arg_name = "seconds")]

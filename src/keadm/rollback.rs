@@ -35,7 +35,7 @@ struct Flags {
     #[argh(switch)]
     keep_identity: bool,
     /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
-    #[argh(option, arg_name = "file")]
+    #[argh(option, arg_name = "file", from_str_fn(args::whole))]
     config: Option<PathBuf>,
     /// seconds that each start may take to get a session; default: 300
     #[argh(option, arg_name = "seconds")]

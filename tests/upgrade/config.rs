@@ -1,7 +1,10 @@
 //! `config-update`: what is good is kept, what leads nowhere is taken back, what is wrong never starts.
 
-use crate::common::device::CONFIG;
-use crate::common::site::Cloudcore;
+use std::process::{Command, Stdio};
+
+use crate::common::KUBEEDGE;
+use crate::common::device::{CONFIG, Device};
+use crate::common::site::{Cloudcore, Said};
 use crate::stage::{device, is_tidy, report};
 
 #[test]
@@ -47,5 +50,42 @@ fn a_configuration_proves_itself_or_is_taken_back() {
         assert_eq!(device.read(CONFIG), kept, "{value}");
     }
     assert_ne!(before, kept);
+    edge.stop();
+}
+
+/// A command that is given in the folder of the configuration.
+fn beside(device: &Device, words: &[&str]) -> Said {
+    let config = device.path(CONFIG);
+    let mut command = Command::new(KUBEEDGE);
+    command
+        .args(words)
+        .env("KUBEEDGE_ROOT", device.path("/"))
+        .current_dir(config.parent().expect("a folder"));
+    Said::of(command.stdin(Stdio::null()).output())
+}
+
+#[test]
+fn a_configuration_may_be_named_from_the_folder_one_is_in() {
+    let cloud = Cloudcore::start(&[]);
+    let device = device(&cloud, "nearby");
+    let edge = device.start();
+    edge.connected();
+    let name = "../config/edgecore.yaml";
+    let set = "modules.edgeHub.heartbeat=20";
+    let words = ["config-update", "--config", name, "--set", set];
+    let said = beside(&device, &words).ends(0);
+    assert!(said.out.contains("has a session"), "{}", said.out);
+    let config = device.read(CONFIG);
+    assert!(config.contains("heartbeat: 20"), "{config}");
+    is_tidy(&device);
+    let name = "edgecore.yaml";
+    beside(&device, &["backup", "edge", "--config", name]).ends(0);
+    let listed = device.run(&["backup", "edge", "--list"]).ends(0);
+    assert!(listed.out.contains("nearby"), "{}", listed.out);
+    device.write(CONFIG, &config.replace("# the end", "# later"), 0o640);
+    beside(&device, &["rollback", "edge", "--config", name]).ends(0);
+    assert_eq!(device.read(CONFIG), config);
+    is_tidy(&device);
+    edge.connected();
     edge.stop();
 }
