@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::common::KUBEEDGE;
 use crate::common::device::{CONFIG, Device};
 use crate::common::site::{Cloudcore, Said};
-use crate::stage::{device, is_tidy, report};
+use crate::stage::{MARKER, device, is_tidy, report};
 
 #[test]
 fn a_configuration_proves_itself_or_is_taken_back() {
@@ -28,6 +28,7 @@ fn a_configuration_proves_itself_or_is_taken_back() {
     // What edgecore does not act on needs no new start, and what is there already nothing at all.
     let said = update(&["--set", "modules.edgeHub.futureKey={3}", "-o", "json"]).ends(0);
     assert_eq!(said.json()["restarted"], false);
+    assert_eq!(said.json()["onTrial"], false);
     let said = update(&["--set", "modules.edgeHub.heartbeat=20", "-o", "json"]).ends(0);
     assert_eq!(said.json()["changed"], false);
     assert_eq!(edge.connected().hub_pid, second.hub_pid);
@@ -86,6 +87,22 @@ fn a_configuration_may_be_named_from_the_folder_one_is_in() {
     beside(&device, &["rollback", "edge", "--config", name]).ends(0);
     assert_eq!(device.read(CONFIG), config);
     is_tidy(&device);
+    edge.connected();
+    edge.stop();
+}
+
+#[test]
+fn what_nobody_has_proved_is_not_said_to_be_proven() {
+    let cloud = Cloudcore::start(&[]);
+    let device = device(&cloud, "alone");
+    let edge = device.start_with_flags(&["--no-supervisor"]);
+    edge.connected();
+    let words = ["config-update", "--set", "modules.edgeHub.heartbeat=20"];
+    let said = device.run(&words).ends(0);
+    assert!(said.out.contains("next start of edgecore"), "{}", said.out);
+    assert!(device.path(MARKER).exists());
+    edge.stop();
+    let edge = device.start();
     edge.connected();
     edge.stop();
 }
