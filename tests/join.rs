@@ -172,9 +172,25 @@ fn joining_again_changes_nothing() {
     );
     assert!(site.own_files() == files, "files have changed");
     assert_eq!(site.connected().pid, status.pid);
+    assert!(!said.out.contains("note"), "{}", said.out);
     // Nor does a join that is not even said where its token is.
     let hub = format!("127.0.0.1:{}", cloud.hub);
-    site.run(&["join", "-e", &hub, "-i", "twice"]).ends(0);
+    let said = site.run(&["join", "-e", &hub, "-i", "twice"]).ends(0);
+    assert!(!said.out.contains("note"), "{}", said.out);
+    // What it does not do although it was told to, it says.
+    for more in [
+        &["--set", "modules.edgeHub.heartbeat=20"][..],
+        &["-l", "site=barn"],
+        &["--hub-protocol", "quic"],
+    ] {
+        if more[1] == "quic" && cfg!(not(feature = "quic")) {
+            continue;
+        }
+        let words = [&["join", "-e", &hub, "-i", "twice"], more].concat();
+        let said = site.run(&words).ends(0);
+        assert!(said.out.contains("config-update"), "{more:?}: {}", said.out);
+        assert!(site.own_files() == files, "files have changed");
+    }
     // A device of another name, or of another cloud, is not taken away by the way.
     let other = join(&site, &cloud, &["-i", "other"]).ends(78);
     assert!(

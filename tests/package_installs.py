@@ -1,5 +1,6 @@
 """Packages installed, upgraded with a changed configuration, and removed, for tests/packages.py."""
 
+import hashlib
 import os
 import platform
 import shutil
@@ -122,6 +123,18 @@ class Dpkg(Installed):
         self.assertEqual(self.read(IDENTITY), "key")
         self.assertEqual(self.read("etc/default/edgecore"), MINE)
         self.assertTrue(os.path.lexists(self.at(self.ENABLED)))
+
+    def test_a_purge_keeps_what_runs_without_the_package(self):
+        for program in ("kubeedge", "edgecore"):
+            self.install("1.0.0")
+            self.write(IDENTITY, "key", 0o600)
+            self.write("var/lib/kubeedge/meta/objects", "mine")
+            self.dpkg("--remove", "kubeedge")
+            self.write(f"usr/local/bin/{program}", "another", 0o755)
+            self.dpkg("--purge", "kubeedge")
+            self.assertEqual(self.read(IDENTITY), "key")
+            self.assertEqual(self.read("var/lib/kubeedge/meta/objects"), "mine")
+            os.remove(self.at(f"usr/local/bin/{program}"))
 
     def test_a_purge_keeps_a_cloud(self):
         for key in ("etc/kubeedge/ca/rootCA.key", "etc/kubeedge/cloudcore/ca.key"):
@@ -320,6 +333,19 @@ class InstallScript(Installed):
             self.assertEqual(os.listdir(self.at("system/usr/local/bin")), [])
             self.assertEqual(os.listdir(self.at("system/etc/kubeedge")), ["config"])
             self.assertEqual(os.stat(self.at("system/etc/kubeedge")).st_mtime_ns, before)
+
+    def test_what_it_says_is_installed_is_on_the_disk(self):
+        """A stand-in for sync tells what is there when it is called: whole files, before a name is theirs and after."""
+        for shell in self.each_shell():
+            bin = self.at("system/usr/local/bin")
+            tell = f'[ ! -e {bin}/.kubeedge.new ] || sum=$(sha256sum <{bin}/.kubeedge.new)\necho "$(ls -A {bin} | tr "\\n" " ")$sum" >>{self.at("told")}\n'
+            self.write("bin/sync", f"#!/bin/sh\nLC_ALL=C\nexport LC_ALL\n{tell}", 0o755)
+            self.write("told", "")
+            path = {"PATH": f"{self.at('bin')}:{os.environ['PATH']}"}
+            run([*shell, self.unpack("1.0.0"), "--root", self.at("system")], path)
+            whole = hashlib.sha256(Place.executable("1.0.0", "full", "armv7")).hexdigest()
+            self.assertEqual(self.read("told").split("\n"), [f".kubeedge.new {whole}  -", "cloudcore edgecore keadm kubeedge ", ""])
+            shutil.rmtree(self.at("bin"))
 
     def test_the_edge_has_no_cloudcore(self):
         for shell in self.each_shell():

@@ -50,12 +50,14 @@ install() {
 			die "$bin/$name is another program: move it away, or take another --prefix" 73
 	done
 	mkdir -p "$bin" || die "can't make $bin: run this as root, or with another --prefix" 77
-	# Whole or not at all, also when it runs.
+	# Whole or not at all, also when it runs, and when the power goes: a name may reach the disk before the content.
 	trap 'rm -f "$bin/.kubeedge.new"' EXIT
 	cp "$source" "$bin/.kubeedge.new" || die "can't write to $bin: is there room for it, and are you root?" 77
 	chmod 755 "$bin/.kubeedge.new"
+	sync
 	mv -f "$bin/.kubeedge.new" "$bin/kubeedge"
 	for name in $NAMES; do ln -sfn kubeedge "$bin/$name"; done
+	sync
 	echo "installed $bin/kubeedge with its links"
 	[ -n "$root" ] || next
 }

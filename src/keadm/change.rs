@@ -253,12 +253,7 @@ fn restart(host: &Host) -> Result<bool, ChangeError> {
     if !service.is_installed() {
         return Ok(false);
     }
-    service.stop()?;
-    if let Some(process) = running::process(host) {
-        processes::terminate(&process, GRACE)
-            .map_err(|error| ChangeError::Stuck(error.to_string()))?;
-    }
-    service.start()?;
+    service.restart(running::process(host).as_ref())?;
     Ok(true)
 }
 
@@ -275,7 +270,6 @@ pub enum ChangeError {
     NotInstalled(PathBuf),
     OnTrial,
     Service(ServiceError),
-    Stuck(String),
     Trial(TrialError),
     /// What was before is back.
     Undone(String),
@@ -310,7 +304,6 @@ impl fmt::Display for ChangeError {
                 "an earlier change is on trial still: wait until it is over, see `kubeedge status`",
             ),
             ChangeError::Service(error) => error.fmt(f),
-            ChangeError::Stuck(why) => write!(f, "edgecore does not stop: {why}"),
             ChangeError::Trial(error) => error.fmt(f),
             ChangeError::Undone(why) => write!(f, "it was taken back, and all is as before: {why}"),
             ChangeError::Undecided => f.write_str(
@@ -349,4 +342,3 @@ const POLL: Duration = Duration::from_millis(50);
 const UNHEARD: Duration = Duration::from_secs(30);
 /// For stopping and starting besides.
 const SLACK: Duration = Duration::from_secs(120);
-const GRACE: Duration = Duration::from_secs(10);

@@ -36,7 +36,7 @@ struct Flags {
     #[argh(option, arg_name = "key=value")]
     set: Vec<String>,
     /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
-    #[argh(option, arg_name = "file")]
+    #[argh(option, arg_name = "file", from_str_fn(args::whole))]
     config: Option<PathBuf>,
     /// seconds that edgecore may take to get a session; default: 120
     #[argh(option, arg_name = "seconds")]
@@ -108,6 +108,7 @@ fn update(host: &Host, flags: &Flags, known: &mut Known) -> Result<Updated, Upda
         file: path.clone(),
         changed: after != before,
         restarted: false,
+        on_trial: false,
     };
     let mode = host.files.mode(&path)?;
     let runs = running::process(host).is_some();
@@ -117,8 +118,9 @@ fn update(host: &Host, flags: &Flags, known: &mut Known) -> Result<Updated, Upda
             host.files.replace(&path, after.as_bytes(), mode)?;
         }
     } else {
-        prove(host, &path, (&after, mode), flags.timeout, known)?;
-        done.restarted = true;
+        let proof = prove(host, &path, (&after, mode), flags.timeout, known)?;
+        done.restarted = proof == Proof::Proven;
+        done.on_trial = proof == Proof::Waits;
     }
     Ok(done)
 }
@@ -129,7 +131,7 @@ fn prove(
     (text, mode): (&str, u32),
     timeout: Option<u64>,
     known: &mut Known,
-) -> Result<(), UpdateError> {
+) -> Result<Proof, UpdateError> {
     host.files
         .replace(&successor(path), text.as_bytes(), mode)?;
     let versions = ("", known.to.as_str());
@@ -137,11 +139,7 @@ fn prove(
     let trial = trial.within(timeout);
     trial.begin(host)?;
     known.is_on_trial = true;
-    match change::prove(host, &trial)? {
-        Proof::Proven => Ok(()),
-        // It has ended meanwhile; its next start proves it.
-        Proof::Waits => Ok(()),
-    }
+    Ok(change::prove(host, &trial)?)
 }
 
 fn version(host: &Host) -> String {
@@ -157,8 +155,10 @@ struct Updated {
     file: PathBuf,
     /// False when the file said all that already.
     changed: bool,
-    /// Whether the change was for the edgecore that runs.
+    /// Whether the edgecore that runs has a session with it.
     restarted: bool,
+    /// Whether nobody has proved it yet: the next start of edgecore does.
+    on_trial: bool,
 }
 
 impl out::Report for Updated {
@@ -166,6 +166,9 @@ impl out::Report for Updated {
         let file = self.file.display();
         match (self.changed, self.restarted) {
             (false, _) => format!("{file} says that already: nothing was changed.\n"),
+            _ if self.on_trial => {
+                format!("{file} is changed. The trial begins with the next start of edgecore.\n")
+            }
             (_, true) => format!("{file} is changed, and edgecore has a session with it.\n"),
             (_, false) => format!("{file} is changed; edgecore did not have to start anew.\n"),
         }

@@ -47,7 +47,10 @@ mod quickstart;
 mod reset;
 #[cfg(all(feature = "edge", feature = "upgrade"))]
 mod rollback;
-#[cfg(feature = "edge")]
+#[cfg_attr(
+    not(feature = "edge"),
+    expect(dead_code, reason = "`certs check` alone asks which process it is")
+)]
 mod running;
 mod service;
 mod span;

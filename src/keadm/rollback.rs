@@ -31,11 +31,11 @@ struct Flags {
     /// folder of a backup in another place, such as another partition
     #[argh(option, arg_name = "folder")]
     from: Option<PathBuf>,
-    /// restore the device's key and certificates too, as after a factory reset
+    /// restore key and certificates too, on a device that has none, as after a factory reset
     #[argh(switch)]
     keep_identity: bool,
     /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
-    #[argh(option, arg_name = "file")]
+    #[argh(option, arg_name = "file", from_str_fn(args::whole))]
     config: Option<PathBuf>,
     /// seconds that each start may take to get a session; default: 300
     #[argh(option, arg_name = "seconds")]
@@ -81,12 +81,13 @@ fn rollback(host: &Host, flags: &Flags, known: &mut Known) -> Result<Back, Backu
     known.kept = kept.folder.display().to_string();
     let program = kept.file(Kind::Program)?;
     let config = kept.file(Kind::Config)?;
+    let identity = match flags.keep_identity {
+        true => identity(host, &kept)?,
+        false => Vec::new(),
+    };
     change::run_hook(&flags.pre_run)?;
-    if flags.keep_identity {
-        for entry in kept.files.iter().filter(|it| it.kind == Kind::Identity) {
-            kept.check(entry)?;
-            put(host, &kept, entry, &host.root.at(&entry.path))?;
-        }
+    for (entry, path) in &identity {
+        put(host, &kept, entry, path)?;
     }
     // The executable is where one is; on an empty partition, where it was.
     let target = change::program(host);
@@ -111,7 +112,7 @@ fn rollback(host: &Host, flags: &Flags, known: &mut Known) -> Result<Back, Backu
         from: known.from.clone(),
         to: kept.version.clone(),
         backup: kept.folder.clone(),
-        changed: !places.is_empty() || flags.keep_identity,
+        changed: !places.is_empty() || !identity.is_empty(),
         proven: true,
     };
     let all_there = places.iter().all(|(_, path, _)| host.files.exists(path));
@@ -123,7 +124,7 @@ fn rollback(host: &Host, flags: &Flags, known: &mut Known) -> Result<Back, Backu
                 links::make(&host.files, folder, path, false)?;
             }
         }
-        done.proven = places.is_empty();
+        done.proven = !done.changed;
     } else {
         for (entry, path, _) in &places {
             host.files
@@ -142,6 +143,33 @@ fn rollback(host: &Host, flags: &Flags, known: &mut Known) -> Result<Back, Backu
         done.proven = change::prove(host, &trial)? == Proof::Proven;
     }
     Ok(done)
+}
+
+/// What of the backup's identity is not there yet, the key last, since it is what counts.
+///
+/// No trial takes an identity back. So none takes the place of another, which may be a fresher one, and none is
+/// put below an edgecore that runs.
+fn identity<'a>(
+    host: &Host,
+    kept: &'a Kept,
+) -> Result<Vec<(&'a backup::Entry, PathBuf)>, BackupError> {
+    let mut missing = Vec::new();
+    for entry in kept.files.iter().filter(|it| it.kind == Kind::Identity) {
+        kept.check(entry)?;
+        let path = host.root.at(&entry.path);
+        if path.symlink_metadata().is_err() {
+            missing.push((entry, path));
+        } else if !digest(&path).is_ok_and(|found| found == entry.sha256) {
+            return Err(BackupError::HasIdentity(path));
+        }
+    }
+    if !missing.is_empty()
+        && let Some(process) = running::process(host)
+    {
+        return Err(BackupError::Runs(process.pid));
+    }
+    missing.reverse();
+    Ok(missing)
 }
 
 fn put(host: &Host, kept: &Kept, entry: &backup::Entry, path: &Path) -> Result<(), BackupError> {
@@ -209,7 +237,8 @@ impl out::Report for Back {
 static SPEC: Spec = Spec {
     name: "kubeedge rollback edge",
     about: "Puts the executable and the configuration of a backup in place, and has a running edgecore go \
-            on with them. Without a session with the cloud what was there before comes back. Exit code: \
+            on with them. Without a session with the cloud what was there before comes back. An identity \
+            is never replaced: --keep-identity is for a device that has none. Exit code: \
             69 it was taken back; 75 another change goes on.",
     examples: &[
         "kubeedge rollback edge",

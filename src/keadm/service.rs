@@ -132,10 +132,7 @@ fn act(service: &dyn Service, action: &str) -> Result<Done, ServiceError> {
         }
         "start" => done = service.start()?,
         "stop" => done = service.stop()?,
-        "restart" => {
-            done = service.stop()?;
-            done.touched.extend(service.start()?.touched);
-        }
+        "restart" => done = service.restart(None)?,
         "enable" => done = service.enable()?,
         "disable" => done = service.disable()?,
         _ => {}

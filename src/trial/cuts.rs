@@ -250,3 +250,13 @@ fn what_somebody_else_has_put_there_stays() {
     assert_eq!(std::fs::read(other).unwrap(), b"third");
     assert_eq!(Trial::load(&host).unwrap(), None);
 }
+
+#[test]
+fn what_a_marker_could_not_be_read_with_is_no_trial() {
+    let host = Host::real(Root::new(None));
+    for path in ["Cargo.toml", "./Cargo.toml", "/etc/../etc/passwd", "/"] {
+        let files = [(Path::new(path), false)];
+        let planned = Trial::plan(&host, Event::ConfigUpdate, ("", "v1"), &files);
+        assert!(matches!(planned, Err(TrialError::NotWhole(_))), "{path}");
+    }
+}

@@ -11,6 +11,8 @@ use crate::system::files::FileError;
 pub enum TrialError {
     File(FileError),
     Unreadable(PathBuf, io::Error),
+    /// Not from the top on, or in a roundabout way.
+    NotWhole(PathBuf),
     /// Not below the root prefix.
     Outside(PathBuf),
     /// What was before is not there any more, so what is there stays.
@@ -25,6 +27,11 @@ impl fmt::Display for TrialError {
             TrialError::Unreadable(path, source) => {
                 write!(f, "cannot read {}: {}", path.display(), cause::of(source))
             }
+            TrialError::NotWhole(path) => write!(
+                f,
+                "{} is not the whole path of a file: give it from / on, without `..`",
+                path.display()
+            ),
             TrialError::Outside(path) => write!(
                 f,
                 "{} is not below the root folder: leave --root away",

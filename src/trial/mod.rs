@@ -91,7 +91,7 @@ impl Trial {
         files: &[(&Path, bool)],
     ) -> Result<Trial, TrialError> {
         let swap = |(path, program): &(&Path, bool)| {
-            let inner = inside(&host.root, path).ok_or_else(|| TrialError::Outside(path.into()))?;
+            let inner = inside(&host.root, path)?;
             Ok(Swap {
                 was: digest(path)?,
                 is: digest(&successor(path))?,
@@ -314,12 +314,17 @@ pub fn digest(path: &Path) -> Result<String, TrialError> {
         .map_err(|source| TrialError::Unreadable(path.to_owned(), source))
 }
 
-/// The path as it is without the root prefix.
-fn inside(root: &Root, path: &Path) -> Option<PathBuf> {
-    match root.prefix() {
-        None => Some(path.to_owned()),
-        Some(prefix) => Some(Path::new("/").join(path.strip_prefix(prefix).ok()?)),
+/// The path as it is without the root prefix; one that the marker could not be read with is refused.
+fn inside(root: &Root, path: &Path) -> Result<PathBuf, TrialError> {
+    if !is_whole(path) {
+        return Err(TrialError::NotWhole(path.to_owned()));
     }
+    let Some(prefix) = root.prefix() else {
+        return Ok(path.to_owned());
+    };
+    let inner = path.strip_prefix(prefix);
+    let inner = inner.map_err(|_| TrialError::Outside(path.to_owned()))?;
+    Ok(Path::new("/").join(inner))
 }
 
 pub const FOLDER: &str = "/etc/kubeedge/upgrade";

@@ -1,8 +1,11 @@
 //! `config-update`: what is good is kept, what leads nowhere is taken back, what is wrong never starts.
 
-use crate::common::device::CONFIG;
-use crate::common::site::Cloudcore;
-use crate::stage::{device, is_tidy, report};
+use std::process::{Command, Stdio};
+
+use crate::common::KUBEEDGE;
+use crate::common::device::{CONFIG, Device};
+use crate::common::site::{Cloudcore, Said};
+use crate::stage::{MARKER, device, is_tidy, report};
 
 #[test]
 fn a_configuration_proves_itself_or_is_taken_back() {
@@ -25,6 +28,7 @@ fn a_configuration_proves_itself_or_is_taken_back() {
     // What edgecore does not act on needs no new start, and what is there already nothing at all.
     let said = update(&["--set", "modules.edgeHub.futureKey={3}", "-o", "json"]).ends(0);
     assert_eq!(said.json()["restarted"], false);
+    assert_eq!(said.json()["onTrial"], false);
     let said = update(&["--set", "modules.edgeHub.heartbeat=20", "-o", "json"]).ends(0);
     assert_eq!(said.json()["changed"], false);
     assert_eq!(edge.connected().hub_pid, second.hub_pid);
@@ -47,5 +51,58 @@ fn a_configuration_proves_itself_or_is_taken_back() {
         assert_eq!(device.read(CONFIG), kept, "{value}");
     }
     assert_ne!(before, kept);
+    edge.stop();
+}
+
+/// A command that is given in the folder of the configuration.
+fn beside(device: &Device, words: &[&str]) -> Said {
+    let config = device.path(CONFIG);
+    let mut command = Command::new(KUBEEDGE);
+    command
+        .args(words)
+        .env("KUBEEDGE_ROOT", device.path("/"))
+        .current_dir(config.parent().expect("a folder"));
+    Said::of(command.stdin(Stdio::null()).output())
+}
+
+#[test]
+fn a_configuration_may_be_named_from_the_folder_one_is_in() {
+    let cloud = Cloudcore::start(&[]);
+    let device = device(&cloud, "nearby");
+    let edge = device.start();
+    edge.connected();
+    let name = "../config/edgecore.yaml";
+    let set = "modules.edgeHub.heartbeat=20";
+    let words = ["config-update", "--config", name, "--set", set];
+    let said = beside(&device, &words).ends(0);
+    assert!(said.out.contains("has a session"), "{}", said.out);
+    let config = device.read(CONFIG);
+    assert!(config.contains("heartbeat: 20"), "{config}");
+    is_tidy(&device);
+    let name = "edgecore.yaml";
+    beside(&device, &["backup", "edge", "--config", name]).ends(0);
+    let listed = device.run(&["backup", "edge", "--list"]).ends(0);
+    assert!(listed.out.contains("nearby"), "{}", listed.out);
+    device.write(CONFIG, &config.replace("# the end", "# later"), 0o640);
+    beside(&device, &["rollback", "edge", "--config", name]).ends(0);
+    assert_eq!(device.read(CONFIG), config);
+    is_tidy(&device);
+    edge.connected();
+    edge.stop();
+}
+
+#[test]
+fn what_nobody_has_proved_is_not_said_to_be_proven() {
+    let cloud = Cloudcore::start(&[]);
+    let device = device(&cloud, "alone");
+    let edge = device.start_with_flags(&["--no-supervisor"]);
+    edge.connected();
+    let words = ["config-update", "--set", "modules.edgeHub.heartbeat=20"];
+    let said = device.run(&words).ends(0);
+    assert!(said.out.contains("next start of edgecore"), "{}", said.out);
+    assert!(device.path(MARKER).exists());
+    edge.stop();
+    let edge = device.start();
+    edge.connected();
     edge.stop();
 }

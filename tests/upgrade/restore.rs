@@ -93,16 +93,55 @@ fn after_a_factory_reset_the_identity_is_the_same_when_asked_for() {
     let edge = fresh.start();
     edge.connected();
     edge.stop();
-    // What was changed since is not restored.
-    let mut key = fs::read_dir(folder).expect("a folder").flatten();
+    // What was changed since is not restored, and nothing else of it either.
+    let mut files = fs::read_dir(folder).expect("a folder").flatten();
     let name = |entry: &fs::DirEntry| {
         entry
             .file_name()
             .to_string_lossy()
-            .starts_with("server.key")
+            .starts_with("server.crt")
     };
-    let key = key.find(name).expect("the key");
-    fs::write(key.path(), "nonsense").expect("a damage");
-    let said = fresh.run(&words).ends(1);
+    let certificate = files.find(name).expect("the certificate");
+    fs::write(certificate.path(), "nonsense").expect("a damage");
+    let empty = Device::new("reborn");
+    let said = empty.run(&words).ends(1);
     assert!(said.err.contains("not as it was kept"), "{}", said.err);
+    for path in [KEY, CERTIFICATE, CONFIG, PROGRAM] {
+        assert!(!empty.path(path).exists(), "{path}");
+    }
+}
+
+#[test]
+fn an_identity_is_never_replaced_by_that_of_a_backup() {
+    let cloud = Cloudcore::start(&[]);
+    let device = device(&cloud, "renewed");
+    let edge = device.start();
+    edge.connected();
+    device.run(&["backup", "edge"]).ends(0);
+    device.run(&["certs", "renew"]).ends(0);
+    let config = device.read(CONFIG);
+    device.write(CONFIG, &format!("{config}# later\n"), 0o640);
+    let renewed = fs::read(device.path(KEY)).expect("the key");
+    let words = ["rollback", "edge", "--keep-identity"];
+    let said = device.run(&words).ends(1);
+    assert!(said.err.contains("server.key is there"), "{}", said.err);
+    assert_eq!(fs::read(device.path(KEY)).ok(), Some(renewed.clone()));
+    // Nothing else was changed either, and without the flag all else goes back.
+    assert!(device.read(CONFIG).ends_with("# later\n"));
+    device.run(&["rollback", "edge"]).ends(0);
+    assert_eq!(device.read(CONFIG), config);
+    assert_eq!(fs::read(device.path(KEY)).ok(), Some(renewed.clone()));
+    edge.connected();
+    // Where it is missing below an edgecore that runs, nothing would prove it.
+    device.run(&["backup", "edge"]).ends(0);
+    fs::remove_file(device.path(KEY)).expect("it is there");
+    let said = device.run(&words).ends(1);
+    assert!(said.err.contains("edgecore runs"), "{}", said.err);
+    assert!(!device.path(KEY).exists());
+    edge.stop();
+    // Nothing but the key is put in place, and nobody has proved it.
+    let said = device.run(&[&words[..], &["-o", "json"]].concat()).ends(0);
+    assert_eq!(said.json()["changed"], true);
+    assert_eq!(said.json()["proven"], false);
+    assert_eq!(fs::read(device.path(KEY)).ok(), Some(renewed));
 }

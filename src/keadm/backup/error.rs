@@ -25,6 +25,10 @@ pub enum BackupError {
     },
     /// A file is not as it was kept.
     Damaged(PathBuf),
+    /// The device has another identity than the backup.
+    HasIdentity(PathBuf),
+    /// An edgecore that runs would not take an identity that is put there.
+    Runs(u32),
 }
 
 impl BackupError {
@@ -61,6 +65,18 @@ impl fmt::Display for BackupError {
                 f,
                 "{} is not as it was kept: take another backup",
                 path.display()
+            ),
+            BackupError::HasIdentity(path) => write!(
+                f,
+                "{} is there, and not as in the backup: --keep-identity is for a device without an identity, so \
+                 leave it out (or copy the backup to another place, `kubeedge reset edge`, and give the copy \
+                 as --from)",
+                path.display()
+            ),
+            BackupError::Runs(pid) => write!(
+                f,
+                "edgecore runs (process {pid}) without this identity: end it first (`kubeedge service stop`), \
+                 since no trial takes an identity back"
             ),
         }
     }

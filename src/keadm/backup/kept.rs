@@ -8,7 +8,7 @@ use super::BackupError;
 use crate::system::clock::Timestamp;
 use crate::system::files::FileError;
 use crate::system::host::Host;
-use crate::trial::{digest, is_whole};
+use crate::trial::{TrialError, digest, is_whole};
 
 /// One backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,10 @@ pub fn write(
     wanted: &[Wanted<'_>],
 ) -> Result<(), BackupError> {
     let files = &host.files;
+    // Nobody could read a manifest with it.
+    if let Some(wrong) = wanted.iter().find(|it| !is_whole(&outside(host, it.path))) {
+        return Err(TrialError::NotWhole(wrong.path.to_owned()).into());
+    }
     let top = folder.parent().unwrap_or(Path::new("/"));
     files.make_dir(top, 0o700)?;
     files.make_dir(folder, 0o700)?;
@@ -330,6 +334,23 @@ mod tests {
         ] {
             assert!(manifest(name, path).is_err(), "{name} {path}");
         }
+    }
+
+    #[test]
+    fn what_a_manifest_could_not_be_read_with_is_not_kept() {
+        let dir = Scratch::new();
+        let host = host(Files::real(), dir.path());
+        let wanted = [Wanted {
+            kind: Kind::Config,
+            path: Path::new("Cargo.toml"),
+        }];
+        let folder = dir.path().join("backup/v1");
+        let written = write(&host, &folder, "v1", "barn", &wanted);
+        assert!(matches!(
+            written,
+            Err(BackupError::Trial(TrialError::NotWhole(_)))
+        ));
+        assert!(!dir.path().join("backup").exists());
     }
 
     #[test]

@@ -39,7 +39,7 @@ struct Flags {
     #[argh(option, arg_name = "number")]
     keep: Option<usize>,
     /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
-    #[argh(option, arg_name = "file")]
+    #[argh(option, arg_name = "file", from_str_fn(args::whole))]
     config: Option<String>,
     /// script to run before; no backup is made when it fails
     #[argh(option, arg_name = "script", default = "String::new()")]

@@ -1,12 +1,15 @@
 //! The certificates of each side: a device's identity, and a cloud's CA and serving certificate.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::inspect::{self, Faults, Found};
+use crate::config::edge::pending;
 use crate::keadm::device::Device;
+use crate::keadm::running;
 use crate::pki::certificate::Certificate;
 use crate::pki::chain;
 use crate::pki::{MAX_INPUT, PkiError};
@@ -44,8 +47,38 @@ pub struct Facts {
     pub hash: String,
 }
 
-/// The identity of a device.
+/// The identity of a device. What edgecore changes meanwhile it changes by several renames, so that a look may
+/// fall between two of them.
 pub fn edge(host: &Host, device: &Device) -> Vec<Row> {
+    settled(host, device, edge_once)
+}
+
+/// The first look without a fault; the last one where they stay, or nobody is there who would mend them.
+pub(super) fn settled(
+    host: &Host,
+    device: &Device,
+    mut look: impl FnMut(&Host, &Device) -> Vec<Row>,
+) -> Vec<Row> {
+    let begun = Instant::now();
+    loop {
+        let rows = look(host, device);
+        let is_good = rows.iter().all(|row| row.faults.is_empty());
+        let is_denied = rows.iter().any(|row| row.denied);
+        if is_good || is_denied || running::process(host).is_none() {
+            return rows;
+        }
+        let copies = [&device.certificate, &device.ca];
+        let are_pending = copies.iter().any(|path| host.files.exists(&pending(path)));
+        let patience = if are_pending { RENAMING } else { CHANGING };
+        if begun.elapsed() >= patience {
+            return rows;
+        }
+        // The end of it is told to nobody.
+        sleep(POLL);
+    }
+}
+
+pub(super) fn edge_once(host: &Host, device: &Device) -> Vec<Row> {
     let (files, now) = (&host.files, edge_time(host));
     let mut found = inspect::unit(files, &device.key, &device.certificate);
     let mut ca_faults = Faults::default();
@@ -228,3 +261,8 @@ fn folders(host: &Host, paths: &[&Path], faults: &mut Faults) {
 
 const CLOUD_FOLDER: &str = "/etc/kubeedge/cloudcore";
 const PATIENCE: Duration = Duration::from_secs(3);
+/// What edgecore takes at most for the files of one change, with a slow disk.
+const CHANGING: Duration = Duration::from_secs(3);
+/// As long as files wait for their names.
+const RENAMING: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(50);

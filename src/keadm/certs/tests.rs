@@ -1,9 +1,12 @@
 //! A device's files and a cloud's, good and damaged, and what is said of each.
 
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::check::check;
+use super::sides;
 use crate::config::edge::EdgeConfig;
+use crate::keadm::device::Device;
 use crate::keadm::out::{self, Report};
 use crate::pki::certificate::{Certificate, Subject};
 use crate::pki::issue::{Issuer, new_ca};
@@ -149,6 +152,51 @@ fn what_waits_for_its_name_is_no_mismatch() {
     assert!(one.only_fault().starts_with("CA: "));
     one.put(CA, &before.unwrap().unwrap(), 0o644);
     assert!(one.only_fault().contains("rootCA.crt.pending still waits"));
+}
+
+/// The same while edgecore is at it: between its renames, and not after a power cut.
+#[test]
+fn what_edgecore_is_about_to_rename_is_looked_at_again() {
+    let pending = |path: &str| format!("{path}.pending");
+    let (one, mut edgecore) = (joined(), edgecore());
+    let (key, certificate) = one.identity("edge-1");
+    let device = Device::read(&one.host, None).unwrap();
+    let looks = |most: usize| {
+        one.put(KEY, key.to_sec1_pem().as_bytes(), 0o600);
+        for (path, certificate) in [(CERTIFICATE, &certificate), (CA, &one.ca)] {
+            one.put(&pending(path), certificate.to_pem().as_bytes(), 0o644);
+            one.host.files.remove(&one.host.root.at(path)).unwrap();
+        }
+        let (mut count, mut first) = (0, Vec::new());
+        let rows = sides::settled(&one.host, &device, |host, device| {
+            let rows = sides::edge_once(host, device);
+            count += 1;
+            // It goes on behind the back of whoever has just looked.
+            if let Some(path) = [CERTIFICATE, CA].get(count - 1) {
+                let [from, to] = [pending(path), path.to_string()].map(|it| host.root.at(it));
+                host.files.rename(&from, &to).unwrap();
+                first.extend(rows.iter().flat_map(|row| row.faults.clone()));
+            }
+            rows
+        });
+        assert_eq!(count, most);
+        assert!(first.iter().any(|fault| fault.contains("still waits")));
+        rows.iter().all(|row| row.faults.is_empty())
+    };
+    let note = edgecore.id().to_string();
+    one.put("/run/kubeedge/edgecore.lock", note.as_bytes(), 0o644);
+    assert!(looks(3));
+    drop(edgecore.stdin.take());
+    edgecore.wait().unwrap();
+    // Nobody does the rest.
+    assert!(!looks(1));
+}
+
+/// Something that counts as one, until its input ends.
+fn edgecore() -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", "read -r line", "edgecore"]);
+    command.stdin(Stdio::piped()).spawn().unwrap()
 }
 
 #[test]

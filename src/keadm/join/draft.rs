@@ -29,6 +29,8 @@ pub struct Draft {
     pub node_before: Option<NodeName>,
     /// The hub that the file named before.
     pub hub_before: Option<Endpoint>,
+    /// Where the file had the certificate API before.
+    pub api_before: Option<Endpoint>,
     pub device: Device,
     /// At least one; the first has the device's hub.
     pub clouds: Vec<CloudAt>,
@@ -58,7 +60,7 @@ impl Draft {
         let before = found.map(String::from_utf8).transpose();
         let before = before.map_err(|_| useless(NOT_TEXT))?;
         let before = before.filter(|text| !text.trim().is_empty());
-        let (mut node_before, mut hub_before) = (None, None);
+        let (mut node_before, mut hub_before, mut api_before) = (None, None, None);
         let mut network_before = EdgeNetwork::default();
         let merged = match &before {
             Some(text) => {
@@ -67,6 +69,7 @@ impl Draft {
                 let merged = merge(text, wish, api, &config)?;
                 node_before = config.node_name;
                 hub_before = Some(config.hub.websocket.server);
+                api_before = Some(config.hub.http_server);
                 network_before = config.hub.network;
                 Ok(merged)
             }
@@ -102,6 +105,7 @@ impl Draft {
             before,
             node_before,
             hub_before,
+            api_before,
         })
     }
 

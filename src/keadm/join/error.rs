@@ -98,7 +98,6 @@ pub enum JoinError {
     Pki(PkiError),
     Executable(io::Error),
     Service(ServiceError),
-    Process(ProcessError),
     Hook(HookError),
     /// edgecore says that waiting is of no use.
     Refused(String),
@@ -154,7 +153,7 @@ impl JoinError {
             JoinError::Unreachable { .. } => exit::UNAVAILABLE,
             JoinError::Lock(LockError::File(error))
             | JoinError::Service(ServiceError::File(error)) => of_file(error),
-            JoinError::Process(ProcessError::Denied(_)) => exit::DENIED,
+            JoinError::Service(ServiceError::Process(ProcessError::Denied(_))) => exit::DENIED,
             JoinError::Lock(LockError::Busy(_))
             | JoinError::NoRandomness(_)
             | JoinError::TimedOut { .. } => exit::TRY_AGAIN,
@@ -162,7 +161,6 @@ impl JoinError {
             | JoinError::Executable(_)
             | JoinError::Hook(_)
             | JoinError::Pki(_)
-            | JoinError::Process(_)
             | JoinError::Service(_)
             | JoinError::Space { .. } => exit::FAILURE,
         }
@@ -277,7 +275,6 @@ impl fmt::Display for JoinError {
                 cause::of(error)
             ),
             JoinError::Service(error) => error.fmt(f),
-            JoinError::Process(error) => error.fmt(f),
             JoinError::Hook(error) => error.fmt(f),
             JoinError::Refused(message) => f.write_str(message),
             JoinError::Ended { log } => {
@@ -327,7 +324,6 @@ impl std::error::Error for JoinError {
             JoinError::Api(error) => Some(error),
             JoinError::Pki(error) => Some(error),
             JoinError::Service(error) => Some(error),
-            JoinError::Process(error) => Some(error),
             JoinError::Hook(error) => Some(error),
             JoinError::Lock(error) => Some(error),
             _ => None,
@@ -353,7 +349,6 @@ from! {
     HookError => Hook,
     LockError => Lock,
     PkiError => Pki,
-    ProcessError => Process,
     ServiceError => Service,
     TokenError => Token,
 }

@@ -1,12 +1,10 @@
 //! edgecore as a service: installed, enabled, started; one that runs already is replaced if it
 //! must be.
 
-use std::time::Duration;
-
 use super::error::JoinError;
 use super::present::Present;
 use crate::system::host::Host;
-use crate::system::processes::{self, Process};
+use crate::system::processes::Process;
 use crate::system::service::{self, Choice, Daemon, Outcome, Report, Service, Touch};
 
 pub struct Launched {
@@ -37,14 +35,6 @@ pub fn launch(
     for given_up in service::give_up(host, &Daemon::edgecore(&host.root), Some(&*service)) {
         note(given_up?);
     }
-    if renew || present.is_in_trouble() {
-        note(service.stop()?);
-        let left = present.pid.and_then(Process::get);
-        if let Some(process) = left.filter(|process| process.is("edgecore")) {
-            processes::terminate(&process, GRACE)?;
-            note(Report::ended(process.pid));
-        }
-    }
     note(service.install()?);
     let enabled = service.enable()?;
     let not_at_boot = match enabled.outcome {
@@ -52,7 +42,13 @@ pub fn launch(
         _ => None,
     };
     note(enabled);
-    let mut started = service.start()?;
+    let mut started = if renew || present.is_in_trouble() {
+        let left = present.pid.and_then(Process::get);
+        let left = left.filter(|process| process.is("edgecore"));
+        service.restart(left.as_ref())?
+    } else {
+        service.start()?
+    };
     if started.outcome == Outcome::Done {
         started
             .touched
@@ -70,6 +66,3 @@ pub fn launch(
         done,
     })
 }
-
-/// A daemon stops within 5 s.
-pub const GRACE: Duration = Duration::from_secs(10);

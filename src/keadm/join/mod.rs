@@ -161,7 +161,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
     let mut draft = Draft::make(host, wish, &wish.api())?;
     let mut present = Present::look(host, &draft);
     if present.is_done(&draft, wish) && !wish.force {
-        return Ok(already(host, wish, &draft, present));
+        return already(host, wish, &draft, present);
     }
     if let Some(script) = wish.pre_run.as_ref().filter(|_| !wish.dry_run) {
         hooks::run(script)?;
@@ -299,15 +299,26 @@ fn trust<'a>(
     token.or_else(|| present.identity.as_ref().map(Trust::Identity))
 }
 
-fn already(host: &Host, wish: &Wish, draft: &Draft, present: Present) -> Joined {
+fn already(host: &Host, wish: &Wish, draft: &Draft, present: Present) -> Result<Joined, JoinError> {
     let service = launch::service(host, wish.init);
+    // Without --certport an earlier join has found out where that is.
+    let found = draft.api_before.clone().filter(|_| wish.certport.is_none());
+    let wanted = Draft::make(host, wish, &found.unwrap_or_else(|| wish.api()))?;
+    let mut notes = Vec::new();
+    if wanted.is_change() {
+        notes.push(format!(
+            "{} is not as these flags would make it, and stays as it is: `kubeedge config-update \
+             --set KEY=VALUE` changes values of it, or give join --force",
+            wanted.path.display()
+        ));
+    }
     let joined = Joined {
         node: draft.device.node.to_string(),
         cloud: draft.device.hub.to_string(),
         already_connected: true,
         dry_run: wish.dry_run,
         changes: Vec::new(),
-        notes: Vec::new(),
+        notes,
         certificate: None,
         session: None,
         init: service.kind(),
@@ -316,10 +327,10 @@ fn already(host: &Host, wish: &Wish, draft: &Draft, present: Present) -> Joined 
         seconds: 0.0,
         now: host.clock.now(),
     };
-    match present.edgecore {
+    Ok(match present.edgecore {
         Some(status) => joined.connected(status),
         None => joined,
-    }
+    })
 }
 
 /// Folders, edgecore.yaml and the token, in this order: the token is of use only with the rest.

@@ -82,7 +82,7 @@ struct Flags {
     #[argh(switch)]
     disable_backup: bool,
     /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
-    #[argh(option, arg_name = "file")]
+    #[argh(option, arg_name = "file", from_str_fn(args::whole))]
     config: Option<String>,
     /// seconds that each start may take to get a session; default: 300
     #[argh(option, arg_name = "seconds")]

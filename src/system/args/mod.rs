@@ -5,6 +5,7 @@ mod nearest;
 mod normal;
 
 use std::error::Error;
+use std::path::Component;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 
@@ -12,7 +13,7 @@ pub use help::text as help_text;
 pub use help::wrap;
 pub use nearest::nearest;
 
-use crate::system::{console, exit};
+use crate::system::{cause, console, exit};
 
 /// What is known of a command besides its flags, which its argh type describes.
 pub struct Spec {
@@ -100,6 +101,26 @@ pub fn parse<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Giv
 /// Whether a command has these flags and takes as many words; the error is a sentence. Values are not judged.
 pub fn check(spec: &Spec, info: &Info, args: &[String]) -> Result<(), String> {
     normal::read(spec, info, args)?.check_completeness(info)
+}
+
+/// A flag's file as a path from the top on, which holds for who reads it later and elsewhere. For
+/// `#[argh(option, from_str_fn(…))]`.
+pub fn whole<T: From<String>>(text: &str) -> Result<T, String> {
+    if text.is_empty() {
+        return Err("it names no file".to_owned());
+    }
+    let path = std::path::absolute(text).map_err(|error| cause::of(&error).to_string())?;
+    // The system alone knows where `..` leads to from a link.
+    let is_crooked = path.components().any(|step| step == Component::ParentDir);
+    let folder = path.parent().filter(|_| is_crooked);
+    let straight = folder.and_then(|folder| std::fs::canonicalize(folder).ok());
+    let path = match (straight, path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path,
+    };
+    let name = path.into_os_string().into_string();
+    name.map(T::from)
+        .map_err(|_| "the name of its folder is no UTF-8: give the whole path".to_owned())
 }
 
 /// Prints why a command failed, with the chain of causes from `-v 1` on; returns `code`.

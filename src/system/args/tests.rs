@@ -1,5 +1,7 @@
 //! Command lines in every spelling that pflag knows, and what is said of wrong ones.
 
+use std::path::PathBuf;
+
 use super::*;
 
 /// a command with a flag of each kind
@@ -239,4 +241,20 @@ fn help_shows_all_of_it() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_file_is_named_from_the_top_on() {
+    let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+    for (typed, path) in [
+        ("/etc/a.yaml", "/etc/a.yaml".into()),
+        ("a.yaml", here.join("a.yaml")),
+        ("./src/a.yaml", here.join("src/a.yaml")),
+        ("src/../a.yaml", here.join("a.yaml")),
+        // For whoever says that it is not there.
+        ("/nowhere/../a.yaml", "/nowhere/../a.yaml".into()),
+    ] {
+        assert_eq!(whole::<PathBuf>(typed), Ok(path), "{typed}");
+    }
+    assert!(whole::<PathBuf>("").is_err());
 }

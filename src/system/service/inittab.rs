@@ -12,10 +12,10 @@ use nix::unistd::Pid;
 
 use super::error::ServiceError;
 use super::none::NoInit;
-use super::report::{Report, Status, Touch};
-use super::{Choice, Daemon, Service, detect, written};
+use super::report::{Outcome, Report, Status, Touch};
+use super::{Choice, Daemon, GRACE, Service, detect, end_what_is_left, written};
 use crate::system::host::Host;
-use crate::system::processes::{self, Process};
+use crate::system::processes::{self, Process, ProcessError};
 use crate::system::root::Root;
 
 /// Whether the file is there, and in BusyBox's form: SysV's names run levels.
@@ -28,12 +28,61 @@ pub(super) fn is_busybox(root: &Root) -> bool {
 pub struct Inittab {
     host: Host,
     daemon: Daemon,
+    init: Option<Box<dyn Init>>,
+}
+
+/// Process 1; tests put another in its place.
+trait Init {
+    /// Has it read the file again.
+    fn tell(&self) -> Result<(), ServiceError>;
+
+    /// What it has started.
+    fn process(&self) -> Option<Process>;
+
+    fn end(&self, process: &Process) -> Result<(), ProcessError>;
+}
+
+struct BusyBox {
+    root: Root,
+    /// The daemon's name.
+    name: &'static str,
+}
+
+impl Init for BusyBox {
+    /// Another process 1 could end of the signal.
+    fn tell(&self) -> Result<(), ServiceError> {
+        match detect::running(&self.root) {
+            // It has no more of a file that is gone than of one without our line.
+            Choice::BusyBox => {
+                // It fails for want of rights alone, and then init has not changed.
+                kill(Pid::from_raw(1), Signal::SIGHUP).map_err(|_| ServiceError::Denied)
+            }
+            _ => Err(ServiceError::NotTheInit("busybox")),
+        }
+    }
+
+    fn process(&self) -> Option<Process> {
+        let mut found = processes::find(self.name).into_iter();
+        // Not somebody who only looks at it.
+        let names = [self.name, "kubeedge"];
+        found.find(|process| process.parent == 1 && names.contains(&process.name.as_str()))
+    }
+
+    fn end(&self, process: &Process) -> Result<(), ProcessError> {
+        processes::terminate(process, GRACE).map(drop)
+    }
 }
 
 impl Inittab {
     pub fn new(host: &Host, daemon: Daemon) -> Inittab {
+        let is_real = host.root.prefix().is_none();
+        let init = BusyBox {
+            root: host.root.clone(),
+            name: daemon.name,
+        };
         Inittab {
             host: host.clone(),
+            init: is_real.then(|| Box::new(init) as Box<dyn Init>),
             daemon,
         }
     }
@@ -74,32 +123,34 @@ impl Inittab {
         self.change(|text| text::switched(text, self.daemon.name, on))
     }
 
-    /// Has init read the file again. Another process 1 could end of the signal.
-    fn tell(&self) -> Result<(), ServiceError> {
-        match detect::running(&self.host.root) {
-            // It has no more of a file that is gone than of one without our line.
-            Choice::BusyBox => {
-                // It fails for want of rights alone, and then init has not changed.
-                kill(Pid::from_raw(1), Signal::SIGHUP).map_err(|_| ServiceError::Denied)
-            }
-            _ => Err(ServiceError::NotTheInit("busybox")),
-        }
-    }
-
-    fn is_real(&self) -> bool {
-        self.host.root.prefix().is_none()
-    }
-
     fn without_init(&self) -> NoInit {
         NoInit::new(&self.host, self.daemon.clone())
     }
 
-    /// What init started.
-    fn process(&self) -> Option<Process> {
-        let mut found = processes::find(self.daemon.name).into_iter();
-        // Not somebody who only looks at it.
-        let names = [self.daemon.name, "kubeedge"];
-        found.find(|process| process.parent == 1 && names.contains(&process.name.as_str()))
+    /// Init starts it within a second, and tells nobody.
+    fn until_it_runs(&self, init: &dyn Init) -> Result<(), ServiceError> {
+        let end = Instant::now() + PATIENCE;
+        while init.process().is_none() {
+            if Instant::now() >= end {
+                return Err(ServiceError::NotStarted(self.daemon.name));
+            }
+            sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Ends what runs although its line does not count any more.
+    fn end_all(&self, init: &dyn Init, report: &mut Report) -> Result<(), ServiceError> {
+        if report.outcome == Outcome::Done {
+            init.tell()?;
+        }
+        // Found again for as long as init may not have read the file.
+        let end = Instant::now() + PATIENCE;
+        while let Some(process) = init.process().filter(|_| Instant::now() < end) {
+            init.end(&process)?;
+            report.add(Some(Touch::Ended(process.pid)));
+        }
+        Ok(())
     }
 }
 
@@ -143,52 +194,65 @@ impl Service for Inittab {
     }
 
     fn start(&self) -> Result<Report, ServiceError> {
-        if !self.is_real() {
+        let Some(init) = self.init.as_deref() else {
             return self.without_init().start();
-        }
+        };
         let mut report = Report::nothing();
         report.add(self.switch(true)?);
-        if report == Report::nothing() && self.process().is_some() {
+        if report == Report::nothing() && init.process().is_some() {
             return Ok(report);
         }
-        self.tell()?;
-        report.add(Some(Touch::Ran("kill -HUP 1".to_owned())));
-        // Init starts it within a second, and tells nobody.
-        let end = Instant::now() + PATIENCE;
-        while self.process().is_none() {
-            if Instant::now() >= end {
-                return Err(ServiceError::NotStarted(self.daemon.name));
-            }
-            sleep(POLL);
-        }
+        init.tell()?;
+        report.add(Some(Touch::Ran(TELLING.to_owned())));
+        self.until_it_runs(init)?;
         Ok(report)
     }
 
     /// The line is commented out, so that init does not start it again; also not at boot.
     fn stop(&self) -> Result<Report, ServiceError> {
-        if !self.is_real() {
+        let Some(init) = self.init.as_deref() else {
             return self.without_init().stop();
-        }
+        };
         let mut report = Report::nothing();
-        if let Some(changed) = self.switch(false)? {
-            report.add(Some(changed));
-            self.tell()?;
-        }
-        // Found again for as long as init may not have read the file.
-        let end = Instant::now() + PATIENCE;
-        while let Some(process) = self.process().filter(|_| Instant::now() < end) {
-            processes::terminate(&process, GRACE)?;
-            report.add(Some(Touch::Ended(process.pid)));
+        let changed = self.switch(false)?;
+        let was_on = changed.is_some();
+        report.add(changed);
+        if let Err(error) = self.end_all(init, &mut report) {
+            // It was not stopped. Who restarts the device because of that is to have it then.
+            if was_on {
+                self.switch(true)?;
+            }
+            return Err(error);
         }
         Ok(report)
     }
 
-    fn status(&self) -> Result<Status, ServiceError> {
-        if !self.is_real() {
-            return self.without_init().status();
+    /// The line counts all the while, so that init starts the daemon whatever becomes of us.
+    fn restart(&self, left: Option<&Process>) -> Result<Report, ServiceError> {
+        let Some(init) = self.init.as_deref() else {
+            return self.without_init().restart(left);
+        };
+        let mut report = Report::nothing();
+        report.add(self.switch(true)?);
+        init.tell()?;
+        report.add(Some(Touch::Ran(TELLING.to_owned())));
+        let of_init = init.process();
+        let is_of_init = |left: &&Process| of_init.as_ref().is_some_and(|it| it.pid == left.pid);
+        report.add(end_what_is_left(left.filter(|left| !is_of_init(left)))?);
+        if let Some(process) = &of_init {
+            init.end(process)?;
+            report.add(Some(Touch::Ended(process.pid)));
         }
+        self.until_it_runs(init)?;
+        Ok(report)
+    }
+
+    fn status(&self) -> Result<Status, ServiceError> {
+        let Some(init) = self.init.as_deref() else {
+            return self.without_init().status();
+        };
         let state = text::state(&self.read()?, self.daemon.name);
-        Ok(match (state, self.process()) {
+        Ok(match (state, init.process()) {
             (None, _) => Status::NotInstalled,
             (Some(_), Some(process)) => Status::Running(Some(process.pid)),
             (Some(_), None) => Status::Stopped,
@@ -203,17 +267,23 @@ impl Service for Inittab {
         let mut report = Report::nothing();
         report.add(self.change(|text| text::removed(text, self.daemon.name))?);
         // Else init would go on starting it until the next boot.
-        if report != Report::nothing() && self.is_real() && self.tell().is_ok() {
-            report.add(Some(Touch::Ran("kill -HUP 1".to_owned())));
+        if report != Report::nothing()
+            && let Some(init) = &self.init
+            && init.tell().is_ok()
+        {
+            report.add(Some(Touch::Ran(TELLING.to_owned())));
         }
         Ok(report)
     }
 }
 
+const TELLING: &str = "kill -HUP 1";
 const INITTAB: &str = "/etc/inittab";
 /// Edgecore's; of cloudcore it is the same with its name.
 const LINE: &str = include_str!("../../../init-scripts/busybox/inittab");
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A daemon stops within 5 s.
-const GRACE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+#[path = "inittab/tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@ mod systemd;
 mod written;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use choice::{Choice, UnknownChoice};
 pub use daemon::{Daemon, FOLDERS, folder_of};
@@ -22,6 +23,7 @@ pub use error::ServiceError;
 pub use report::{Outcome, Report, Status, Touch};
 
 use crate::system::host::Host;
+use crate::system::processes::{self, Ended, Process};
 use inittab::Inittab;
 use none::NoInit;
 use openrc::OpenRc;
@@ -58,6 +60,19 @@ pub trait Service {
 
     /// Returns when the daemon is gone.
     fn stop(&self) -> Result<Report, ServiceError>;
+
+    /// Starts it anew, or at all. Wherever that is cut short, the daemon starts at the next boot as
+    /// it would have before. What is `left` besides, since the init system does not know of it, is ended.
+    fn restart(&self, left: Option<&Process>) -> Result<Report, ServiceError> {
+        let mut report = self.stop()?;
+        report.add(end_what_is_left(left)?);
+        let started = self.start()?;
+        if started.outcome != Outcome::Already {
+            report.outcome = started.outcome;
+        }
+        report.touched.extend(started.touched);
+        Ok(report)
+    }
 
     fn status(&self) -> Result<Status, ServiceError>;
 
@@ -135,6 +150,15 @@ fn end(service: &dyn Service) -> Vec<Result<Report, ServiceError>> {
     results
 }
 
+/// Ends what an init system has not.
+fn end_what_is_left(process: Option<&Process>) -> Result<Option<Touch>, ServiceError> {
+    let Some(process) = process else {
+        return Ok(None);
+    };
+    let ended = processes::terminate(process, GRACE)?;
+    Ok((ended != Ended::AlreadyGone).then_some(Touch::Ended(process.pid)))
+}
+
 /// Whether any init system has something of the daemon that join has written.
 pub fn is_any_ours(host: &Host, daemon: &Daemon) -> bool {
     let mut all = Choice::ALL
@@ -154,6 +178,9 @@ pub fn log_of(kind: &str) -> &'static str {
         _ => "/var/log/messages",
     }
 }
+
+/// A daemon stops within 5 s.
+const GRACE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod cuts;

@@ -16,11 +16,6 @@ impl Report {
         Report::new(Outcome::Already)
     }
 
-    /// A process was ended outside of the init system.
-    pub fn ended(pid: u32) -> Report {
-        Report::done(Touch::Ended(pid))
-    }
-
     pub(super) fn new(outcome: Outcome) -> Report {
         Report {
             outcome,
