@@ -275,6 +275,28 @@ fn commands_work_on_what_the_replicas_share() {
 }
 
 #[test]
+fn a_token_at_one_replica_ends_the_session_of_the_first_key_at_another() {
+    let cluster = Cluster::start();
+    let (config, site) = (text(cluster.kubeconfig()), Site::new());
+    let clouds = start_together(2, &["--kube-config", &config]);
+    let token = keadm(&site, &config, &["gettoken"]).ends(0);
+    let (first, second) = (Device::new("twice"), Device::new("twice"));
+    first.configure_for(&clouds[1], token.out.trim());
+    let first = first.start();
+    first.connected();
+    let generation = clouds[1].sessions()[0].generation;
+
+    second.configure_for(&clouds[0], token.out.trim());
+    let second = second.start();
+    second.connected();
+    wait_until("the end of the session", || clouds[1].sessions().is_empty());
+    first.complains("another key holds the name");
+    let ended = format!("session {generation} of node twice has ended: a token gave its name");
+    wait_until("a line of the log", || clouds[1].log().contains(&ended));
+    assert_eq!(clouds[0].sessions().len(), 1);
+}
+
+#[test]
 fn a_cloud_of_go_is_gone_on_with() {
     let cluster = Cluster::start();
     let config = text(cluster.kubeconfig());

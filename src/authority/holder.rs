@@ -191,9 +191,17 @@ pub fn judge(
     revoked: Option<Timestamp>,
     certificate: &Certificate,
 ) -> Result<Hold, Refusal> {
-    let key = certificate.spki_hash();
-    let (begins, valid) = (certificate.not_before(), in_force(record, revoked));
-    match (valid, revoked) {
+    let shown = (certificate.spki_hash(), certificate.not_before());
+    judge_key(record, revoked, shown)
+}
+
+/// The same of the key of a certificate, and the moment from which on that is valid.
+pub fn judge_key(
+    record: Option<&NodeRecord>,
+    revoked: Option<Timestamp>,
+    (key, begins): (Sha256Hash, Timestamp),
+) -> Result<Hold, Refusal> {
+    match (in_force(record, revoked), revoked) {
         (Some(record), _) if record.key_hash == key => Ok(Hold::Present),
         (Some(record), _) if record.previous == Some(key) => Ok(Hold::Previous),
         (Some(record), _) if begins > record.since => Ok(Hold::Later),

@@ -1,6 +1,7 @@
 //! The certificate authority: the CA, the serving certificate, and what is signed for whom.
 
 mod ca;
+mod credential;
 #[cfg(test)]
 mod cuts;
 mod error;
@@ -19,9 +20,10 @@ pub mod testing;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use ca::{Imported, import_ca};
+pub use credential::Credential;
 pub use error::AuthorityError;
 pub use holder::{Hold, Revocation, Revoked, revocations, revoke};
 pub use issue::{By, IssueRequest, Issued};
@@ -209,9 +211,15 @@ impl Authority {
     }
 
     async fn adopt(&self, standing: Standing) -> Result<(), AuthorityError> {
-        let standing = Arc::new(standing);
         self.trust.set(&standing.trusted)?;
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+        {
+            let held = self.standing.lock();
+            let mut held = held.unwrap_or_else(PoisonError::into_inner);
+            *held = Arc::new(Standing {
+                since: Some(Instant::now()),
+                ..standing
+            });
+        }
         self.serve().await.map(drop)
     }
 

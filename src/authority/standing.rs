@@ -1,8 +1,11 @@
 //! Which CA does what now: one does all, and during a rotation two share the work.
 
+use std::time::Instant;
+
 use super::AuthorityError;
 use super::tokens::TokenKey;
 use crate::pki::certificate::Certificate;
+use crate::pki::chain;
 use crate::pki::hash::Sha256Hash;
 use crate::pki::issue::Issuer;
 use crate::store::{KeyPair, Phase, Rotation, Store};
@@ -21,6 +24,8 @@ pub struct Standing {
     pub phase: Option<Phase>,
     /// By which the old CA vouches for the new one.
     pub cross: Option<Certificate>,
+    /// Since when things stand so; none: since the start.
+    pub since: Option<Instant>,
 }
 
 impl Standing {
@@ -40,6 +45,7 @@ impl Standing {
                 announced: old,
                 phase: None,
                 cross: None,
+                since: None,
             });
         };
         let (next, phase) = (&rotation.next, rotation.phase);
@@ -59,6 +65,7 @@ impl Standing {
                 .and_of(other.certificate(), other.key()),
             phase: Some(phase),
             cross: Some(rotation.cross),
+            since: None,
         })
     }
 
@@ -85,6 +92,19 @@ impl Standing {
     /// The one with this hash.
     pub fn named(&self, hash: &Sha256Hash) -> Option<&Certificate> {
         self.trusted.iter().find(|ca| ca.hash() == *hash)
+    }
+
+    /// Which CA has issued this certificate of a node, whose chain was found good when things stood as
+    /// they did at this moment or later. Where only one can have, no signature is verified again: a
+    /// session should cost no more than it must when all come at once.
+    pub fn issuer_of(&self, certificate: &Certificate, judged: Instant) -> Option<&Certificate> {
+        match &self.trusted[..] {
+            [only] if self.since.is_none_or(|since| since < judged) => Some(only),
+            all => all.iter().find(|ca| {
+                let ca = std::slice::from_ref(*ca);
+                chain::verify_client(certificate, ca, certificate.not_before()).is_ok()
+            }),
+        }
     }
 
     /// All that a device needs to follow, in PEM: public, and verified by the device.

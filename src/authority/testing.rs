@@ -5,7 +5,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::tokens::Claims;
-use super::{Authority, AuthorityError, Options};
+use super::{Authority, AuthorityError, Credential, Options};
+use crate::pki::certificate::Certificate;
 use crate::store::StoreError;
 use crate::store::file::{self, FileStore};
 use crate::system::clock::{Clock, ManualClock, Timestamp};
@@ -99,6 +100,12 @@ pub static PLAIN: Claims = Claims {
     id: None,
     ca: None,
 };
+
+/// What a session is opened with, where nothing hangs on it.
+pub fn credential() -> Credential {
+    let ca = Certificate::from_der(&recorded("token-ca/ca.der")).unwrap();
+    Credential::new(&ca, &ca)
+}
 
 /// When https-cases were recorded, by the `Date` of their answers.
 pub fn recorded_at() -> Timestamp {

@@ -2,6 +2,8 @@
 
 mod counted;
 #[cfg(test)]
+mod ended;
+#[cfg(test)]
 mod replicas;
 mod tasks;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_rustls::TlsAcceptor;
 use log::{debug, info, warn};
@@ -19,7 +19,7 @@ use super::places::{Cut, Place};
 use super::registry::{Promise, Refused, Registered, SessionFacts};
 use super::strikes::{Limit, RETRY_AFTER, Strike};
 use super::{rotation, session};
-use crate::authority::{self, LegacyCertificates};
+use crate::authority::{self, Credential, LegacyCertificates};
 use crate::pki::certificate::Certificate;
 use crate::pki::hash::Sha256Hash;
 use crate::protocol::terms::Terms;
@@ -56,6 +56,7 @@ async fn connection(
     place: Place,
 ) {
     network::tune(&stream);
+    let proof = Proof::Handshake(Instant::now());
     let opened = async {
         let secured = tunnel::accept(&acceptor, stream).await;
         let secured = secured.map_err(|error| match error.kind() {
@@ -63,7 +64,7 @@ async fn connection(
             _ => TunnelError::Lost(error),
         })?;
         let upgrade = Upgrade::read(carrier(secured), Vec::new()).await?;
-        open(&cloud, upgrade, peer, Proof::Handshake).await
+        open(&cloud, upgrade, peer, proof).await
     };
     let opened = in_time(opened).await;
     begin(cloud, opened, peer, place);
@@ -92,8 +93,9 @@ fn carrier(secured: Secured) -> AnyCarrier {
 /// What the handshake has proved of the client's certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// All: it is by our CA, valid now, for clients, and the client has its key.
-    Handshake,
+    /// All: it is by our CA, valid now, for clients, and the client has its key. With the moment
+    /// before it began, since the CAs may change while it goes on.
+    Handshake(Instant),
     /// Only that the client has its key, if it has shown one at all.
     OfKeyOnly,
 }
@@ -122,6 +124,7 @@ pub(super) fn begin<S: Cut + Send + 'static>(
             registered,
             outbox,
             certificate,
+            credential,
             trusted,
             terms,
             roaming,
@@ -136,7 +139,7 @@ pub(super) fn begin<S: Cut + Send + 'static>(
             cloud.nodes.begun(&cloud, &registered, &outbox, terms);
             cloud.spawn(settle(
                 cloud.clone(),
-                (certificate, trusted),
+                (certificate, credential, trusted),
                 registered.node.clone(),
                 outbox.clone(),
             ));
@@ -208,12 +211,15 @@ async fn turn_away(acceptor: &TlsAcceptor, stream: TcpStream) {
 
 /// What was learned by the tunnel is written down, beside the session: a disk that is slow must not
 /// keep a device waiting. What was refused meanwhile ends the session.
-async fn settle(
+pub(super) async fn settle(
     cloud: Arc<Cloud>,
-    (certificate, trusted): (Certificate, Option<Vec<Sha256Hash>>),
+    (certificate, credential, trusted): (Certificate, Credential, Option<Vec<Sha256Hash>>),
     node: NodeName,
     outbox: Outbox,
 ) {
+    if !cloud.authority.trusts(&credential) {
+        return outbox.end(Ending::CaRetired);
+    }
     if certificate.subject().is_legacy_edge() {
         return;
     }
@@ -231,6 +237,7 @@ pub(super) struct Opened {
     registered: Registered,
     outbox: Outbox,
     certificate: Certificate,
+    credential: Credential,
     trusted: Option<Vec<Sha256Hash>>,
     terms: Option<Terms>,
     /// The connection, if the edge may change its address.
@@ -244,7 +251,7 @@ pub(super) async fn open(
     peer: SocketAddr,
     proof: Proof,
 ) -> Result<Opened, NoTunnel> {
-    let (promise, certificate) = match admit(cloud, &upgrade, proof).await {
+    let (promise, certificate, credential) = match admit(cloud, &upgrade, proof).await {
         Ok(admitted) => admitted,
         Err(refusal) => return Err(refuse(cloud, peer.ip(), upgrade, refusal).await),
     };
@@ -276,12 +283,13 @@ pub(super) async fn open(
         roaming: roaming.clone(),
     };
     // Only now, with the new tunnel up, an older session of the node ends.
-    let registered = promise.begin(facts, outbox.clone());
+    let registered = promise.begin(facts, credential.clone(), outbox.clone());
     Ok(Opened {
         tunnel,
         registered,
         outbox,
         certificate,
+        credential,
         trusted,
         terms,
         roaming,
@@ -322,7 +330,7 @@ async fn admit(
     cloud: &Cloud,
     upgrade: &Upgrade,
     proof: Proof,
-) -> Result<(Promise, Certificate), Refusal> {
+) -> Result<(Promise, Certificate, Credential), Refusal> {
     let refuse = |status, text: &str| {
         Err(Refusal {
             status,
@@ -338,11 +346,17 @@ async fn admit(
         Some(Err(_)) => return refuse(403, "the client certificate can't be read"),
         Some(Ok(certificate)) => certificate,
     };
-    if proof == Proof::OfKeyOnly
-        && let Err(refusal) = cloud.authority.check_chain(&certificate, cloud.clock.now())
-    {
-        return refuse(401, &refusal.to_string());
-    }
+    let (authority, begun) = (&cloud.authority, Instant::now());
+    let chain = match proof {
+        Proof::Handshake(begun) => authority.credential(&certificate, begun),
+        Proof::OfKeyOnly => authority
+            .check_chain(&certificate, cloud.clock.now())
+            .and_then(|()| authority.credential(&certificate, begun)),
+    };
+    let credential = match chain {
+        Ok(credential) => credential,
+        Err(refusal) => return refuse(401, &refusal.to_string()),
+    };
     let claimed = upgrade.head.node_id.as_deref().map(str::parse::<NodeName>);
     let Some(Ok(claimed)) = claimed else {
         return refuse(403, "the Node_id header is missing or no node name");
@@ -390,7 +404,7 @@ async fn admit(
         });
     }
     match cloud.registry.promise(&claimed) {
-        Ok(promise) => Ok((promise, certificate)),
+        Ok(promise) => Ok((promise, certificate, credential)),
         Err(Refused::Full { limit }) => Err(Refusal {
             status: 503,
             said: format!("{limit} nodes are connected, which is the limit: raise nodeLimit"),

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::debug;
 use smol::channel::{Receiver, Sender, bounded};
@@ -88,11 +88,12 @@ async fn connection(
     cut: Receiver<()>,
 ) {
     let proved = AtomicBool::new(caller.is_validated());
+    let proof = Proof::Handshake(Instant::now());
     let opened = async {
         let carrier = caller.accept().await?;
         proved.store(true, Ordering::Relaxed);
         let upgrade = Upgrade::read(carrier, Vec::new()).await?;
-        hub::open(&cloud, upgrade, peer, Proof::Handshake).await
+        hub::open(&cloud, upgrade, peer, proof).await
     };
     let cut = async {
         // Nothing is ever sent.

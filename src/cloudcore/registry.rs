@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::outbox::{Ending, Outbox};
+use crate::authority::Credential;
 use crate::protocol::terms::Terms;
 use crate::protocol::transport::Transport;
 use crate::system::clock::Timestamp;
@@ -41,6 +42,7 @@ struct Node {
 struct Session {
     generation: u64,
     facts: SessionFacts,
+    credential: Credential,
     outbox: Outbox,
 }
 
@@ -177,6 +179,37 @@ impl Registry {
         }
     }
 
+    /// What the session of a node was opened with, and its generation.
+    pub fn credential(&self, node: &NodeName) -> Option<(u64, Credential)> {
+        let state = self.lock();
+        let session = state.nodes.get(node)?.session.as_ref()?;
+        Some((session.generation, session.credential.clone()))
+    }
+
+    /// Ends the sessions that were opened with what counts no more; how many.
+    pub fn end_where(&self, is_bad: impl Fn(&Credential) -> bool, ending: Ending) -> usize {
+        let state = self.lock();
+        let sessions = state
+            .nodes
+            .values()
+            .filter_map(|node| node.session.as_ref());
+        let bad = sessions.filter(|session| is_bad(&session.credential));
+        let outboxes: Vec<Outbox> = bad.map(|session| session.outbox.clone()).collect();
+        drop(state);
+        outboxes.iter().for_each(|outbox| outbox.end(ending));
+        outboxes.len()
+    }
+
+    /// The nodes that have a session.
+    pub fn names(&self) -> Vec<NodeName> {
+        let state = self.lock();
+        let with = state
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.session.is_some());
+        with.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Lets no new session begin, and gives the outboxes of those that go on.
     pub fn close(&self) -> Vec<Outbox> {
         let mut state = self.lock();
@@ -265,13 +298,14 @@ pub struct Promise {
 
 impl Promise {
     /// Puts the session in the place of whatever the node had, in one step.
-    pub fn begin(self, facts: SessionFacts, outbox: Outbox) -> Registered {
+    pub fn begin(self, facts: SessionFacts, credential: Credential, outbox: Outbox) -> Registered {
         let mut state = self.registry.lock();
         state.generation += 1;
         let generation = state.generation;
         let session = Session {
             generation,
             facts,
+            credential,
             outbox: outbox.clone(),
         };
         let old = state.change(&self.node, |node| {
@@ -358,112 +392,5 @@ impl Node {
 const MAX_REMEMBERED: usize = 10_000;
 
 #[cfg(test)]
-mod tests {
-    use smol::future::block_on;
-
-    use super::*;
-
-    fn name(text: &str) -> NodeName {
-        text.parse().unwrap()
-    }
-
-    fn facts(serial: &str) -> SessionFacts {
-        let peer = ([127, 0, 0, 1], 1).into();
-        SessionFacts {
-            since: Timestamp::from_unix(1),
-            peer,
-            serial: serial.to_owned(),
-            follows: false,
-            terms: None,
-            transport: Transport::WebSocket,
-            roaming: None,
-        }
-    }
-
-    fn begin(registry: &Arc<Registry>, node: &str, serial: &str) -> (Registered, Outbox) {
-        let outbox = Outbox::default();
-        let promise = registry.promise(&name(node)).unwrap();
-        (promise.begin(facts(serial), outbox.clone()), outbox)
-    }
-
-    #[test]
-    fn the_newest_session_replaces_the_older_whose_late_end_does_no_harm() {
-        let registry = Registry::new(10);
-        let (old, old_outbox) = begin(&registry, "a", "01");
-        let (new, _new_outbox) = begin(&registry, "a", "02");
-        assert_eq!(block_on(old_outbox.next()).unwrap_err(), Ending::Replaced);
-        assert_ne!(old.generation, new.generation);
-        drop(old);
-        let rows = registry.rows(&[]);
-        assert_eq!((rows.len(), rows[0].generation), (1, new.generation));
-        assert_eq!(rows[0].facts.serial, "02");
-        assert_eq!(rows[0].last_gap, Some(Duration::ZERO));
-        assert_eq!((registry.sessions(), registry.replaced()), (1, 1));
-        drop(new);
-        assert_eq!(registry.sessions(), 0);
-        assert!(registry.rows(&[]).is_empty());
-    }
-
-    #[test]
-    fn a_gap_is_what_lies_between_two_sessions() {
-        let registry = Registry::new(10);
-        let (first, _) = begin(&registry, "a", "01");
-        assert_eq!(registry.rows(&[name("a")])[0].last_gap, None);
-        drop(first);
-        let left = Instant::now();
-        while left.elapsed() < Duration::from_millis(2) {
-            std::hint::spin_loop();
-        }
-        let (_second, _) = begin(&registry, "a", "02");
-        assert!(registry.rows(&[])[0].last_gap.unwrap() >= Duration::from_millis(2));
-    }
-
-    #[test]
-    fn the_limit_counts_nodes_and_not_replacements() {
-        let registry = Registry::new(2);
-        let (a, _) = begin(&registry, "a", "01");
-        let promise = registry.promise(&name("b")).unwrap();
-        let full = Err(Refused::Full { limit: 2 });
-        assert_eq!(registry.promise(&name("c")).map(drop), full);
-        let (again, _) = begin(&registry, "a", "02");
-        drop(promise);
-        let (_c, _) = begin(&registry, "c", "03");
-        assert_eq!(registry.promise(&name("b")).map(drop), full);
-        // The replaced one leaves late: its place is still taken by the newer one.
-        drop(a);
-        assert_eq!(registry.promise(&name("b")).map(drop), full);
-        drop(again);
-        assert!(registry.promise(&name("b")).is_ok());
-    }
-
-    #[test]
-    fn nodes_that_never_had_a_session_are_not_remembered() {
-        let registry = Registry::new(2);
-        drop(registry.promise(&name("a")).unwrap());
-        assert!(registry.lock().nodes.is_empty());
-        assert_eq!(registry.lock().occupied, 0);
-    }
-
-    #[test]
-    fn after_closing_no_session_begins() {
-        let registry = Registry::new(2);
-        let promise = registry.promise(&name("a")).unwrap();
-        assert!(registry.close().is_empty());
-        assert_eq!(
-            registry.promise(&name("b")).map(drop),
-            Err(Refused::Stopping)
-        );
-        let outbox = Outbox::default();
-        let _late = promise.begin(facts("01"), outbox.clone());
-        assert_eq!(block_on(outbox.next()).unwrap_err(), Ending::Stopping);
-    }
-
-    #[test]
-    fn a_session_is_ended_by_name() {
-        let registry = Registry::new(2);
-        let (_a, outbox) = begin(&registry, "a", "01");
-        assert!(registry.end(&name("a"), Ending::KeyReplaced));
-        assert!(!registry.end(&name("b"), Ending::KeyReplaced));
-        assert_eq!(block_on(outbox.next()).unwrap_err(), Ending::KeyReplaced);
-    }
-}
+#[path = "registry_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@ use super::cloud::Cloud;
 use super::outbox::{Next, Outbox};
 use super::registry::{Registered, SessionFacts};
 use super::session;
+use crate::authority::Credential;
 use crate::protocol::terms::Terms;
 use crate::tunnel::{Line, Tunnel};
 
@@ -27,6 +28,7 @@ fn what_each_session_keeps_is_small() {
         ("what waits", waiting, 96),
         ("objects on their way", line, 128),
         ("what is told of it", size_of::<SessionFacts>(), 128),
+        ("what it was let in by", size_of::<Credential>(), 56),
         ("its registration", size_of::<Registered>(), 48),
     ] {
         assert!(size <= bound, "{what} of a session takes {size} bytes");

@@ -56,6 +56,7 @@ pub async fn order(cloud: &Arc<Cloud>, request: &Request) -> CaReport {
                     for behind in left.unwrap_or_default() {
                         cloud.registry.end(&behind.node, Ending::CaRetired);
                     }
+                    retire(cloud);
                 }
                 cloud.spawn(tell(cloud.clone()));
             }
@@ -70,6 +71,12 @@ pub async fn report(cloud: &Cloud) -> CaReport {
         Ok(view) => shown(&view),
         Err(error) => failed(error.to_string(), code(&error)),
     }
+}
+
+/// Ends the sessions that were opened with a certificate of a CA that counts no more; their number.
+pub(super) fn retire(cloud: &Cloud) -> usize {
+    let is_bad = |credential: &_| !cloud.authority.trusts(credential);
+    cloud.registry.end_where(is_bad, Ending::CaRetired)
 }
 
 /// Tells edges one after another, since each comes with a new connection soon.

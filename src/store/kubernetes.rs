@@ -15,6 +15,7 @@ mod tokens;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use cache::{Change, Touched};
 pub use follow::News;
 pub use shared_token::Refreshed;
 
@@ -169,3 +170,5 @@ pub const LABEL: &str = "cloudcore.kubeedge.io/state";
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod touched_tests;

@@ -1,33 +1,33 @@
 //! What a replica does for the state that it shares: follows it, and keeps its tokens in order.
 
-use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use log::{debug, error, info, warn};
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
-use smol::future::or;
+use smol::future::{or, yield_now};
 
 use super::Cluster;
-use crate::authority::Followed;
+use crate::authority::{AuthorityError, Credential, Followed, Refusal};
 use crate::cloudcore::cloud::Cloud;
 use crate::cloudcore::outbox::Ending;
 use crate::cloudcore::rotation;
 use crate::store::Store;
-use crate::store::kubernetes::{News, Refreshed};
+use crate::store::kubernetes::{Change, News, Refreshed, Touched};
 use crate::system::names::NodeName;
 
 pub fn start(cloud: &Arc<Cloud>, cluster: &Arc<Cluster>) {
-    let (bell, rung) = bounded(1);
+    let ((bell, rung), (ca_bell, ca_rung)) = (bounded(1), bounded(1));
     let (changed, ca_changed) = bounded(1);
     let heard = Arc::new(Heard {
-        news: Mutex::default(),
+        touched: Mutex::default(),
         bell,
     });
-    beside(cloud, listen(cluster.clone(), heard.clone()));
-    beside(cloud, act(cloud.clone(), heard, rung, changed));
+    beside(cloud, listen(cluster.clone(), heard.clone(), ca_bell));
+    beside(cloud, judge_again(cloud.clone(), heard, rung));
+    beside(cloud, follow_ca(cloud.clone(), ca_rung, changed));
     beside(
         cloud,
         keep_token(cloud.clone(), cluster.clone(), ca_changed),
@@ -41,50 +41,113 @@ fn beside(cloud: &Arc<Cloud>, work: impl Future<Output = ()> + Send + 'static) {
     cloud.spawn(async move { or(work, shared.stop.wait()).await });
 }
 
-/// What was told and not acted on, however much it is.
+/// What was told of nodes and not acted on, however much it is.
 struct Heard {
-    news: Mutex<(bool, BTreeSet<NodeName>)>,
+    touched: Mutex<Touched>,
     bell: Sender<()>,
 }
 
-async fn listen(cluster: Arc<Cluster>, heard: Arc<Heard>) {
+impl Heard {
+    fn lock(&self) -> MutexGuard<'_, Touched> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn listen(cluster: Arc<Cluster>, heard: Arc<Heard>, ca_bell: Sender<()>) {
     let ear = move |news| {
-        {
-            let mut known = heard.news.lock().unwrap_or_else(PoisonError::into_inner);
-            match news {
-                News::Ca => known.0 = true,
-                News::Revoked(nodes) => known.1.extend(nodes),
-            }
-        }
         // One that has rung already is enough.
-        let _ = heard.bell.try_send(());
+        let _ = match news {
+            News::Ca => ca_bell.try_send(()),
+            News::Nodes(touched) => {
+                heard.lock().add(touched);
+                heard.bell.try_send(())
+            }
+        };
     };
     cluster.store.follow(&ear).await;
 }
 
-async fn act(cloud: Arc<Cloud>, heard: Arc<Heard>, rung: Receiver<()>, changed: Sender<()>) {
+/// Judges the sessions of nodes whose keys have changed, whoever has changed them. One that begins
+/// meanwhile is judged by what is known then, when it is settled.
+async fn judge_again(cloud: Arc<Cloud>, heard: Arc<Heard>, rung: Receiver<()>) {
     while rung.recv().await.is_ok() {
-        let (ca, revoked) = {
-            let mut news = heard.news.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *news)
+        let Touched { all, nodes } = std::mem::take(&mut *heard.lock());
+        let others = if all {
+            cloud.registry.names()
+        } else {
+            Vec::new()
         };
-        for node in revoked {
-            // One that has joined again since comes back at once.
-            if cloud.registry.end(&node, Ending::Revoked) {
-                warn!("the keys of node {node} are revoked, its session ends");
+        let others = others.into_iter().map(|node| (node, Change::Other));
+        for (node, change) in nodes.into_iter().chain(others) {
+            if let Some((generation, credential)) = cloud.registry.credential(&node) {
+                judge(&cloud, &node, (generation, &credential), change).await;
+                // There may be thousands, and all is known here.
+                yield_now().await;
             }
         }
-        if ca && follow_ca(&cloud).await {
+    }
+}
+
+/// Ends this session if the key that it was opened with counts no more.
+async fn judge(
+    cloud: &Cloud,
+    node: &NodeName,
+    (generation, credential): (u64, &Credential),
+    change: Change,
+) {
+    let Err(refusal) = cloud.authority.stands(credential, node).await else {
+        return;
+    };
+    let ending = match (&refusal, change) {
+        (Refusal::Revoked(_), _) => {
+            warn!("the keys of node {node} are revoked, its session ends");
+            Ending::Revoked
+        }
+        // It has renewed, and is connected with its new key to another replica.
+        (Refusal::Superseded, Change::Shown) => Ending::Replaced,
+        (Refusal::Superseded, Change::Other) => {
+            warn!("another key holds the name of node {node} now, the session of the old one ends");
+            Ending::KeyReplaced
+        }
+        _ => return warn!("whether node {node} may stay connected can't be judged: {refusal}"),
+    };
+    cloud.registry.end_session(node, generation, ending);
+}
+
+/// Goes by the CA of the cluster whenever it may be another one, or have another one beside it.
+async fn follow_ca(cloud: Arc<Cloud>, rung: Receiver<()>, changed: Sender<()>) {
+    let mut known = true;
+    loop {
+        let rung = async { rung.recv().await.is_ok() };
+        let again = async {
+            match known {
+                true => std::future::pending().await,
+                false => wait(AGAIN).await,
+            }
+            true
+        };
+        if !or(rung, again).await {
+            return;
+        }
+        let followed = cloud.authority.follow().await;
+        // By how things stand, not by what was said: they may do so already when something fails.
+        let ended = rotation::retire(&cloud);
+        if ended > 0 {
+            warn!("a CA counts no more: {ended} sessions with certificates of it end");
+        }
+        if known || followed.is_ok() {
+            tell(&cloud, &followed);
+        }
+        known = !followed.as_ref().is_err_and(AuthorityError::is_retryable);
+        if matches!(followed, Ok(Followed::Rotated | Followed::Replaced { .. })) {
             // One that was told already is enough.
             let _ = changed.try_send(());
         }
     }
 }
 
-/// Whether it is another one now, or another stands beside it.
-async fn follow_ca(cloud: &Arc<Cloud>) -> bool {
-    let followed = cloud.authority.follow().await;
-    match &followed {
+fn tell(cloud: &Arc<Cloud>, followed: &Result<Followed, AuthorityError>) {
+    match followed {
         Ok(Followed::Same) => {}
         Ok(Followed::Rotated) => {
             info!("the rotation of the CA went on, by another replica");
@@ -102,7 +165,6 @@ async fn follow_ca(cloud: &Arc<Cloud>) -> bool {
             error!("the CA in the cluster can't be used, the one before goes on: {error}")
         }
     }
-    matches!(followed, Ok(Followed::Rotated | Followed::Replaced { .. }))
 }
 
 /// Sees to it that whoever reads `tokensecret` finds a token with at least half of its life left.
@@ -162,4 +224,6 @@ async fn wait(pause: Duration) {
 const SHORTEST_LOOK: Duration = Duration::from_secs(60);
 const LONGEST_LOOK: Duration = Duration::from_secs(30 * 60);
 const RETRY: Duration = Duration::from_secs(30);
+/// Before a CA that could not be read is asked for again: it may be that the old one is to be trusted no more.
+const AGAIN: Duration = Duration::from_secs(3);
 const BETWEEN_SWEEPS: Duration = Duration::from_secs(60 * 60);

@@ -2,6 +2,7 @@
 //! the cluster nothing, and one that comes while the cluster is away is judged all the same.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::revocations::{self, Known as Revoked};
@@ -12,9 +13,34 @@ use crate::kubernetes::object::{self, Object};
 use crate::kubernetes::resource::CONFIG_MAPS;
 use crate::system::names::NodeName;
 
-/// Nothing, until all is known.
+/// What is known, and what of it has changed since that was asked for.
 #[derive(Default)]
-pub struct Cache(Mutex<Option<Contents>>);
+pub struct Cache(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    /// None, until all is known.
+    contents: Option<Contents>,
+    touched: Touched,
+}
+
+/// Whose keys may not be what they were. It is noted where anything new becomes known, be it by a read
+/// that is made before a write: a watch tells that a second time, and then it is new to nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// All are known for the first time.
+    pub all: bool,
+    pub nodes: BTreeMap<NodeName, Change>,
+}
+
+/// How the keys of a node have changed; of several changes the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// A tunnel has shown its present key, so the one before counts no more.
+    Shown,
+    /// It has another key, or they were revoked.
+    Other,
+}
 
 /// By the names of ConfigMaps.
 #[derive(Clone, Default)]
@@ -42,23 +68,34 @@ pub struct Revocations {
 impl Cache {
     /// What is known; none: ask the cluster.
     pub fn with<T>(&self, read: impl FnOnce(&Contents) -> T) -> Option<T> {
-        self.held().as_ref().map(read)
+        self.held().contents.as_ref().map(read)
     }
 
     pub fn fill(&self, contents: Contents) {
-        *self.held() = Some(contents);
+        let held = &mut *self.held();
+        match &held.contents {
+            Some(before) => held.touched.compare(before, &contents),
+            None => held.touched.all = true,
+        }
+        held.contents = Some(contents);
     }
 
     /// An object that has changed. One that is older than what is known says nothing.
     pub fn put(&self, object: &Object) {
-        if let Some(contents) = &mut *self.held() {
-            contents.put(object);
+        let held = &mut *self.held();
+        if let Some(contents) = &mut held.contents {
+            contents.put(object, Some(&mut held.touched));
         }
+    }
+
+    /// What has changed since this was asked last.
+    pub fn touched(&self) -> Touched {
+        mem::take(&mut self.held().touched)
     }
 
     /// An object that is gone.
     pub fn forget(&self, object: &Object) {
-        if let Some(contents) = &mut *self.held() {
+        if let Some(contents) = &mut self.held().contents {
             let (name, version) = (object::name(object), object::version(object));
             match &contents.revoked {
                 Some(known) if name == REVOCATIONS_NAME && !is_newer(&known.version, version) => {
@@ -73,7 +110,7 @@ impl Cache {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<Contents>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -81,23 +118,83 @@ impl Cache {
 impl Contents {
     pub fn of(objects: &[Object]) -> Contents {
         let mut contents = Contents::default();
-        objects.iter().for_each(|object| contents.put(object));
+        objects.iter().for_each(|object| contents.put(object, None));
         contents
     }
 
-    fn put(&mut self, object: &Object) {
+    fn put(&mut self, object: &Object, touched: Option<&mut Touched>) {
         let (name, version) = (object::name(object), object::version(object));
         if name == REVOCATIONS_NAME {
             let known = self.revoked.as_ref();
             if known.is_none_or(|known| !is_newer(&known.version, version)) {
-                self.revoked = Some(Revocations::of(object));
+                let new = Revocations::of(object);
+                if let Some(touched) = touched {
+                    touched.revocations(known, &new);
+                }
+                self.revoked = Some(new);
             }
             return;
         }
         let known = self.shards.get(name);
         if known.is_none_or(|known| !is_newer(&known.version, version)) {
-            self.shards.insert(name.to_owned(), Shard::of(object));
+            let new = Shard::of(object);
+            if let Some(touched) = touched {
+                touched.shard(known, &new);
+            }
+            self.shards.insert(name.to_owned(), new);
         }
+    }
+}
+
+impl Touched {
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.nodes.is_empty()
+    }
+
+    pub fn add(&mut self, more: Touched) {
+        self.all |= more.all;
+        for (node, change) in more.nodes {
+            self.note(&node, change);
+        }
+    }
+
+    fn compare(&mut self, before: &Contents, after: &Contents) {
+        for (map, shard) in &after.shards {
+            self.shard(before.shards.get(map), shard);
+        }
+        if let Some(revoked) = &after.revoked {
+            self.revocations(before.revoked.as_ref(), revoked);
+        }
+    }
+
+    /// A record that is gone, or can't be read, takes nothing from anybody: a node of which nothing is
+    /// known counts with what it has.
+    fn shard(&mut self, before: Option<&Shard>, after: &Shard) {
+        for (node, new) in &after.records {
+            let Some(new) = new else { continue };
+            let old = before.and_then(|it| it.records.get(node)?.as_ref());
+            let same = |old: &NodeRecord| (old.key_hash, old.since) == (new.key_hash, new.since);
+            match old {
+                Some(old) if same(old) && old.previous == new.previous => {}
+                Some(old) if same(old) => self.note(node, Change::Shown),
+                _ => self.note(node, Change::Other),
+            }
+        }
+    }
+
+    fn revocations(&mut self, before: Option<&Revocations>, after: &Revocations) {
+        let before = before.and_then(|it| it.known.as_ref().ok());
+        for (node, at) in after.known.iter().flatten() {
+            let was = before.and_then(|before| before.get(node));
+            if was.is_none_or(|was| was < at) {
+                self.note(node, Change::Other);
+            }
+        }
+    }
+
+    fn note(&mut self, node: &NodeName, change: Change) {
+        let noted = self.nodes.entry(node.clone()).or_insert(change);
+        *noted = change.max(*noted);
     }
 }
 

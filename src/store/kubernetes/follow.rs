@@ -8,7 +8,7 @@ use smol::Timer;
 use smol::future::or;
 
 use super::super::StoreError;
-use super::cache::Contents;
+use super::cache::Touched;
 use super::keys::CA;
 use super::nodes::{REVOCATIONS_NAME, read_all};
 use super::space::ROTATION;
@@ -17,15 +17,14 @@ use crate::kubernetes::object::{self, Object};
 use crate::kubernetes::request::Request;
 use crate::kubernetes::resource::{CONFIG_MAPS, SECRETS};
 use crate::kubernetes::{CallError, Event, EventKind};
-use crate::system::names::NodeName;
 
 /// What a cloudcore has to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The CA or its rotation may have changed: go by what the store says.
     Ca,
-    /// The keys of these nodes were revoked.
-    Revoked(Vec<NodeName>),
+    /// The keys of these nodes may not be what they were: judge their sessions again.
+    Nodes(Touched),
 }
 
 /// Who hears the news. It is not to wait.
@@ -68,7 +67,8 @@ impl KubernetesStore {
             info!("what is known of nodes is as the cluster has it again");
             *failures = 0;
         }
-        self.tell_revoked(ear, |store| store.cache.fill(contents));
+        self.cache.fill(contents);
+        self.tell_touched(ear);
         loop {
             let watch = Request::watch(&CONFIG_MAPS, Some(NAMESPACE), &version);
             let watch = watch.with("labelSelector", LABEL);
@@ -96,9 +96,7 @@ impl KubernetesStore {
         let object = read(&event.object)?;
         match event.kind {
             EventKind::Bookmark => {}
-            EventKind::Added | EventKind::Modified => {
-                self.tell_revoked(ear, |store| store.cache.put(&object));
-            }
+            EventKind::Added | EventKind::Modified => self.cache.put(&object),
             EventKind::Deleted => {
                 if object::name(&object) == REVOCATIONS_NAME {
                     error!(
@@ -109,27 +107,16 @@ impl KubernetesStore {
                 self.cache.forget(&object);
             }
         }
+        self.tell_touched(ear);
         Some(object::version(&object).to_owned())
     }
 
-    /// Makes a change to what is known, and tells of which nodes it has revoked keys.
-    fn tell_revoked(&self, ear: Ear<'_>, change: impl FnOnce(&KubernetesStore)) {
-        let revoked = |contents: &Contents| {
-            let known = contents.revoked.as_ref();
-            known.and_then(|known| known.get().ok().cloned())
-        };
-        let before = self.cache.with(revoked);
-        change(self);
-        let after = self.cache.with(revoked).flatten().unwrap_or_default();
-        // At the start there are no sessions yet.
-        let Some(before) = before else {
-            return;
-        };
-        let before = before.unwrap_or_default();
-        let is_new = |(name, at): &(NodeName, _)| before.get(name).is_none_or(|was| was < at);
-        let new: Vec<NodeName> = after.into_iter().filter(is_new).map(|it| it.0).collect();
-        if !new.is_empty() {
-            ear(News::Revoked(new));
+    /// Always after it has become known: a session that was judged by what was known before is there
+    /// by now, or is judged once more when it begins.
+    fn tell_touched(&self, ear: Ear<'_>) {
+        let touched = self.cache.touched();
+        if !touched.is_empty() {
+            ear(News::Nodes(touched));
         }
     }
 

@@ -353,14 +353,19 @@ fn journal_of(node: &NodeName) -> String {
 }
 
 /// Follows while `work` goes on; what was told.
-fn followed(store: &KubernetesStore, work: impl AsyncFnOnce(&smol::channel::Receiver<News>)) {
+pub fn followed(store: &KubernetesStore, work: impl AsyncFnOnce(&smol::channel::Receiver<News>)) {
     let (tell, told) = smol::channel::unbounded();
     let ear = move |news| _ = tell.try_send(news);
     block_on(or(store.follow(&ear), work(&told)));
 }
 
-async fn until(told: &smol::channel::Receiver<News>, wanted: &News) {
+pub async fn until(told: &smol::channel::Receiver<News>, wanted: &News) {
     while told.recv().await.unwrap() != *wanted {}
+}
+
+pub fn changed(node: &NodeName, change: Change) -> News {
+    let nodes = [(node.clone(), change)].into();
+    News::Nodes(Touched { all: false, nodes })
 }
 
 #[test]
@@ -379,12 +384,12 @@ fn what_others_change_is_told_and_known_while_the_cluster_is_away() {
             .await
             .unwrap();
         other.revoke(&[(b.clone(), at(1))]).await.unwrap();
-        until(told, &News::Revoked(vec![b.clone()])).await;
+        until(told, &changed(&b, Change::Other)).await;
         other
             .revoke(&[(a.clone(), at(2)), (b.clone(), at(1))])
             .await
             .unwrap();
-        until(told, &News::Revoked(vec![a.clone()])).await;
+        until(told, &changed(&a, Change::Other)).await;
         // From now on the cluster is asked for nothing, and may be away.
         fake.set_down(true);
         assert_eq!(following.node(&a).await.unwrap(), Some(record("1")));
@@ -400,7 +405,7 @@ fn what_others_change_is_told_and_known_while_the_cluster_is_away() {
         // What has changed meanwhile comes when it is back, after a version that is forgotten too.
         other.revoke(&[(b.clone(), at(9))]).await.unwrap();
         fake.compact();
-        until(told, &News::Revoked(vec![b.clone()])).await;
+        until(told, &changed(&b, Change::Other)).await;
         following
             .record_node(&b, record("3"), Claim::Of(None))
             .await

@@ -9,6 +9,7 @@ use smol::future::{or, yield_now};
 use smol::{Executor, Timer};
 
 use super::super::{Cluster, Options};
+use crate::authority::testing::credential;
 use crate::authority::{self, Authority};
 use crate::cloudcore::cloud::{Cloud, Standing, Stop, Stopper};
 use crate::cloudcore::dispatch::{Answer, dispatch};
@@ -139,7 +140,7 @@ impl Stage {
             roaming: None,
         };
         let promise = self.cloud.registry.promise(&node).unwrap();
-        let registered = promise.begin(facts, outbox.clone());
+        let registered = promise.begin(facts, credential(), outbox.clone());
         self.cloud
             .nodes
             .begun(&self.cloud, &registered, &outbox, terms);
