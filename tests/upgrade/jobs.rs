@@ -82,6 +82,8 @@ fn a_job_waits_for_a_person_and_ends_with_the_new_version() {
     });
     assert!(is_installed(&device, &new()) && !is_installed(&device, &old()));
     is_tidy(&device);
+    // keadm has tried the new version without the signals that edgecore holds back for itself.
+    assert_eq!(device.read("/held-back"), "0".repeat(16));
     edge.stop();
 }
 
