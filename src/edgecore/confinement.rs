@@ -145,7 +145,11 @@ pub fn close_folders(host: &Host, place: &Place) {
 }
 
 fn close_folder(host: &Host, folder: &Path) -> Result<(), FileError> {
-    let mode = host.files.mode(folder)?;
+    let mode = match host.files.mode(folder) {
+        // A device that has not enrolled yet.
+        Err(error) if error.is_not_found() => return Ok(()),
+        mode => mode?,
+    };
     // One that was shared with this very user by root.
     let is_shared = mode == sandbox::SHARED && !processes::owns(folder);
     if mode & 0o077 != 0 && !is_shared {
@@ -219,6 +223,13 @@ mod tests {
         let modes = ["/etc/kubeedge", "/etc/kubeedge/certs", "/etc/shared"];
         let modes = modes.map(|folder| host.files.mode(&at(folder)).unwrap());
         assert_eq!(modes, [0o755, 0o700, 0o755]);
+    }
+
+    #[test]
+    fn folders_that_are_not_there_yet_are_no_trouble() {
+        let scratch = Scratch::new();
+        let host = Host::real(Root::new(Some(scratch.path().to_owned())));
+        assert!(close_folder(&host, &host.root.at("/etc/kubeedge/certs")).is_ok());
     }
 
     /// A Go cloudcore, and ours, keep their CA where edgecore has the certificate of it.
