@@ -57,6 +57,10 @@ impl Hook {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How long it may still take.
     pub fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
