@@ -7,6 +7,8 @@ use crate::keadm;
 use crate::keadm::links::{self, Link};
 use crate::system::host::Host;
 use crate::system::root::Root;
+#[cfg(feature = "edge")]
+use crate::system::unheld;
 use crate::system::{console, exit};
 
 /// A role: what runs under one name.
@@ -51,6 +53,8 @@ pub fn run(argv: impl Iterator<Item = OsString>) -> u8 {
         Choice::Version => keadm::run(&["version".to_owned()], &host),
         Choice::List => list(),
         Choice::Install(args) => install(args, &host),
+        #[cfg(feature = "edge")]
+        Choice::Program(words) => unheld::become_program(words),
         Choice::Unknown(word) => {
             let roles: Vec<&str> = APPLETS.iter().map(|applet| applet.name).collect();
             console::complain(NAME, &keadm::unknown_command(word, &roles));
@@ -66,6 +70,9 @@ enum Choice<'a> {
     Version,
     List,
     Install(&'a [String]),
+    /// Said by edgecore to itself.
+    #[cfg(feature = "edge")]
+    Program(&'a [String]),
     Unknown(&'a str),
 }
 
@@ -89,6 +96,8 @@ fn choose(argv: &[String]) -> Choice<'_> {
         ("--version", _) => Choice::Version,
         ("--list", _) => Choice::List,
         ("--install", _) => Choice::Install(rest),
+        #[cfg(feature = "edge")]
+        (unheld::WORD, _) => Choice::Program(rest),
         ("help", Some(applet)) => Choice::Explain(applet),
         (word, _) => match named(word) {
             Some(applet) => Choice::Applet(applet, rest),
@@ -206,6 +215,8 @@ mod tests {
             Choice::Version => "version".to_owned(),
             Choice::List => "list".to_owned(),
             Choice::Install(args) => format!("install {}", args.join(" ")),
+            #[cfg(feature = "edge")]
+            Choice::Program(words) => format!("program {}", words.join(" ")),
             Choice::Unknown(word) => format!("unknown {word}"),
         }
     }

@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::LIMIT;
 use common::cloud::Cloud;
 use common::device::Device;
+use common::{LIMIT, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -37,6 +37,12 @@ impl Scene {
     /// The hook says its time in nanoseconds and the content of `conf`; with a gate it then waits for a line, and says
     /// that it was let through.
     fn new(cloud: &Cloud, gated: bool) -> Scene {
+        let words = "cat CONF 2>/dev/null || echo none";
+        Scene::saying(cloud, words, gated, &[])
+    }
+
+    /// The hook says its time and what these words say, in which CONF is the file `conf`.
+    fn saying(cloud: &Cloud, words: &str, gated: bool, keys: &[&str]) -> Scene {
         let mut device = Device::new("edge-1");
         device.hub_keys = vec!["heartbeat: 1".to_owned()];
         let pipe = |name: &str| {
@@ -47,9 +53,9 @@ impl Scene {
         };
         let ((said, reader), (gate_path, gate)) = (pipe("/said"), pipe("/gate"));
         let conf = device.path(FOLDER).join("conf");
-        let (conf, said, gate_path) = (conf.display(), said.display(), gate_path.display());
-        let mut script =
-            format!("echo $(date +%s%N) $(cat {conf} 2>/dev/null || echo none) > {said}");
+        let words = words.replace("CONF", &conf.display().to_string());
+        let (said, gate_path) = (said.display(), gate_path.display());
+        let mut script = format!("echo $(date +%s%N) $({words}) > {said}");
         if gated {
             script += &format!("; read word < {gate_path}; echo 0 $word > {said}");
         }
@@ -58,6 +64,8 @@ impl Scene {
             format!("- folder: {FOLDER}"),
             format!("  hook: [/bin/sh, -c, '{script}']"),
         ];
+        let keys = keys.iter().map(|key| (*key).to_owned());
+        device.meta_keys.extend(keys);
         device.configure(cloud, &cloud.token());
         let (sender, lines) = channel();
         let heard = reader.try_clone().expect("a second end");
@@ -202,6 +210,41 @@ fn items_become_files_and_the_hook_runs_once_a_change_and_after_a_boot() {
     edge.connected();
     edge.stop();
     scene.is_quiet();
+    cloud.satisfied();
+}
+
+/// The supervisor holds signals back for itself; a daemon that the hook restarts has to hear them.
+#[test]
+fn no_signal_is_held_back_from_a_hook_and_one_that_does_not_start_says_why() {
+    let mut cloud = Cloud::start(&[]);
+    let keys = [
+        "- folder: /etc/absent",
+        "  hook: [/no/such/program, --root, x]",
+        "- folder: /etc/plain",
+        "  hook: [/etc/passwd]",
+        "- folder: /etc/failing",
+        "  hook: [/bin/sh, -c, exit 9]",
+    ];
+    let words = "grep SigBlk: /proc/$$/status; sleep 0.01 & wait";
+    let scene = Scene::saying(&cloud, words, false, &keys);
+    let edge = scene.device.start();
+    edge.connected();
+    cloud.event("connect");
+    let own = annotated(&config("own"), FOLDER);
+    put(&mut cloud, "default/configmap/own", &own);
+    let none = "0".repeat(16);
+    assert_eq!(scene.next().found, format!("SigBlk: {none}"));
+    for (folder, said) in [
+        ("absent", "/no/such/program --root x can't be run: "),
+        ("plain", "/etc/passwd can't be run: permission denied"),
+        ("failing", "exit 9 failed (exit status: 9)"),
+    ] {
+        let object = annotated(&config("x"), &format!("/etc/{folder}"));
+        put(&mut cloud, &format!("default/configmap/{folder}"), &object);
+        wait_until(said, || edge.log().contains(said));
+    }
+    assert!(edge.log().contains("check its path and mode"));
+    edge.stop();
     cloud.satisfied();
 }
 

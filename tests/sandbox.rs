@@ -9,7 +9,7 @@ use std::path::Path;
 use common::cloud::Cloud;
 use common::device::{BOOTSTRAP, CERTIFICATE, CONFIG, Device, KEY};
 use common::site::{Cloudcore, Site};
-use common::{LIMIT, figures, not_tried};
+use common::{LIMIT, figures, not_tried, wait_until};
 use kubeedge::protocol::control::{
     self, CLOUD_SOCKET, CloudStatus, EdgeState, EdgeStatus, Request,
 };
@@ -225,6 +225,59 @@ fn users_come_and_go() {
     let edge = device.start();
     edge.connected();
     assert_eq!(owner(&device.path(KEY)), (0, 0));
+    edge.stop();
+}
+
+#[test]
+fn the_key_of_a_cloud_on_the_same_machine_stays_root_s() {
+    let Some(device) = device_with_user("both") else {
+        return;
+    };
+    let cloud = Cloud::start(&[]);
+    device.configure(&cloud, &cloud.token());
+    let (key, certificate) = ("/etc/kubeedge/ca/rootCA.key", "/etc/kubeedge/ca/rootCA.crt");
+    let mut builder = fs::DirBuilder::new();
+    let folder = builder.recursive(true).mode(0o700);
+    folder
+        .create(device.path("/etc/kubeedge/ca"))
+        .expect("a folder");
+    device.write(key, "the cloud's", 0o600);
+    let edge = device.start();
+    let status = edge.connected();
+    assert_confined(hub(&status), UID);
+    // The hub works in there, and what is not its own stays so.
+    assert_eq!(owner(&device.path(certificate)).0, UID);
+    assert_eq!(owner(&device.path(key)), (0, 0));
+    let folder = fs::metadata(device.path("/etc/kubeedge/ca")).expect("a folder");
+    assert_eq!((folder.uid(), folder.mode() & 0o7777), (0, 0o1770));
+    fs::remove_file(device.path(certificate)).expect("a copy");
+    let reply = edge.order("renew");
+    assert!(reply.error.is_none(), "{:?}", reply.error);
+    wait_until("the copy", || device.path(certificate).exists());
+    assert!(!edge.log().contains("others could enter"), "{}", edge.log());
+    edge.stop();
+    assert_eq!(device.read(key), "the cloud's");
+}
+
+#[test]
+fn a_folder_for_objects_with_the_identity_in_it_is_not_given_away() {
+    let Some(mut device) = device_with_user("mixed") else {
+        return;
+    };
+    let cloud = Cloud::start(&[]);
+    let key = "/etc/kubeedge/ca/rootCA.key";
+    device.meta_keys = vec!["stateDir: /etc/kubeedge".to_owned()];
+    device.configure(&cloud, &cloud.token());
+    let mut builder = fs::DirBuilder::new();
+    let folder = builder.recursive(true).mode(0o700);
+    folder
+        .create(device.path("/etc/kubeedge/ca"))
+        .expect("a folder");
+    device.write(key, "the cloud's", 0o600);
+    let edge = device.start();
+    assert_confined(hub(&edge.connected()), 0);
+    assert_eq!(owner(&device.path(key)), (0, 0));
+    assert!(edge.log().contains("the hub stays root"), "{}", edge.log());
     edge.stop();
 }
 

@@ -73,8 +73,17 @@ fn own_user(host: &Host, settings: &Settings) -> Option<User> {
     if !processes::is_root() {
         return None;
     }
-    let user = User::find(&host.files, &host.root, USER);
+    let mut user = User::find(&host.files, &host.root, USER);
     let folders = folders(host, settings);
+    let state = &settings.state.folder;
+    if user.is_some() && settings.place.is_below(state) {
+        log::warn!(
+            "{} holds more than the cloud's objects: it is not given to {USER}, and the hub stays root; give \
+             modules.metaManager.stateDir a folder of its own",
+            state.display()
+        );
+        user = None;
+    }
     if let (Some(_), Some(foreign)) = (&user, folders.iter().find(|it| !is_ours(host, it))) {
         log::warn!(
             "{} is not below {}: it is not given to {USER}, and the hub stays root",
@@ -90,7 +99,7 @@ fn own_user(host: &Host, settings: &Settings) -> Option<User> {
             host.files
                 .make_dir(folder, 0o700)
                 .map_err(io::Error::other)?;
-            sandbox::give_folder(folder, user.as_ref())
+            give(&settings.place, folder, user.as_ref())
         });
     let shared = given.and_then(|()| match &user {
         Some(user) => let_read(host, &settings.config, user),
@@ -106,6 +115,23 @@ fn own_user(host: &Host, settings: &Settings) -> Option<User> {
     }
 }
 
+/// A folder of the identity in which others have files too, such as the key of a cloud's CA on the same machine, is
+/// not given away: the hub may make files in it and change its own.
+fn give(place: &Place, folder: &Path, user: Option<&User>) -> io::Result<()> {
+    if !place.is_in(folder) {
+        return sandbox::give_folder(folder, user);
+    }
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if !name.to_str().is_some_and(|name| place.has(folder, name)) {
+            let path = folder.join(name);
+            log::debug!("{} is none of edgecore's", path.display());
+            return sandbox::share_folder(folder, user, |name| place.has(folder, name));
+        }
+    }
+    sandbox::give_folder(folder, user)
+}
+
 /// Closes the folders of the identity to others, where these may enter: a firmware upgrade of OpenWrt keeps files alone, and
 /// their folders come back as everybody's. Those that the configuration names elsewhere are not edgecore's.
 pub fn close_folders(host: &Host, place: &Place) {
@@ -119,8 +145,14 @@ pub fn close_folders(host: &Host, place: &Place) {
 }
 
 fn close_folder(host: &Host, folder: &Path) -> Result<(), FileError> {
-    let mode = host.files.mode(folder)?;
-    if mode & 0o077 != 0 {
+    let mode = match host.files.mode(folder) {
+        // A device that has not enrolled yet.
+        Err(error) if error.is_not_found() => return Ok(()),
+        mode => mode?,
+    };
+    // One that was shared with this very user by root.
+    let is_shared = mode == sandbox::SHARED && !processes::owns(folder);
+    if mode & 0o077 != 0 && !is_shared {
         let name = folder.display();
         log::warn!("{name} had mode {mode:o}, so that others could enter it: it has 700 now");
         host.files.set_mode(folder, 0o700)?;
@@ -167,7 +199,10 @@ const SYSTEM: &[&str] = &["/etc", "/run"];
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
+    use crate::system::not_tried::not_tried;
     use crate::system::root::Root;
     use crate::system::scratch::Scratch;
 
@@ -188,5 +223,77 @@ mod tests {
         let modes = ["/etc/kubeedge", "/etc/kubeedge/certs", "/etc/shared"];
         let modes = modes.map(|folder| host.files.mode(&at(folder)).unwrap());
         assert_eq!(modes, [0o755, 0o700, 0o755]);
+    }
+
+    #[test]
+    fn folders_that_are_not_there_yet_are_no_trouble() {
+        let scratch = Scratch::new();
+        let host = Host::real(Root::new(Some(scratch.path().to_owned())));
+        assert!(close_folder(&host, &host.root.at("/etc/kubeedge/certs")).is_ok());
+    }
+
+    /// A Go cloudcore, and ours, keep their CA where edgecore has the certificate of it.
+    #[test]
+    fn the_key_of_a_cloud_on_the_same_machine_is_not_given_to_the_hub() {
+        if !processes::is_root() {
+            not_tried("files of another user: only root can make them");
+            return;
+        }
+        let scratch = Scratch::new();
+        let host = Host::real(Root::new(Some(scratch.path().to_owned())));
+        let at = |path| host.root.at(path);
+        let place = Place {
+            key: at("/etc/kubeedge/certs/server.key"),
+            certificate: at("/etc/kubeedge/certs/server.crt"),
+            ca: at("/etc/kubeedge/ca/rootCA.crt"),
+        };
+        place.make_folders(&host.files).unwrap();
+        let ca = at("/etc/kubeedge/ca");
+        let names = [
+            "rootCA.crt",
+            "rootCA.crt.pending",
+            ".rootCA.crt.tmp-0123456789abcdef",
+            "rootCA.key",
+            ".rootCA.key.tmp-0123456789abcdef",
+            "streamCA.crt",
+        ];
+        let user = User {
+            name: USER.to_owned(),
+            uid: 61_234,
+            gid: 61_235,
+        };
+        let owners = || {
+            let owner = |path: &Path| std::fs::metadata(path).unwrap().uid();
+            (owner(&ca), names.map(|name| owner(&ca.join(name))))
+        };
+        for name in names {
+            let mode = if name.contains("key") { 0o600 } else { 0o644 };
+            host.files.replace(&ca.join(name), b"x", mode).unwrap();
+        }
+        host.files.replace(&place.key, b"x", 0o600).unwrap();
+        let (own, root) = (user.uid, 0);
+        // Also where an earlier version has given it away.
+        for before in [None, Some(&user)] {
+            sandbox::give_folder(&ca, before).unwrap();
+            for _ in 0..2 {
+                for folder in [&ca, place.key.parent().unwrap()] {
+                    give(&place, folder, Some(&user)).unwrap();
+                }
+                assert_eq!(owners(), (root, [own, own, own, root, root, root]));
+                // The hub writes its copy there, and can't take the others' away.
+                assert_eq!(host.files.mode(&ca).unwrap(), 0o1770);
+                assert_eq!(std::fs::metadata(&ca).unwrap().gid(), user.gid);
+            }
+        }
+        let certs = std::fs::metadata(at("/etc/kubeedge/certs")).unwrap();
+        assert_eq!((certs.uid(), certs.mode() & 0o7777), (own, 0o700));
+        give(&place, &ca, None).unwrap();
+        assert_eq!(owners(), (root, [root; 6]));
+        // With nothing else in it, it is the hub's alone.
+        for name in &names[3..] {
+            std::fs::remove_file(ca.join(name)).unwrap();
+        }
+        give(&place, &ca, Some(&user)).unwrap();
+        assert_eq!(std::fs::metadata(&ca).unwrap().uid(), own);
     }
 }

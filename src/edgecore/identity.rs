@@ -21,7 +21,7 @@ use crate::pki::key::PrivateKey;
 use crate::pki::pem;
 use crate::protocol::control::CertificateFacts;
 use crate::system::clock::Timestamp;
-use crate::system::files::{FileError, Files};
+use crate::system::files::{FileError, Files, target_of};
 use crate::system::names::NodeName;
 use crate::system::secret::Secret;
 
@@ -65,6 +65,26 @@ impl Place {
     pub fn make_room(&self, files: &Files) -> Result<(), IdentityError> {
         self.make_folders(files)?;
         Ok(files.trial(&self.key, TYPICAL)?)
+    }
+
+    /// Whether a file of this name in this folder is a part of the identity, or of one that is being made.
+    pub fn has(&self, folder: &Path, name: &str) -> bool {
+        let name = target_of(name).unwrap_or(name);
+        let files = [&self.key, &self.certificate, &self.ca];
+        let mut files = files.into_iter().flat_map(|it| [it.clone(), pending(it)]);
+        files.any(|file| file == folder.join(name))
+    }
+
+    /// Whether files of it lie in this very folder.
+    pub fn is_in(&self, folder: &Path) -> bool {
+        let files = [&self.key, &self.certificate, &self.ca];
+        files.iter().any(|file| file.parent() == Some(folder))
+    }
+
+    /// Whether files of it lie anywhere in this folder.
+    pub fn is_below(&self, folder: &Path) -> bool {
+        let files = [&self.key, &self.certificate, &self.ca];
+        files.iter().any(|file| file.starts_with(folder))
     }
 
     pub fn make_folders(&self, files: &Files) -> Result<(), FileError> {

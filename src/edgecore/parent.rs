@@ -10,13 +10,13 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 use smol::Async;
 use smol::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use crate::system::notify;
 use crate::system::processes::Peer;
+use crate::system::{notify, signals};
 
 /// Standard input, where the supervisor has put its connection.
 pub struct Parent {
@@ -149,7 +149,7 @@ impl Parent {
     /// Lets the signals come that the supervisor holds back for itself; to be called when somebody waits for
     /// them. One that came before comes now, and does not end a process that was not ready for it.
     pub fn let_signals_come() {
-        let _ = SigSet::empty().thread_set_mask();
+        signals::let_all_come();
     }
 
     /// The process that the init system knows.

@@ -68,7 +68,7 @@ pub use join::AT_FIRST_BOOT;
 
 use crate::system::args::{Info, Spec, nearest};
 use crate::system::host::Host;
-use crate::system::{console, exit};
+use crate::system::{console, exit, signals};
 
 /// One command, as it stands in its file.
 pub struct Command {
@@ -231,6 +231,8 @@ pub const ROLES: &[(&str, &str)] = &[
 
 /// Runs the command that the words begin with.
 pub fn run(words: &[String], host: &Host) -> u8 {
+    // edgecore, which starts it for jobs, holds some back for itself; nothing that is started here may inherit that.
+    signals::let_all_come();
     // What stands before the command belongs to every command: it goes behind its name.
     let (before, words) = words.split_at(leading_flags(words));
     if let Some(flag) = before

@@ -45,6 +45,8 @@ pub mod signals;
 pub mod socket;
 pub mod threads;
 pub mod uci;
+#[cfg(feature = "edge")]
+pub mod unheld;
 pub mod uplink;
 pub mod way;
 pub mod yaml;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -235,6 +235,12 @@ pub fn own_executable() -> io::Result<PathBuf> {
 
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// Whether a file or folder belongs to the user that this process is.
+pub fn owns(path: &Path) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    fs::metadata(path).is_ok_and(|metadata| metadata.uid() == own)
 }
 
 /// Who is at the other end of a Unix socket.

@@ -26,6 +26,18 @@ pub fn hold_reload() {
     let _ = reload().thread_block();
 }
 
+/// Lets all signals come, whatever whoever started this process holds back for itself; to be called when a signal may
+/// do to it what it does.
+pub fn let_all_come() {
+    // It fails for no signal that there is.
+    let _ = SigSet::empty().thread_set_mask();
+}
+
+/// Whether any signal is held back.
+pub fn are_held() -> bool {
+    SigSet::thread_get_mask().is_ok_and(|mask| mask.iter().next().is_some())
+}
+
 fn reload() -> SigSet {
     [Raw::SIGHUP].into_iter().collect()
 }

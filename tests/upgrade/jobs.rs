@@ -82,7 +82,26 @@ fn a_job_waits_for_a_person_and_ends_with_the_new_version() {
     });
     assert!(is_installed(&device, &new()) && !is_installed(&device, &old()));
     is_tidy(&device);
+    // keadm has tried the new version without the signals that edgecore holds back for itself.
+    assert_eq!(device.read("/held-back"), "0".repeat(16));
+    // It was started by the version before, and this one has waited for its end all the same.
+    wait_until("no child that has ended", || {
+        ended_children(edge.pid()).is_empty()
+    });
     edge.stop();
+}
+
+/// The names of children for which the process has not waited.
+fn ended_children(parent: u32) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").expect("processes").flatten();
+    let stats = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let ended = stats.filter_map(|stat| {
+        let (head, tail) = stat.rsplit_once(')')?;
+        let mut fields = tail.split_ascii_whitespace();
+        let is_ended = fields.next() == Some("Z") && fields.next()?.parse() == Ok(parent);
+        is_ended.then(|| head.to_owned())
+    });
+    ended.collect()
 }
 
 /// 2 of them; 40 with `KUBEEDGE_LONG=1`. `KUBEEDGE_SEED=N` repeats the instants of a run.

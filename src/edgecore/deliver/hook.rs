@@ -1,11 +1,11 @@
 //! A folder's hook: started, looked after, and ended when it takes too long.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::edge::meta::Delivery;
-use crate::system::cause;
+use crate::system::{cause, unheld};
 
 /// One run of it.
 pub struct Hook {
@@ -21,13 +21,8 @@ impl Hook {
         let Some((program, arguments)) = delivery.hook.split_first() else {
             return Err("there is no hook".to_owned());
         };
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .env("KUBEEDGE_FOLDER", &delivery.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        let child = command.spawn().map_err(|error| {
+        let folder = ("KUBEEDGE_FOLDER", delivery.folder.as_os_str());
+        let child = unheld::spawn(program, arguments, folder).map_err(|error| {
             let why = cause::of(&error);
             format!("the hook {words} can't be run: {why}: check its path and mode")
         })?;
@@ -60,6 +55,10 @@ impl Hook {
                 cause::of(&error)
             ))),
         }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// How long it may still take.

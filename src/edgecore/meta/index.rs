@@ -1,8 +1,9 @@
 //! What is known of the stored objects without reading them, and what a change does to it.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
+use std::path::{Path, PathBuf};
 
 use crate::protocol::object::{Meta as Head, Object};
 use crate::protocol::resource::ObjectPath;
@@ -62,6 +63,8 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Index {
     pub entries: BTreeMap<ObjectPath, Entry>,
+    /// Files and whole folders that lie there and of which nothing is known.
+    pub unread: BTreeSet<PathBuf>,
     /// The last that were deleted.
     gone: VecDeque<Gone>,
 }
@@ -93,6 +96,11 @@ impl Index {
     /// Whether it comes too late.
     pub fn is_gone(&self, head: &Head) -> bool {
         self.gone.iter().any(|gone| gone.outlives(head))
+    }
+
+    /// Whether something may lie there all the same, of which there is no entry.
+    pub fn may_hide(&self, file: &Path) -> bool {
+        file.ancestors().any(|path| self.unread.contains(path))
     }
 
     /// What is true of a path from now on; what was before.

@@ -32,14 +32,29 @@ pub async fn run(edge: &Rc<Edge>) {
 
 /// Waits for something to store, and stores it.
 pub async fn once(edge: &Rc<Edge>) {
+    if edge.meta.stale.get() && !super::load(edge).await {
+        return let_go(edge).await;
+    }
     let first = edge.pushes.take(MAX_BATCH).await;
     if let Err(blocked) = group(edge, first).await {
         // What of it reached the disk is unknown, so the index is made anew.
         edge.meta.owe();
         edge.state.problem(&blocked, true);
         pause(AFTER_TROUBLE).await;
-        super::load(edge).await;
+        edge.meta.stale.set(true);
     }
+}
+
+/// Waits a while in which nothing can be stored. What comes is not acknowledged, so that it comes again; were it
+/// kept waiting, so would be the answers behind it.
+async fn let_go(edge: &Rc<Edge>) {
+    let dropped = async {
+        loop {
+            drop(edge.pushes.take(MAX_BATCH).await);
+        }
+    };
+    let rest = edge.meta.again.borrow_mut().next();
+    or(dropped, pause(rest)).await;
 }
 
 /// Stores what is there and what comes within a moment, all together.
@@ -76,10 +91,11 @@ async fn group(edge: &Rc<Edge>, first: Vec<Push>) -> Result<(), Blocked> {
             break;
         }
     }
-    let committed = blocking::run(blocking::Kind::Disk, PATIENCE, move || batch.commit()).await?;
-    match committed {
-        Ok(()) => {
+    let work = move || batch.commit_each();
+    match blocking::run(blocking::Kind::Disk, PATIENCE, work).await? {
+        Ok(refused) => {
             meta.owes.set(false);
+            planned.spoil(meta, refused, edge);
             // One that was refused on the way is still a problem.
             if planned.spoilt.is_empty() {
                 meta.trouble(edge, None);
@@ -90,6 +106,7 @@ async fn group(edge: &Rc<Edge>, first: Vec<Push>) -> Result<(), Blocked> {
             meta.trouble(edge, Some(&error));
             if owes {
                 meta.owe();
+                meta.stale.set(true);
                 super::load(edge).await;
             }
         }
@@ -125,7 +142,10 @@ async fn stage(
                 continue;
             }
             let Some(object) = object else {
-                batch.remove(&file);
+                // There may be no such folder where nothing is known of the one above.
+                if file.parent().is_some_and(Path::is_dir) {
+                    batch.remove(&file);
+                }
                 continue;
             };
             let made = folders(&top, &path)
@@ -153,7 +173,7 @@ fn folders(top: &Path, path: &ObjectPath) -> [PathBuf; 3] {
 struct Planned {
     /// None: it is gone.
     entries: BTreeMap<ObjectPath, Option<Entry>>,
-    gone: Vec<Gone>,
+    gone: Vec<(ObjectPath, Gone)>,
     acks: Vec<(ObjectPath, Ack)>,
     /// The disk refuses a change of theirs: nothing about them is done or acknowledged.
     spoilt: BTreeSet<ObjectPath>,
@@ -200,7 +220,9 @@ impl Planned {
             Some(planned) => planned.as_ref(),
             None => index.get(&path),
         };
+        let file = place::file(&edge.meta.top, &path);
         let verdict = match &change {
+            Change::Delete { .. } if known.is_none() && index.may_hide(&file) => Verdict::Remove,
             Change::Put(object) if self.is_gone(&index, object.meta()) => Verdict::Nothing,
             change => judge(known, change),
         };
@@ -223,11 +245,12 @@ impl Planned {
                 (Some(entry), Some(object))
             }
             (Verdict::Remove, _) => {
-                self.gone.extend(known.map(|known| Gone {
+                let gone = known.map(|known| Gone {
                     uid: known.uid.clone(),
                     version: known.version.clone(),
                     for_good: path.kind == Kind::Pod,
-                }));
+                });
+                self.gone.extend(gone.map(|gone| (path.clone(), gone)));
                 (None, None)
             }
             _ => return None,
@@ -245,7 +268,18 @@ impl Planned {
     }
 
     fn is_gone(&self, index: &Index, head: &Head) -> bool {
-        self.gone.iter().any(|gone| gone.outlives(head)) || index.is_gone(head)
+        let mut gone = self.gone.iter();
+        gone.any(|(_, gone)| gone.outlives(head)) || index.is_gone(head)
+    }
+
+    /// These are as they were.
+    fn spoil(&mut self, meta: &Meta, refused: Vec<(PathBuf, FileError)>, edge: &Edge) {
+        for (file, error) in refused {
+            let paths = self.entries.keys();
+            let path = paths.filter(|path| place::file(&meta.top, path) == file);
+            self.spoilt.extend(path.cloned());
+            meta.trouble(edge, Some(&error));
+        }
     }
 
     /// All of it is durable.
@@ -258,13 +292,18 @@ impl Planned {
                 continue;
             }
             counts.stored += 1;
+            let file = place::file(&edge.meta.top, &path);
+            edge.meta.index.borrow_mut().unread.remove(&file);
             let is_own = path == own && entry.is_some();
             tell(&edge.meta, path, entry);
             if is_own && let Ok(Some(object)) = edge.meta.get(&own).await {
                 node::news(edge, &object);
             }
         }
-        edge.meta.index.borrow_mut().bury(self.gone);
+        let gone = self.gone.into_iter();
+        let gone = gone.filter(|(path, _)| !spoilt.contains(path));
+        let gone = gone.map(|(_, gone)| gone).collect();
+        edge.meta.index.borrow_mut().bury(gone);
         let acks = self.acks.into_iter();
         let acks: Vec<_> = acks.filter(|(path, _)| !spoilt.contains(path)).collect();
         counts.acknowledged = acks.len() as u64;

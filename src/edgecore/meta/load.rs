@@ -16,33 +16,86 @@ use crate::system::files::{FileError, Files};
 pub struct Found {
     pub index: Index,
     pub damaged: usize,
+    /// What a person should know, in the order in which it was met; not more than a few.
+    pub remarks: Vec<String>,
 }
 
-/// Reads one object after the other and keeps none.
+/// Reads one object after the other and keeps none. What can't be read, or can't be set aside, stays where it is
+/// and is left out; only a shortage, which says nothing of the disk, ends the search.
 pub fn all(files: &Files, top: &Path) -> Result<Found, FileError> {
     let mut found = Found::default();
     for kind in STORED {
         let folder = top.join(kind.as_str());
-        for namespace in names(files, &folder)? {
+        for namespace in found.names(files, &folder)? {
             let folder = folder.join(&namespace);
             // Nobody else writes here, so what is begun will never be finished.
-            files.sweep(&folder)?;
-            for name in names(files, &folder)? {
+            if let Err(error) = files.sweep(&folder) {
+                found.remark(error.to_string());
+            }
+            for name in found.names(files, &folder)? {
                 let path = folder.join(&name);
-                let Some(text) = files.read_opt(&path, MAX_OBJECT)? else {
-                    continue;
-                };
-                match entry(*kind, &namespace, &name, &text) {
-                    Some((path, entry)) => _ = found.index.entries.insert(path, entry),
-                    None => {
-                        found.damaged += 1;
-                        set_aside(files, top, &path, &text)?;
-                    }
-                }
+                found.one(files, top, (*kind, &namespace, &name), path)?;
             }
         }
     }
     Ok(found)
+}
+
+impl Found {
+    fn one(
+        &mut self,
+        files: &Files,
+        top: &Path,
+        (kind, namespace, name): (Kind, &str, &str),
+        path: PathBuf,
+    ) -> Result<(), FileError> {
+        let text = match files.read_opt(&path, MAX_OBJECT) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.unread(path, error),
+        };
+        if let Some((path, entry)) = entry(kind, namespace, name, &text) {
+            self.index.entries.insert(path, entry);
+            return Ok(());
+        }
+        match set_aside(files, top, &path, &text) {
+            Ok(()) => {
+                self.damaged += 1;
+                Ok(())
+            }
+            Err(error) => self.unread(path, error),
+        }
+    }
+
+    fn names(&mut self, files: &Files, folder: &Path) -> Result<Vec<String>, FileError> {
+        match names(files, folder) {
+            Ok(names) => Ok(names),
+            Err(error) => {
+                self.unread(folder.to_owned(), error)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// What it holds is as good as lost, until the cloud sends it again.
+    fn unread(&mut self, path: PathBuf, error: FileError) -> Result<(), FileError> {
+        if error.is_shortage() {
+            return Err(error);
+        }
+        self.damaged += 1;
+        self.remark(format!(
+            "{} is left as it is, and the cloud has to send again what it held: {error}",
+            path.display()
+        ));
+        self.index.unread.insert(path);
+        Ok(())
+    }
+
+    fn remark(&mut self, sentence: String) {
+        if self.remarks.len() < MAX_REMARKS {
+            self.remarks.push(sentence);
+        }
+    }
 }
 
 /// The object of a file's text.
@@ -93,3 +146,5 @@ pub const MAX_OBJECT: usize = 32 << 20;
 const MAX_NAMES: usize = 100_000;
 const DAMAGED: &str = "damaged";
 const MAX_DAMAGED: usize = 16;
+/// A disk that is gone has something to say of every file.
+const MAX_REMARKS: usize = 16;

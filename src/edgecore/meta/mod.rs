@@ -19,7 +19,7 @@ use std::rc::Rc;
 use smol::future::or;
 
 use super::backoff::Backoff;
-use super::edge::{Edge, Failure, pause};
+use super::edge::{Edge, Failure, Signal};
 use super::storage::Storage;
 use crate::protocol::object::Object;
 use crate::protocol::resource::ObjectPath;
@@ -38,8 +38,16 @@ pub struct Meta {
     index: RefCell<Index>,
     pub(super) news: News,
     pods: Pods,
-    /// The index is what is on the disk.
+    /// It is known what is stored.
     ready: Cell<bool>,
+    /// Raised whenever that becomes so.
+    known: Signal,
+    /// The index may not be what is on the disk.
+    stale: Cell<bool>,
+    /// Between two tries to find out.
+    again: RefCell<Backoff>,
+    /// What was remarked of the disk the last time, so that it is not said again and again.
+    remarks: RefCell<Vec<String>>,
     /// A failed batch has left changes that may be lost with the power.
     owes: Cell<bool>,
     /// The last problem of the disk, until it is over.
@@ -49,7 +57,12 @@ pub struct Meta {
 /// Never ends.
 pub async fn run(edge: &Rc<Edge>) {
     load(edge).await;
-    or(keep::run(edge), pods::run(edge)).await;
+    let pods = async {
+        // Of a store that is not known yet nothing can be said.
+        edge.meta.known.wait().await;
+        pods::run(edge).await;
+    };
+    or(keep::run(edge), pods).await;
 }
 
 impl Meta {
@@ -62,6 +75,10 @@ impl Meta {
             news: News::default(),
             pods: Pods::default(),
             ready: Cell::new(false),
+            known: Signal::default(),
+            stale: Cell::new(true),
+            again: RefCell::new(Backoff::tunnel()),
+            remarks: RefCell::default(),
             owes: Cell::new(false),
             trouble: RefCell::default(),
         }
@@ -104,9 +121,16 @@ impl Meta {
 
     /// From now on, this is what is stored.
     pub fn fill(&self, index: Index) {
-        self.news.begin(&index.newest());
-        self.index.replace(index);
+        let newest = index.newest();
+        let former = self.index.replace(index);
+        if !self.ready.get() {
+            self.news.begin(&newest);
+        } else if self.index.borrow().entries != former.entries {
+            self.news.begin_anew(&newest);
+        }
+        self.stale.set(false);
         self.ready.set(true);
+        self.known.raise();
     }
 
     /// Whether it is known what is stored.
@@ -146,29 +170,37 @@ impl std::fmt::Display for Unkept<'_> {
     }
 }
 
-/// Fills the index from the disk.
-async fn load(edge: &Edge) {
-    let mut backoff = Backoff::tunnel();
-    loop {
-        let (files, top) = (edge.meta.files.clone(), edge.meta.top.clone());
-        let load = move || load::all(&files, &top);
-        match blocking::run(Kind::Disk, keep::PATIENCE, load).await {
-            Ok(Ok(found)) => {
-                let objects = found.index.entries.len();
-                if objects + found.damaged > 0 {
-                    log::info!(
-                        "{objects} objects of the cloud's are kept, {} damaged",
-                        found.damaged
-                    );
-                }
-                edge.meta.fill(found.index);
-                return;
-            }
-            Ok(Err(error)) => edge.state.problem(&error, true),
-            Err(blocked) => edge.state.problem(&blocked, true),
+/// Fills the index from the disk; false when that has to be tried again.
+pub(super) async fn load(edge: &Edge) -> bool {
+    let (files, top) = (edge.meta.files.clone(), edge.meta.top.clone());
+    let load = move || load::all(&files, &top);
+    let found = match blocking::run(Kind::Disk, keep::PATIENCE, load).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            edge.state.problem(&error, true);
+            return false;
         }
-        pause(backoff.next()).await;
+        Err(blocked) => {
+            edge.state.problem(&blocked, true);
+            return false;
+        }
+    };
+    let former = edge.meta.remarks.replace(found.remarks.clone());
+    for remark in &found.remarks {
+        if !former.contains(remark) {
+            log::warn!("{remark}");
+        }
     }
+    let objects = found.index.entries.len();
+    if objects + found.damaged > 0 {
+        log::info!(
+            "{objects} objects of the cloud's are kept, {} damaged",
+            found.damaged
+        );
+    }
+    edge.meta.again.borrow_mut().reset();
+    edge.meta.fill(found.index);
+    true
 }
 
 const FOLDER: &str = "meta";

@@ -54,6 +54,13 @@ impl News {
         self.base.replace(newest.into());
     }
 
+    /// What has changed is not known: whoever watches has to look at everything.
+    pub fn begin_anew(&self, newest: &str) {
+        self.begin(newest);
+        self.next.update(|next| next + 1);
+        self.wake();
+    }
+
     pub fn add(&self, item: Item) {
         let before = self.newest();
         let newest = match compare(&item.version, &before) {
@@ -69,6 +76,11 @@ impl News {
         let item = Rc::new(item);
         last.push_back(Stamped { item, newest });
         self.next.update(|next| next + 1);
+        drop(last);
+        self.wake();
+    }
+
+    fn wake(&self) {
         let mut watchers = self.watchers.borrow_mut();
         watchers.retain(|watcher| !watcher.is_closed());
         for watcher in watchers.iter() {
@@ -159,6 +171,17 @@ mod tests {
         assert_eq!(since, [Err(TooOld), Ok(0), Ok(1), Ok(3), Err(TooOld)]);
         assert_eq!(*news.get(1).unwrap().unwrap().version, *"9");
         assert_eq!(news.get(3), Ok(None));
+    }
+
+    #[test]
+    fn who_watches_is_told_that_everything_may_be_different() {
+        let news = news("10", &["11"]);
+        let watcher = news.watch();
+        news.begin_anew("12");
+        assert!(watcher.try_recv().is_ok());
+        assert_eq!(news.get(1), Err(TooOld));
+        assert_eq!(news.get(news.now()), Ok(None));
+        assert_eq!(news.since("12"), Ok(news.now()));
     }
 
     #[test]

@@ -82,6 +82,10 @@ impl Hub {
         })
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         // It has not been waited for, so the number is still its own.
         if let Ok(pid) = i32::try_from(self.child.id()) {

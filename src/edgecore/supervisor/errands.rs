@@ -34,6 +34,11 @@ impl Errands {
         }
     }
 
+    /// The process that works on one, if it was started here.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|(child, _)| child.id())
+    }
+
     /// The answer to a line of the hub; none when it is about no job. Nothing of the line is believed: the
     /// words are read as strictly as those of the cloud, and the configuration decides.
     pub fn answer(&mut self, host: &Host, config: &Path, line: &str) -> Option<String> {

@@ -56,6 +56,11 @@ impl Hooks {
         }
     }
 
+    /// The process of the one that runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|(_, hook)| hook.pid())
+    }
+
     /// How long until it must be looked again, if no child ends before.
     pub fn rest(&self) -> Duration {
         let running = self.running.as_ref();

@@ -12,6 +12,7 @@ mod errands;
 mod events;
 mod hooks;
 mod keeper;
+mod orphans;
 #[cfg(feature = "upgrade")]
 mod trial;
 #[cfg(not(feature = "upgrade"))]
@@ -114,6 +115,7 @@ impl Supervisor {
                 _ => {}
             }
             self.keeper.first.look();
+            self.bury(None);
         }
         true
     }
@@ -242,6 +244,7 @@ impl Supervisor {
             for line in self.keeper.hooks.look() {
                 hub.line.say(&line);
             }
+            self.bury(Some(&hub));
             if asked.is_none() && self.trial.look() == Look::Late {
                 self.makes_room = true;
                 hub.signal(Signal::SIGTERM);
@@ -285,6 +288,12 @@ impl Supervisor {
         }
     }
 
+    /// Lets go of children that nobody else waits for.
+    fn bury(&self, hub: Option<&Hub>) {
+        let keeper = &self.keeper;
+        orphans::bury(&[hub.map(Hub::pid), keeper.hooks.pid(), keeper.errands.pid()]);
+    }
+
     /// What comes before it is time for another hub.
     fn pause(&mut self) -> Event {
         let until = Instant::now() + self.backoff.next();
@@ -292,6 +301,7 @@ impl Supervisor {
             // The next hub does not know of it, and has it run again.
             self.keeper.hooks.look();
             self.keeper.first.look();
+            self.bury(None);
             let left = until.saturating_duration_since(Instant::now());
             let rest = self.keeper.rest();
             match self.events.wait(None, left.min(rest)) {

@@ -16,6 +16,7 @@ use crate::pki::{MAX_INPUT, PkiError};
 use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeStatus, Request};
 use crate::system::clock::Timestamp;
 use crate::system::host::Host;
+use crate::system::sandbox::SHARED;
 
 /// One line of the table.
 #[derive(Serialize)]
@@ -255,7 +256,10 @@ fn folders(host: &Host, paths: &[&Path], faults: &mut Faults) {
     folders.sort();
     folders.dedup();
     for folder in folders {
-        inspect::keep_from_others(&host.files, folder, 0o700, faults);
+        // Where others have files too, nobody can enter it but root and edgecore's user, or take what is another's.
+        let is_shared = host.files.mode(folder).is_ok_and(|mode| mode == SHARED);
+        let allowed = if is_shared { SHARED } else { 0o700 };
+        inspect::keep_from_others(&host.files, folder, allowed, faults);
     }
 }
 

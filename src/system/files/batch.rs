@@ -32,6 +32,9 @@ struct Written {
     spent: bool,
 }
 
+/// Files that were not changed, and why.
+pub type Refused = Vec<(PathBuf, FileError)>;
+
 /// What a failed commit leaves.
 #[derive(Debug)]
 pub struct Uncommitted {
@@ -72,9 +75,18 @@ impl Batch {
     }
 
     /// Does it, and returns when all of it is durable.
-    pub fn commit(mut self) -> Result<(), Uncommitted> {
+    pub fn commit(self) -> Result<(), Uncommitted> {
+        match self.commit_each()?.into_iter().next() {
+            Some((_, error)) => Err(Uncommitted { error, owes: false }),
+            None => Ok(()),
+        }
+    }
+
+    /// Does what can be done, and returns when that is durable: the files that stay as they are, since the disk
+    /// gives nothing that name, or does not take it away.
+    pub fn commit_each(mut self) -> Result<Refused, Uncommitted> {
         if self.written.is_empty() && self.removed.is_empty() && !self.owes {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let committed = self.all();
         committed.map_err(|error| Uncommitted {
@@ -83,7 +95,8 @@ impl Batch {
         })
     }
 
-    fn all(&mut self) -> Result<(), FileError> {
+    fn all(&mut self) -> Result<Refused, FileError> {
+        let mut refused = Vec::new();
         let folders = self.folders();
         let together = self.owes || self.written.len() + folders.len() > FEW;
         let together = together && is_trusted(&self.top);
@@ -98,15 +111,17 @@ impl Batch {
         }
         for file in &mut self.written {
             self.owes = true;
-            let renamed = self.disk.rename(&file.temporary, &file.target);
-            renamed.map_err(FileError::at("write", &file.target))?;
-            file.spent = true;
+            let target = &file.target;
+            match self.disk.rename(&file.temporary, target) {
+                Ok(()) => file.spent = true,
+                Err(error) => refused.push((target.clone(), FileError::at("write", target)(error))),
+            }
         }
         for path in &self.removed {
             self.owes = true;
             match self.disk.unlink(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(FileError::at("remove", path)(error));
+                    refused.push((path.clone(), FileError::at("remove", path)(error)));
                 }
                 _ => {}
             }
@@ -120,7 +135,7 @@ impl Batch {
             }
         }
         self.owes = false;
-        Ok(())
+        Ok(refused)
     }
 
     /// Those whose names change, each once; all of them when an earlier batch owes.

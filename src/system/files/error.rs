@@ -56,6 +56,12 @@ impl FileError {
         }
     }
 
+    /// Whether it is not about this file: the process or the system has no more of something.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, FileError::Io { source, .. }
+            if matches!(errno(source), Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)))
+    }
+
     /// Whether the user or a read-only file system is not allowed to do it.
     pub fn is_denied(&self) -> bool {
         matches!(self, FileError::Io { source, .. }

@@ -29,6 +29,7 @@ pub use draft::Draft;
 pub use error::FileError;
 pub use layer::{Layer, Operation};
 pub use lock::Lock;
+pub use temporary::target_of;
 
 use crate::system::secret::Secret;
 use layer::Disk;

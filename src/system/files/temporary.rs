@@ -141,12 +141,14 @@ pub(super) fn sweep(disk: &Disk, dir: &Path) -> io::Result<usize> {
 
 /// Whether a name in a folder is that of a temporary file.
 pub(super) fn is_name(name: &str) -> bool {
-    let random = name
-        .strip_prefix('.')
-        .and_then(|rest| rest.rsplit_once(MARK));
-    random.is_some_and(|(_, random)| {
-        random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit())
-    })
+    target_of(name).is_some()
+}
+
+/// The name of the file that the temporary file of this name is to become; none when it is no temporary file.
+pub fn target_of(name: &str) -> Option<&str> {
+    let (target, random) = name.strip_prefix('.')?.rsplit_once(MARK)?;
+    let is_random = random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
+    is_random.then_some(target)
 }
 
 pub(super) fn fresh_path(target: &Path) -> io::Result<PathBuf> {

@@ -27,6 +27,43 @@ pub fn give_folder(folder: &Path, user: Option<&User>) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the user work in a folder that others have files in too: it may make files, and change those that are its
+/// own, which are the ones that `is_own` says; not read or remove any other, nor one that it was given by mistake.
+/// The same holds for when to call it.
+#[allow(clippy::disallowed_methods)] // The mode is only ever opened, to one group.
+pub fn share_folder(
+    folder: &Path,
+    user: Option<&User>,
+    is_own: impl Fn(&str) -> bool,
+) -> io::Result<()> {
+    let (uid, gid) = user.map_or((0, 0), |user| (user.uid, user.gid));
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let metadata = fs::symlink_metadata(&path)?;
+        let is_plain = metadata.is_file() && metadata.nlink() == 1;
+        let name = path.file_name().and_then(|name| name.to_str());
+        let was_given = user.is_some() && metadata.uid() == uid;
+        if is_plain && name.is_some_and(&is_own) {
+            give(&path, uid, gid)?;
+        } else if is_plain && was_given {
+            give(&path, 0, 0)?;
+        } else if metadata.is_dir() && was_given {
+            give_folder(&path, None)?;
+        }
+    }
+    let metadata = fs::symlink_metadata(folder)?;
+    let owner = match (user, metadata.uid() == uid) {
+        (Some(_), false) => metadata.uid(),
+        (Some(_), true) | (None, _) => 0,
+    };
+    give(folder, owner, gid)?;
+    // The sticky bit keeps everybody's files from everybody else.
+    if user.is_some() && metadata.mode() & 0o7777 != SHARED {
+        fs::set_permissions(folder, fs::Permissions::from_mode(SHARED))?;
+    }
+    Ok(())
+}
+
 /// Lets the user read a file that belongs to root, through its group; and reach it, as far as the
 /// folders from `top` on down are concerned. Nothing is done for a file that is not there.
 pub fn let_read(top: &Path, file: &Path, user: &User) -> io::Result<()> {
@@ -69,6 +106,9 @@ fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
     }
     lchown(path, Some(uid), Some(gid))
 }
+
+/// Of a folder that two users have files in.
+pub const SHARED: u32 = 0o1770;
 
 #[cfg(test)]
 mod tests {

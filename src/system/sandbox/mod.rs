@@ -11,7 +11,7 @@ mod user;
 
 use std::path::PathBuf;
 
-pub use handover::{give_folder, let_read};
+pub use handover::{SHARED, give_folder, let_read, share_folder};
 pub use rights::limit_to_supervision;
 pub use user::User;
 

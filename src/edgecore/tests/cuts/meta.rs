@@ -2,13 +2,14 @@
 //! acknowledged is not lost.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use nix::errno::Errno;
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::{or, zip};
 
 use super::*;
-use crate::edgecore::meta::{keep, load};
+use crate::edgecore::meta::{self, keep, load};
 use crate::edgecore::pushes::Push;
 use crate::protocol::message::{Message, Route};
 use crate::protocol::resource::ObjectPath;
@@ -58,9 +59,8 @@ fn message((name, version): Said) -> Message {
 fn edge(files: Files, root: &Path) -> Rc<Edge> {
     let clock = Clock::manual(Timestamp::from_unix(1_800_000_000)).0;
     let edge = edge_below(files, root, "edge-1", 1, &clock);
-    let found = load::all(&Files::real(), &top(root)).unwrap();
-    assert_eq!(found.damaged, 0);
-    edge.meta.fill(found.index);
+    // If it can't be known yet what is there, it is looked up before the first is stored.
+    run(&edge, meta::load(&edge));
     edge
 }
 
@@ -83,20 +83,9 @@ fn store(edge: &Rc<Edge>, said: &[Said]) -> (usize, Option<String>) {
     let (acks, acknowledged): (_, Receiver<Message>) = bounded(said.len());
     let work = async {
         send(edge, said, &acks).await;
-        let changed = edge.state.watch();
-        let problem = async {
-            loop {
-                let _ = changed.recv().await;
-                if let Some(problem) = edge.state.snapshot().last_error {
-                    return Some(problem.message);
-                }
-            }
-        };
-        let stored = async {
-            keep::once(edge).await;
-            edge.state.snapshot().last_error.map(|it| it.message)
-        };
-        or(stored, problem).await
+        // Whatever the disk does, it comes to its end.
+        keep::once(edge).await;
+        edge.state.snapshot().last_error.map(|it| it.message)
     };
     let problem = run(edge, work);
     (acknowledged.len(), problem)
@@ -334,4 +323,159 @@ fn a_damaged_object_is_set_aside_and_comes_again() {
     let edge = edge(Files::real(), folder.path());
     assert_eq!(store(&edge, BEFORE), (BEFORE.len(), None));
     assert_eq!(stored(folder.path()), after(&[]));
+}
+
+/// A disk of which a part is broken.
+struct Broken<F>(F);
+
+impl<F: Fn(&Operation) -> Option<Errno> + Send + Sync> Layer for Broken<F> {
+    fn before(&self, operation: Operation) -> io::Result<()> {
+        match (self.0)(&operation) {
+            Some(errno) => Err(errno.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn broken(fault: impl Fn(&Operation) -> Option<Errno> + Send + Sync + 'static) -> Files {
+    Files::with(Arc::new(Broken(fault)))
+}
+
+fn names(edge: &Edge) -> String {
+    let names: Vec<String> = edge
+        .meta
+        .paths(|_| true)
+        .into_iter()
+        .map(|it| it.name)
+        .collect();
+    names.join(" ")
+}
+
+#[test]
+fn one_file_that_cannot_be_read_costs_no_other_and_comes_again() {
+    let is_a = |path: &Path| path.ends_with("configmap/default/a.json");
+    for errno in [Errno::EIO, Errno::EUCLEAN, Errno::EACCES] {
+        let folder = prepared();
+        let files = broken(move |operation| match operation {
+            Operation::Open { path } if is_a(path) => Some(errno),
+            _ => None,
+        });
+        let edge = edge(files, folder.path());
+        assert_eq!(names(&edge), "b c", "{errno}");
+        // It is still there, and what comes takes its place.
+        assert_eq!(stored(folder.path()), after(&[]));
+        assert_eq!(store(&edge, &[("a", Some(2))]), (1, None));
+        assert_eq!(
+            (names(&edge), stored(folder.path())),
+            ("a b c".to_owned(), after(&[("a", Some(2))]))
+        );
+    }
+    // Whoever takes it away means the file, read or not: else it would be there again some day.
+    let folder = prepared();
+    let files = broken(move |operation| match operation {
+        Operation::Open { path } if is_a(path) => Some(Errno::EIO),
+        _ => None,
+    });
+    let edge = edge(files, folder.path());
+    assert_eq!(store(&edge, &[("a", None)]), (1, None));
+    assert_eq!(stored(folder.path()), after(&[("a", None)]));
+}
+
+#[test]
+fn what_was_begun_and_cannot_be_removed_costs_nothing() {
+    let folder = prepared();
+    let left = top(folder.path()).join("configmap/default/.a.json.tmp-0123456789abcdef");
+    std::fs::write(&left, b"{").unwrap();
+    let files = broken(|operation| operation.is_change().then_some(Errno::EROFS));
+    let edge = edge(files, folder.path());
+    assert_eq!(names(&edge), "a b c");
+    // Nothing is acknowledged that can't be stored, and nothing waits for it.
+    for _ in 0..3 {
+        let (acknowledged, problem) = store(&edge, FLOWS[0]);
+        assert_eq!(acknowledged, 0);
+        assert!(problem.unwrap().contains("read-only file system"));
+        assert_eq!(names(&edge), "a b c");
+    }
+    assert!(left.exists());
+}
+
+#[test]
+fn a_damaged_object_stays_where_there_is_no_room_to_set_it_aside() {
+    let folder = prepared();
+    let file = top(folder.path()).join("configmap/default/a.json");
+    std::fs::write(&file, b"{\"metadata\":{\"na").unwrap();
+    let files = broken(|operation| match operation {
+        Operation::CreateNew { .. } => Some(Errno::ENOSPC),
+        _ => None,
+    });
+    let edge = edge(files, folder.path());
+    assert_eq!(names(&edge), "b c");
+    assert!(file.exists());
+    assert_eq!(store(&edge, FLOWS[0]).0, 0);
+    assert_eq!(store(&edge, FLOWS[1]).0, 1);
+    assert_eq!(names(&edge), "c");
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_costs_no_other() {
+    let folder = prepared();
+    let node =
+        serde_json::json!({"metadata": {"name": "edge-1", "uid": "n", "resourceVersion": "1"}});
+    let at = top(folder.path()).join("node/null");
+    std::fs::create_dir_all(&at).unwrap();
+    std::fs::write(at.join("edge-1.json"), node.to_string()).unwrap();
+    let files = broken(|operation| match operation {
+        Operation::List { path } if path.ends_with("configmap") => Some(Errno::EIO),
+        _ => None,
+    });
+    let edge = edge(files, folder.path());
+    assert_eq!(names(&edge), "edge-1");
+    let said = [("a", Some(2)), ("b", None), ("nothing", None)];
+    assert_eq!(store(&edge, &said), (3, None));
+    assert_eq!(names(&edge), "a edge-1");
+    std::fs::remove_dir_all(at).unwrap();
+    assert_eq!(stored(folder.path()), after(&said[..2]));
+}
+
+/// Neither a name that the file system does not give anew, as with a broken inode, nor one that it does not take away.
+#[test]
+fn a_name_that_cannot_be_changed_costs_no_other() {
+    let folder = prepared();
+    let files = broken(|operation| match operation {
+        Operation::Rename { to: path, .. } | Operation::Unlink { path }
+            if path.ends_with("a.json") || path.ends_with("b.json") =>
+        {
+            Some(Errno::EUCLEAN)
+        }
+        _ => None,
+    });
+    let edge = edge(files, folder.path());
+    let said = [("a", Some(2)), ("b", None), ("c", Some(2)), ("d", Some(1))];
+    let (acknowledged, problem) = store(&edge, &said);
+    assert_eq!(acknowledged, 2);
+    assert!(problem.unwrap().contains("is not acknowledged"));
+    assert_eq!(names(&edge), "a b c d");
+    assert_eq!(stored(folder.path()), after(&said[2..]));
+    no_remains(folder.path());
+}
+
+/// A process without a descriptor left knows nothing of the disk: it forgets no object for that.
+#[test]
+fn a_shortage_is_waited_for_and_nobody_waits_for_it() {
+    let folder = prepared();
+    let short = Arc::new(AtomicBool::new(true));
+    let told = short.clone();
+    let files = broken(move |operation| {
+        let is_hit = matches!(operation, Operation::Open { .. } | Operation::List { .. });
+        (is_hit && told.load(Ordering::SeqCst)).then_some(Errno::EMFILE)
+    });
+    let edge = edge(files, folder.path());
+    assert!(!edge.meta.is_ready());
+    let (acknowledged, problem) = store(&edge, FLOWS[0]);
+    assert_eq!(acknowledged, 0);
+    assert!(problem.unwrap().contains("ulimit -n"));
+    short.store(false, Ordering::SeqCst);
+    assert_eq!(store(&edge, FLOWS[0]).0, 1);
+    assert_eq!(stored(folder.path()), after(FLOWS[0]));
+    assert_eq!(names(&edge), "a b c");
 }
