@@ -315,6 +315,25 @@ fn flags_become_keys() {
     }
 }
 
+/// It looks at the hub before it has a certificate: many that do are no attack, and who comes next is told the reason.
+#[test]
+fn for_the_cloud_a_join_is_nothing_to_warn_of() {
+    let (cloud, site) = (Cloudcore::start(&[]), Site::new());
+    let hub = format!("127.0.0.1:{}", cloud.hub);
+    let token = cloud.run(&["token", "create", "-o", "json"]).ends(0).json();
+    let text = |key: &str| token[key].as_str().expect("text").to_owned();
+    let file = cloud.keep("token", &text("token"));
+    let join = |more: &[&str]| site.join(&hub, cloud.https, &file, "looks", more);
+    for _ in 0..3 {
+        join(&["--dry-run"]).ends(0);
+    }
+    cloud.run(&["token", "delete", &text("id")]).ends(0);
+    let refused = join(&["--init", "none"]).ends(77);
+    assert!(refused.err.contains("401"), "{}", refused.err);
+    let log = cloud.log();
+    assert!(!log.contains("no tunnel from"), "{log}");
+}
+
 #[test]
 fn a_dry_run_tells_and_does_nothing() {
     let (cloud, site) = (Cloud::start(&[]), Site::new());
