@@ -415,6 +415,18 @@ fn what_can_not_be_meant_is_said_in_one_sentence() {
                 "-t",
                 &good,
                 "--set",
+                "modules.edgeHub.hartbeat=3",
+            ],
+            78,
+            "did you mean heartbeat?",
+        ),
+        (
+            &[
+                "-e",
+                "x",
+                "-t",
+                &good,
+                "--set",
                 "modules.edgeHub.heartbeat=x",
             ],
             78,
