@@ -334,6 +334,28 @@ fn for_the_cloud_a_join_is_nothing_to_warn_of() {
     assert!(!log.contains("no tunnel from"), "{log}");
 }
 
+/// The shells of OpenWrt and bare BusyBox don't look into the folder that it is installed in.
+#[test]
+fn what_to_call_next_is_a_path_where_the_shell_does_not_look() {
+    let (cloud, site) = (Cloudcore::start(&[]), Site::new());
+    let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
+    let token = cloud.token_file();
+    let flags = ["--token-file", &token, "-i", "found", "--init", "none"];
+    let words = [&["join", "-e", &hub, "-s", &api], &flags[..]].concat();
+    let installed = site.path(EXECUTABLE).display().to_string();
+    let bin = site.path("/usr/local/bin");
+    let elsewhere = "/usr/sbin:/usr/bin:/sbin:/bin";
+    for (path, program) in [
+        (elsewhere.to_owned(), installed.as_str()),
+        (format!("{elsewhere}:{}", bin.display()), "kubeedge"),
+    ] {
+        let said = Said::of(site.command(&words).env("PATH", &path).output()).ends(0);
+        let line = format!("\n  see also     {program} status\n");
+        assert!(said.out.contains(&line), "{}", said.out);
+    }
+    assert!(Path::new(&installed).exists());
+}
+
 #[test]
 fn a_dry_run_tells_and_does_nothing() {
     let (cloud, site) = (Cloud::start(&[]), Site::new());
