@@ -268,7 +268,8 @@ impl fmt::Display for JoinError {
             JoinError::NameTaken { node, endpoint } => write!(
                 f,
                 "another device is called {node} at {endpoint}: give this one another name with \
-                 --edgenode-name, or, when it takes the place of that device, use --force"
+                 --edgenode-name, or, when it takes the place of that device, use --force, or free the \
+                 name on the cloud with `keadm certs revoke {node}`"
             ),
             JoinError::Pki(error) => error.fmt(f),
             JoinError::Executable(error) => write!(
