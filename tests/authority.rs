@@ -196,6 +196,33 @@ fn ca(cloud: &Cloudcore) -> Value {
         .json()
 }
 
+#[test]
+fn whoever_asks_after_the_ca_in_json_is_answered_in_json() {
+    let site = Site::new();
+    for words in [["--output", "json"].as_slice(), &["-o=json"], &["--json"]] {
+        for command in ["status", "rotate"] {
+            let said = site
+                .run(&[&["cloudcore", "ca", command], words].concat())
+                .ends(69);
+            let told = said.json();
+            assert_eq!(told["exitCode"], 69, "{told}");
+            assert_eq!(
+                told["error"],
+                said.fault(&format!("cloudcore ca {command}"))
+            );
+        }
+    }
+    let said = site
+        .run(&["cloudcore", "ca", "status", "--output", "yaml"])
+        .ends(64);
+    assert!(said.err.contains("text and json"), "{}", said.err);
+    let cloud = Cloudcore::start(&[]);
+    let said = cloud
+        .run(&["cloudcore", "ca", "status", "--output", "json"])
+        .ends(0);
+    assert_eq!(said.json(), ca(&cloud));
+}
+
 /// Waits until as many devices are behind as this.
 fn until_behind(cloud: &Cloudcore, count: u64) {
     let until = Instant::now() + LIMIT;

@@ -331,6 +331,47 @@ fn flags_become_keys() {
     }
 }
 
+/// It looks at the hub before it has a certificate: many that do are no attack, and who comes next is told the reason.
+#[test]
+fn for_the_cloud_a_join_is_nothing_to_warn_of() {
+    let (cloud, site) = (Cloudcore::start(&[]), Site::new());
+    let hub = format!("127.0.0.1:{}", cloud.hub);
+    let token = cloud.run(&["token", "create", "-o", "json"]).ends(0).json();
+    let text = |key: &str| token[key].as_str().expect("text").to_owned();
+    let file = cloud.keep("token", &text("token"));
+    let join = |more: &[&str]| site.join(&hub, cloud.https, &file, "looks", more);
+    for _ in 0..3 {
+        join(&["--dry-run"]).ends(0);
+    }
+    cloud.run(&["token", "delete", &text("id")]).ends(0);
+    let refused = join(&["--init", "none"]).ends(77);
+    assert!(refused.err.contains("401"), "{}", refused.err);
+    let log = cloud.log();
+    assert!(!log.contains("no tunnel from"), "{log}");
+}
+
+/// The shells of OpenWrt and bare BusyBox don't look into the folder that it is installed in.
+#[test]
+fn what_to_call_next_is_a_path_where_the_shell_does_not_look() {
+    let (cloud, site) = (Cloudcore::start(&[]), Site::new());
+    let (hub, api) = (format!("127.0.0.1:{}", cloud.hub), cloud.https.to_string());
+    let token = cloud.token_file();
+    let flags = ["--token-file", &token, "-i", "found", "--init", "none"];
+    let words = [&["join", "-e", &hub, "-s", &api], &flags[..]].concat();
+    let installed = site.path(EXECUTABLE).display().to_string();
+    let bin = site.path("/usr/local/bin");
+    let elsewhere = "/usr/sbin:/usr/bin:/sbin:/bin";
+    for (path, program) in [
+        (elsewhere.to_owned(), installed.as_str()),
+        (format!("{elsewhere}:{}", bin.display()), "kubeedge"),
+    ] {
+        let said = Said::of(site.command(&words).env("PATH", &path).output()).ends(0);
+        let line = format!("\n  see also     {program} status\n");
+        assert!(said.out.contains(&line), "{}", said.out);
+    }
+    assert!(Path::new(&installed).exists());
+}
+
 #[test]
 fn a_dry_run_tells_and_does_nothing() {
     let (cloud, site) = (Cloud::start(&[]), Site::new());
@@ -405,6 +446,18 @@ fn what_can_not_be_meant_is_said_in_one_sentence() {
         (&["-e", "x", "-t", "-"], 64, "empty"),
         (&["-e", "x"], 64, "a token is needed"),
         (&["-e", "x", "-t", &good, "--set", "heartbeat"], 78, "'='"),
+        (
+            &[
+                "-e",
+                "x",
+                "-t",
+                &good,
+                "--set",
+                "modules.edgeHub.hartbeat=3",
+            ],
+            78,
+            "did you mean heartbeat?",
+        ),
         (
             &[
                 "-e",

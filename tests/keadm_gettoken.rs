@@ -125,6 +125,24 @@ fn with_a_cloudcore_and_without() {
     assert!(json["expires"].as_str().expect("a time").ends_with('Z'));
 }
 
+/// As a person pastes it: the cloud of a new machine has no CA yet when the token is asked for.
+#[test]
+fn a_cloudcore_that_was_started_just_before_is_waited_for() {
+    let machine = Machine::new("first");
+    let script = format!(
+        "'{KUBEEDGE}' cloudcore --allow-volatile-ca --listen=127.0.0.1 --https-port=0 --hub-port=0 --metrics-port=0 \
+         > /dev/null 2>&1 & '{KUBEEDGE}' gettoken; code=$?; kill $!; wait $!; exit $code"
+    );
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", &script])
+        .env("KUBEEDGE_ROOT", &machine.0)
+        .env("HOME", &machine.0)
+        .env_remove("KUBECONFIG")
+        .stdin(Stdio::null());
+    ca_hash(&shell.output().expect("a shell"));
+}
+
 #[test]
 fn without_a_ca_it_says_what_to_do_and_makes_nothing() {
     let machine = Machine::new("none");

@@ -4,12 +4,11 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
-use common::site::{Cloudcore, Said, Site};
-use common::{Folder, KUBEEDGE, LIMIT};
+use common::site::{Said, Site};
+use common::{Folder, KUBEEDGE, put, wait_until};
 
 /// A block of commands, and whether it is for the device.
 struct Block {
@@ -40,67 +39,120 @@ fn blocks(title: &str) -> Vec<Block> {
     blocks
 }
 
-/// All machines, with one folder in which the operator types.
+/// Two machines of a person who pastes one block after the other, without root and without a network of their own. What
+/// stands in for that, and nothing else:
+///
+/// - `KUBEEDGE_ROOT`: each machine is a folder, in which process 1 is called as BusyBox's with an rcS is. `cp` and `cat`
+///   don't know that variable, so it stands before their paths.
+/// - `192.0.2.1` is a loopback address, which `cloudcore.yaml` names, since the machine does not know that it has it.
+/// - `scp` copies into the folder where the device's commands are typed.
 struct Stage {
-    cloud: Cloudcore,
-    /// Of the first section, and of the second.
-    plain: Site,
-    device: Site,
-    desk: Folder,
+    address: String,
+    cloud: Machine,
+    device: Machine,
+    /// What stands in for programs of the system.
+    programs: Folder,
+}
+
+/// A root, and the folder of root there.
+struct Machine {
+    site: Site,
+    home: PathBuf,
+}
+
+impl Machine {
+    /// On a disk: in memory cloudcore makes no CA that lasts.
+    fn new() -> Machine {
+        let site = Site::lasting();
+        for (path, content) in [
+            ("/proc/1/comm", "init\n"),
+            (
+                "/etc/init.d/rcS",
+                "for i in /etc/init.d/S??*; do $i start; done\n",
+            ),
+            ("/usr/local/bin/.kept", ""),
+            ("/root/.kept", ""),
+        ] {
+            site.write(path, content, 0o644);
+        }
+        symlink("/bin/busybox", site.path("/proc/1/exe")).expect("a link");
+        let home = site.path("/root");
+        Machine { site, home }
+    }
 }
 
 impl Stage {
     fn new() -> Stage {
-        let desk = Folder::new();
-        symlink(KUBEEDGE, desk.path().join("kubeedge")).expect("a link");
+        let (cloud, device, programs) = (Machine::new(), Machine::new(), Folder::new());
+        // The ports are those of the README, so the address has to be this test's own.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let address = format!("127.{}.{low}.1", 64 + high % 128);
+        let config = format!(
+            "apiVersion: cloudcore.config.kubeedge.io/v1alpha1\nkind: CloudCore\nmodules:\n  cloudHub:\n    \
+             advertiseAddress: [{address}]\n    https: {{address: {address}}}\n    websocket: {{address: {address}}}\n"
+        );
+        cloud
+            .site
+            .write("/etc/kubeedge/config/cloudcore.yaml", &config, 0o644);
+        for name in ["kubeedge-0.1.0-x86_64", "kubeedge-0.1.0-armv7"] {
+            symlink(KUBEEDGE, cloud.home.join(name)).expect("a link");
+        }
+        let scp = format!("#!/bin/sh\ncp \"$1\" \"$2\" {}\n", device.home.display());
+        put(&programs.path().join("scp"), scp, 0o755);
         Stage {
-            cloud: Cloudcore::start(&["--single-port", "0"]),
-            plain: Site::new(),
-            device: Site::new(),
-            desk,
+            address,
+            cloud,
+            device,
+            programs,
         }
     }
 
-    /// Runs a block but for what the stage has already: a cloud, at another address, and no init system.
-    fn run(&self, block: &Block, device: &Site) -> Said {
-        let port = self.cloud.single.expect("a port");
-        let commands: String = block
-            .commands
-            .replace("./kubeedge-0.1.0-armv7 ", "kubeedge ")
-            .replace("cloud.example.org:10000", &format!("127.0.0.1:{port}"))
-            .replace("kubeedge join ", "kubeedge join --init none ")
-            .replace("cat /etc", "cat \"$KUBEEDGE_ROOT\"/etc")
-            .lines()
-            .filter(|line| !line.starts_with("kubeedge cloudcore &"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let root = match block.on_device {
-            true => device.path(""),
-            false => self.cloud.path(""),
+    fn run(&self, block: &Block) -> Said {
+        let machine = match block.on_device {
+            true => &self.device,
+            false => &self.cloud,
         };
+        let commands = block
+            .commands
+            .replace("192.0.2.1", &self.address)
+            .replace("x86_64 /usr/", "x86_64 \"$KUBEEDGE_ROOT\"/usr/")
+            .replace("cat /etc", "cat \"$KUBEEDGE_ROOT\"/etc");
         let path = std::env::var("PATH").unwrap_or_default();
+        let (own, bin) = (self.programs.path(), machine.site.path("/usr/local/bin"));
         let mut shell = Command::new("/bin/sh");
         shell
             .args(["-ec", &commands])
-            .current_dir(self.desk.path())
-            .env("PATH", format!("{}:{path}", self.desk.path().display()))
-            .env("KUBEEDGE_ROOT", root)
+            .current_dir(&machine.home)
+            .env(
+                "PATH",
+                format!("{}:{}:{path}", own.display(), bin.display()),
+            )
+            .env("KUBEEDGE_ROOT", machine.site.path(""))
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null());
         Said::of(shell.output()).ends(0)
     }
 
-    fn until(&self, what: &str, happened: impl Fn() -> bool) {
-        let end = Instant::now() + LIMIT;
-        while !happened() {
-            assert!(Instant::now() < end, "{what}: {}", self.cloud.log());
-            std::thread::yield_now();
-        }
-    }
-
     fn nodes(&self) -> String {
         let command = ["cloudcore", "ctl", "nodes"];
-        self.cloud.run(&command).ends(0).out
+        self.cloud.site.run(&command).ends(0).out
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.cloud.site.path("/var/log/kubeedge/cloudcore.log");
+            eprintln!(
+                "cloudcore:\n{}",
+                fs::read_to_string(log).unwrap_or_default()
+            );
+        }
+        let _ = self
+            .cloud
+            .site
+            .command(&["service", "stop", "--daemon", "cloudcore"])
+            .output();
     }
 }
 
@@ -112,29 +164,30 @@ fn its_commands_lead_from_nothing_to_a_file_on_the_device() {
         panic!("two machines");
     };
     assert!(!cloud.on_device && device.on_device);
-    stage.run(cloud, &stage.plain);
-    let said = stage.run(device, &stage.plain).out;
-    assert!(said.contains(" is connected to 127.0.0.1:"), "{said}");
+    let said = stage.run(cloud).out;
+    assert!(said.contains("cloudcore runs as process"), "{said}");
+    let said = stage.run(device).out;
+    assert!(said.contains("router-17 is connected to 127."), "{said}");
 
     let second = blocks("The device as a node");
-    let [join, apply, look] = &second[..] else {
+    let [allow, apply, look] = &second[..] else {
         panic!("three steps");
     };
-    assert!(join.on_device && !apply.on_device && look.on_device);
-    stage.run(join, &stage.device);
-    stage.until("it registers", || {
+    assert!(allow.on_device && !apply.on_device && look.on_device);
+    stage.run(allow);
+    wait_until("its registration", || {
         let nodes = stage.nodes();
         let mut lines = nodes.lines().filter(|line| line.starts_with("router-17 "));
         lines.any(|line| line.contains("EdgeReady"))
     });
-    let said = stage.run(apply, &stage.device).out;
+    let said = stage.run(apply).out;
     let mut words = said.lines().map(|line| line.split_whitespace().take(2));
     assert!(words.any(|words| words.eq(["router-17", "yes"])), "{said}");
     assert!(said.contains("configmap default/app created"), "{said}");
-    let file = stage.device.path("/etc/app/greeting");
-    stage.until("the file comes", || file.exists());
-    assert_eq!(stage.run(look, &stage.device).out, "hello");
+    let file = stage.device.site.path("/etc/app/greeting");
+    wait_until("the file", || file.exists());
+    assert_eq!(stage.run(look).out, "hello");
     let delete = ["cloudcore", "ctl", "delete", "configmap", "app"];
-    stage.cloud.run(&delete).ends(0);
-    stage.until("the file goes", || !file.exists());
+    stage.cloud.site.run(&delete).ends(0);
+    wait_until("the end of the file", || !file.exists());
 }

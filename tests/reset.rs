@@ -43,6 +43,7 @@ fn everything_goes_but_the_program_and_twice_is_fine() {
     assert!(site.has(EXECUTABLE) && site.has("/usr/local/bin/edgecore"));
     for part in [
         "gone is reset",
+        "keadm certs revoke gone",
         "kubectl delete node gone",
         EXECUTABLE,
         &pid.to_string(),
@@ -73,6 +74,29 @@ fn a_device_that_was_reset_joins_again() {
     assert_ne!(first.serial, second.serial);
     site.run(&["reset", "--force"]).ends(0);
     join(&site, &cloud, "another", &[]).ends(0);
+}
+
+/// The ways that the summary of a reset, and the refusal of the join after it, name.
+#[test]
+fn the_name_of_a_device_that_was_reset_is_freed_on_the_cloud() {
+    let cloud = Cloudcore::start(&[]);
+    let site = joined(&cloud, "free");
+    let said = site.run(&["reset", "--force"]).ends(0);
+    let way = "keadm certs revoke free";
+    assert!(said.out.contains(way), "{}", said.out);
+    let deleted = "cloudcore ctl delete node free";
+    assert!(said.out.contains(deleted), "{}", said.out);
+    cloud.run(&deleted.split(' ').collect::<Vec<_>>()).ends(0);
+    // That is for the list; the name is the key's still.
+    let refused = join(&site, &cloud, "free", &[]).ends(77);
+    assert!(
+        refused.fault("kubeedge join").contains(way),
+        "{}",
+        refused.err
+    );
+    cloud.run(&way.split(' ').collect::<Vec<_>>()).ends(0);
+    join(&site, &cloud, "free", &[]).ends(0);
+    site.connected();
 }
 
 #[test]

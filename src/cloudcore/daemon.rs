@@ -136,7 +136,17 @@ impl DaemonError {
                 exit::DENIED
             }
             DaemonError::Bind(_) => exit::UNAVAILABLE,
-            DaemonError::File(error) if error.is_denied() => exit::DENIED,
+            DaemonError::File(error) | DaemonError::Authority(AuthorityError::File(error))
+                if error.is_denied() =>
+            {
+                exit::DENIED
+            }
+            DaemonError::Store(StoreError::Io(error))
+            | DaemonError::Authority(AuthorityError::Store(StoreError::Io(error)))
+                if error.is_denied() =>
+            {
+                exit::DENIED
+            }
             DaemonError::Authority(error) if error.is_retryable() => exit::TRY_AGAIN,
             DaemonError::Store(error) if error.is_retryable() => exit::TRY_AGAIN,
             DaemonError::Authority(_) | DaemonError::Cluster(_) | DaemonError::Store(_) => {
@@ -439,3 +449,29 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// An init system is told 5 seconds.
 const STOP_DEADLINE: Duration = Duration::from_millis(4500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_not_is_told_so_whichever_file_it_is() {
+        let denied = || FileError::Io {
+            action: "lock",
+            path: "/x".into(),
+            source: nix::errno::Errno::EACCES.into(),
+        };
+        for error in [
+            DaemonError::File(denied()),
+            DaemonError::Store(denied().into()),
+            DaemonError::Authority(AuthorityError::File(denied())),
+            DaemonError::Authority(AuthorityError::Store(denied().into())),
+        ] {
+            assert_eq!(error.exit_code(), exit::DENIED, "{error:?}");
+        }
+        assert_eq!(
+            DaemonError::Store(StoreError::Busy).exit_code(),
+            exit::TRY_AGAIN
+        );
+    }
+}

@@ -22,6 +22,7 @@ use super::{rotation, session};
 use crate::authority::{self, Credential, LegacyCertificates};
 use crate::pki::certificate::Certificate;
 use crate::pki::hash::Sha256Hash;
+use crate::pki::tls;
 use crate::protocol::terms::Terms;
 use crate::protocol::transport::Transport;
 use crate::system::names::NodeName;
@@ -59,10 +60,7 @@ async fn connection(
     let proof = Proof::Handshake(Instant::now());
     let opened = async {
         let secured = tunnel::accept(&acceptor, stream).await;
-        let secured = secured.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => TunnelError::Tls(error.to_string()),
-            _ => TunnelError::Lost(error),
-        })?;
+        let secured = secured.map_err(unsecured)?;
         let upgrade = Upgrade::read(carrier(secured), Vec::new()).await?;
         open(&cloud, upgrade, peer, proof).await
     };
@@ -84,6 +82,20 @@ pub async fn enter(
     };
     let opened = in_time(opened).await;
     begin(cloud, opened, peer, place);
+}
+
+/// Why a handshake came to nothing. Who shows no certificate has seen ours, which is what every `join` and
+/// `debug check` comes for before the device has one.
+fn unsecured(error: io::Error) -> NoTunnel {
+    let looked = tls::tls_error(&error).is_some_and(tls::is_without_certificate);
+    let error = match error.kind() {
+        io::ErrorKind::InvalidData => TunnelError::Tls(error.to_string()),
+        _ => TunnelError::Lost(error),
+    };
+    NoTunnel {
+        reason: looked.then_some(LOOKED),
+        ..NoTunnel::from(error)
+    }
 }
 
 fn carrier(secured: Secured) -> AnyCarrier {
@@ -177,8 +189,9 @@ fn no_tunnel(cloud: &Cloud, address: IpAddr, none: NoTunnel) {
         reason,
     } = none;
     cloud.metrics.refused_tunnel(&error, reason);
-    // Who looks whether the port is open has done nothing wrong, nor who comes when all is full.
+    // Who looks at the port or its certificate has done nothing wrong, nor who comes when all is full.
     let logged = match error {
+        _ if reason == Some(LOOKED) => false,
         TunnelError::Lost(_) => false,
         TunnelError::Refused { status: 503, .. } if strike.is_none() => true,
         _ => strike.unwrap_or_else(|| cloud.strike(address)).logged,
@@ -424,6 +437,9 @@ pub fn node_in_path(path: &str) -> Option<&str> {
         _ => None,
     }
 }
+
+/// The label of connections that have seen the hub's certificate, and wanted no more.
+const LOOKED: &str = "looked";
 
 /// For TCP, TLS and the upgrade together.
 const OPENING_DEADLINE: Duration = Duration::from_secs(10);

@@ -7,6 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::authority::{self, Imported, PairFiles};
 use crate::protocol::control::{self, CLOUD_SOCKET, ControlError, Reply, Request};
+use crate::store::StoreError;
 use crate::store::file::{FileStore, Options};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
@@ -31,6 +32,7 @@ pub fn import_ca(arguments: &[String], host: &Host) -> u8 {
     };
     let store = match FileStore::open(&host.files, &host.root, options) {
         Ok(store) => store,
+        Err(StoreError::Io(error)) if error.is_denied() => return fail(&*error, exit::DENIED),
         Err(error) if error.is_retryable() => return fail(&error, exit::TRY_AGAIN),
         Err(error) => return fail(&error, exit::CONFIG),
     };

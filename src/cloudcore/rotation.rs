@@ -1,10 +1,12 @@
 //! `cloudcore ca rotate` and `cloudcore ca status`, the orders behind them, and what edges are told.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 use hyper::header::HeaderMap;
+use serde_json::json;
 use smol::Timer;
 
 use super::cloud::Cloud;
@@ -158,7 +160,8 @@ pub fn rotate(arguments: &[String], host: &Host) -> u8 {
         ..Request::new("ca-rotate")
     };
     let report = reach(host, &request);
-    finish(&ROTATE, &report, flags.json, |report| {
+    let json = flags.json || flags.output.0;
+    finish(&ROTATE, &report, json, |report| {
         said(report, request.dry_run)
     })
 }
@@ -170,7 +173,8 @@ pub fn status(arguments: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let report = reach(host, &Request::new("ca-status"));
-    finish(&STATUS, &report, given.flags.json, standing)
+    let json = given.flags.json || given.flags.output.0;
+    finish(&STATUS, &report, json, standing)
 }
 
 /// Asks the cloudcore that runs; without one, works on its files.
@@ -224,13 +228,17 @@ fn store_code(error: &StoreError) -> u8 {
 
 /// Prints a report; the exit code.
 fn finish(spec: &Spec, report: &CaReport, json: bool, text: impl Fn(&CaReport) -> String) -> u8 {
+    let code = report.exit_code.unwrap_or(exit::FAILURE);
     if json {
-        console::line(&serde_json::to_string(report).unwrap_or_default());
+        console::line(&match &report.error {
+            Some(sentence) => json!({"error": sentence, "exitCode": code}).to_string(),
+            None => serde_json::to_string(report).unwrap_or_default(),
+        });
     }
     match &report.error {
         Some(sentence) => {
             console::complain(spec.name, sentence);
-            report.exit_code.unwrap_or(exit::FAILURE)
+            code
         }
         None => {
             if !json {
@@ -318,15 +326,47 @@ struct RotateFlags {
     /// finish though some devices have not followed: they have to join again
     #[argh(switch)]
     force: bool,
-    /// print one JSON object
+    /// text or json; default: text
+    #[argh(
+        option,
+        short = 'o',
+        arg_name = "format",
+        default = "Output::default()"
+    )]
+    output: Output,
+    /// the same as --output json
     #[argh(switch)]
     json: bool,
+}
+
+/// The value of `--output`: whether it is JSON.
+#[derive(Default)]
+struct Output(bool);
+
+impl FromStr for Output {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Output, &'static str> {
+        match text {
+            "text" => Ok(Output(false)),
+            "json" => Ok(Output(true)),
+            _ => Err("the formats are text and json"),
+        }
+    }
 }
 
 /// how a rotation stands
 #[derive(FromArgs, ArgsInfo)]
 struct StatusFlags {
-    /// print one JSON object
+    /// text or json; default: text
+    #[argh(
+        option,
+        short = 'o',
+        arg_name = "format",
+        default = "Output::default()"
+    )]
+    output: Output,
+    /// the same as --output json
     #[argh(switch)]
     json: bool,
 }
@@ -350,7 +390,7 @@ static ROTATE: Spec = Spec {
 static STATUS: Spec = Spec {
     name: "cloudcore ca status",
     about: "Shows the CA and, during a rotation, which devices have not followed.",
-    examples: &["cloudcore ca status", "cloudcore ca status --json"],
+    examples: &["cloudcore ca status", "cloudcore ca status --output json"],
     spellings: &[],
     ignored: &[],
 };

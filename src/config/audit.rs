@@ -11,7 +11,6 @@ use super::set::Kind;
 use super::types::{Type, Types};
 use super::veil::Veil;
 use super::{ConfigError, Segment, show};
-use crate::system::args::nearest;
 use crate::system::yaml::{Content, Document, Node, scalar};
 
 /// One thing that is wrong.
@@ -102,15 +101,9 @@ fn look(node: &Node, known: Type<'_>, path: &mut Vec<Segment>, faults: &mut Vec<
         Content::Map(entries) => {
             for entry in entries {
                 path.push(Segment::Key(entry.key.clone()));
-                if known.has(&entry.key) || known.has("*") {
-                    look(&entry.value, known.child(&entry.key), path, faults);
-                } else {
-                    let near = nearest(&entry.key, known.keys());
-                    let message = match near {
-                        Some(near) => format!("there is no such key: did you mean {near}?"),
-                        None => "there is no such key: it has no effect".to_owned(),
-                    };
-                    add(faults, entry.line, show(path), message);
+                match known.stranger(&entry.key) {
+                    None => look(&entry.value, known.child(&entry.key), path, faults),
+                    Some(message) => add(faults, entry.line, show(path), message),
                 }
                 path.pop();
             }

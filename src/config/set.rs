@@ -46,8 +46,8 @@ pub fn parse_items(text: &str) -> Result<Vec<Assignment>, ConfigError> {
 /// Carries out the wishes, in order, on the text of a file; everything else in it stays as it is.
 ///
 /// Keys are those of the file, or the names of the fields in KubeEdge's Go source when the first
-/// one begins with a capital letter. A value takes the type of its key; a key that is not known
-/// takes whatever the value looks like.
+/// one begins with a capital letter. A value takes the type of its key. A key that KubeEdge does not know is refused:
+/// it is a slip. Where KubeEdge lists no keys, any will do, and takes whatever the value looks like.
 pub fn apply(text: &str, items: &[Assignment], kind: Kind) -> Result<String, ConfigError> {
     let types = Types::of(kind)?;
     let mut text = text.to_owned();
@@ -58,6 +58,9 @@ pub fn apply(text: &str, items: &[Assignment], kind: Kind) -> Result<String, Con
             .resolve(&item.names, &document.value)
             .map_err(refuse)?;
         let value = target.coerce(&item.value).map_err(refuse)?;
+        if let Some(message) = types.stranger(&path, &value) {
+            return Err(refuse(message));
+        }
         let grown = grow(&text, &path, &value, &types).map_err(|e| refuse(e.to_string()))?;
         text = edit::set(&grown, &path, &value).map_err(|e| refuse(e.to_string()))?;
     }

@@ -6,6 +6,7 @@ use super::cloud::CloudConfig;
 use super::edge::EdgeConfig;
 use super::set::{Kind, Name, split_once};
 use super::{ConfigError, Segment};
+use crate::system::args::nearest;
 use crate::system::yaml::Document;
 use crate::system::yaml::scalar;
 
@@ -82,6 +83,23 @@ impl Types {
         }
     }
 
+    /// Why a key on this path, or in the mapping that is to stand there, has no effect; none when each is known, or
+    /// nobody has listed what may stand there.
+    pub fn stranger(&self, path: &[Segment], value: &Value) -> Option<String> {
+        let mut at = self.top();
+        for segment in path {
+            at = match segment {
+                Segment::Index(index) => at.element(*index),
+                Segment::Key(key) => match at.stranger(key) {
+                    None => at.child(key),
+                    stranger => return stranger,
+                },
+            };
+        }
+        let mut keys = value.as_object().into_iter().flat_map(Map::keys);
+        keys.find_map(|key| at.stranger(key))
+    }
+
     /// The elements that a list has when the file does not name it.
     pub fn default_list(&self, path: &[Segment]) -> Option<&Value> {
         let list = path
@@ -144,6 +162,17 @@ impl<'a> Type<'a> {
     /// Whether it is a mapping whose keys nobody has listed.
     pub fn is_free(&self) -> bool {
         self.keys().next().is_none()
+    }
+
+    /// Why this key has no effect in it, if it has none.
+    pub fn stranger(&self, key: &str) -> Option<String> {
+        if self.is_free() || self.has(key) || self.has("*") {
+            return None;
+        }
+        Some(match nearest(key, self.keys()) {
+            Some(near) => format!("there is no such key: did you mean {near}?"),
+            None => "there is no such key: it has no effect".to_owned(),
+        })
     }
 
     /// What fills a list up to the element that is set.

@@ -353,9 +353,16 @@ pub fn unknown_command(word: &str, more: &[&str]) -> String {
     {
         return left_out(word);
     }
-    let mut known = more.to_vec();
-    known.extend(COMMANDS.iter().map(|command| first_word(command)));
-    known.dedup();
+    let mut known = Vec::new();
+    for name in more
+        .iter()
+        .copied()
+        .chain(COMMANDS.iter().map(|command| first_word(command)))
+    {
+        if !known.contains(&name) {
+            known.push(name);
+        }
+    }
     let shown: String = word.chars().take(40).collect();
     let exist = known.join(", ");
     match nearest(word, known.iter().copied()) {
@@ -468,6 +475,11 @@ mod tests {
     #[test]
     fn an_unknown_command_gets_a_list_and_a_guess() {
         assert!(unknown_command("verzion", &[]).contains("did you mean \"version\"?"));
-        assert!(unknown_command("xyzzy", &["keadm"]).contains("there are keadm, "));
+        let said = unknown_command("xyzzy", &["keadm"]);
+        let (_, listed) = said.split_once("there are ").expect("a list");
+        let mut names: Vec<&str> = listed.split(", ").collect();
+        assert_eq!(names[0], "keadm");
+        names.sort_unstable();
+        assert!(names.windows(2).all(|two| two[0] != two[1]), "{said}");
     }
 }

@@ -83,8 +83,9 @@ fn certificate(error: &CertificateError, dialled: &str, shown: Option<&Certifica
             let found = names(presented);
             let found = if found.is_empty() { "no name" } else { &found };
             format!(
-                "the certificate of {dialled} is valid for {found} only: connect to one of these, or \
-                 add the address to advertiseAddress or dnsNames in cloudcore.yaml"
+                "the certificate of {dialled} is valid for {found} only: connect to one of these, or add \
+                 what you dial on the cloud: `cloudcore cert add-san NAME` until its next start, \
+                 advertiseAddress or dnsNames in cloudcore.yaml for good"
             )
         }
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
@@ -188,7 +189,11 @@ mod tests {
                     presented: presented.map(str::to_owned).to_vec(),
                 }
                 .into(),
-                &["valid for a.example, 192.0.2.1 only", "advertiseAddress"],
+                &[
+                    "valid for a.example, 192.0.2.1 only",
+                    "cert add-san NAME",
+                    "advertiseAddress",
+                ],
             ),
             (
                 CertificateError::UnknownIssuer.into(),

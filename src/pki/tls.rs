@@ -260,6 +260,11 @@ pub fn is_unknown_issuer(error: &rustls::Error) -> bool {
     *error == unknown_issuer()
 }
 
+/// Whether a client was asked for a certificate and has shown none.
+pub fn is_without_certificate(error: &rustls::Error) -> bool {
+    *error == rustls::Error::NoCertificatesPresented
+}
+
 pub fn unknown_issuer() -> rustls::Error {
     CertificateError::UnknownIssuer.into()
 }

@@ -84,6 +84,11 @@ impl FileStore {
         }
     }
 
+    /// Whether a process has the store open; touches nothing.
+    pub fn is_open(files: &Files, root: &Root) -> Result<bool, StoreError> {
+        Ok(files.is_locked(&root.at(STATE).join("lock"))?)
+    }
+
     /// Runs `work` where blocking is allowed.
     async fn on_disk<T: Send + 'static>(
         &self,

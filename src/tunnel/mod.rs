@@ -145,6 +145,12 @@ impl fmt::Display for TunnelError {
                 write!(f, "no secure connection to the hub: {cause}")
             }
             TunnelError::Portal(portal) => write!(f, "no tunnel: {portal}"),
+            // A 403 gives the reason itself.
+            TunnelError::Refused {
+                status: 403, said, ..
+            } => {
+                write!(f, "the hub refuses the tunnel (403: {said})")
+            }
             TunnelError::Refused { status, said, .. } => {
                 write!(
                     f,

@@ -31,10 +31,13 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new() -> Folder {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // The path of a socket has at most 107 bytes, and a temporary folder may lie deep.
         let top = Some(std::env::temp_dir()).filter(|top| top.as_os_str().len() < 40);
-        let top = top.unwrap_or_else(|| "/tmp".into());
+        Folder::below(&top.unwrap_or_else(|| "/tmp".into()))
+    }
+
+    pub fn below(top: &Path) -> Folder {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = top.join(format!("ke-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         let mut builder = fs::DirBuilder::new();

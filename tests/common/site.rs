@@ -35,6 +35,11 @@ impl Site {
         Site(Folder::new())
     }
 
+    /// On a disk, wherever temporary files are.
+    pub fn lasting() -> Site {
+        Site(Folder::below(Path::new("/var/tmp")))
+    }
+
     /// The real path of a path on the device.
     pub fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path.trim_start_matches('/'))

@@ -7,8 +7,9 @@ use std::thread;
 
 use crate::common::figures::tried;
 use crate::peer::{Client, Sees, config, dial, watch};
-use crate::requests::{csr_of, enrolment, join};
+use crate::requests::{ask_hub, csr_of, enrolment, join, upgrade, with_authorization};
 use crate::support::{Cloud, until};
+use crate::table::CERTIFICATE_REQUIRED;
 use crate::{At, is_long, next_address};
 
 #[test]
@@ -63,6 +64,33 @@ fn bad_tokens_from_one_address_are_limited_and_good_ones_are_not() {
         "bad tokens from one address",
         attempts,
     );
+}
+
+/// As every `join` does before it has a certificate, and a site behind one address does it often.
+#[test]
+fn looks_at_the_hub_are_no_failures() {
+    let mut cloud = Cloud::start("", None);
+    let at = At::new(&cloud);
+    let looks = 150;
+    for _ in 0..looks {
+        let seen = ask_hub(&at, None, &upgrade("nobody", &[]));
+        assert_eq!(seen, Sees::Alert(CERTIFICATE_REQUIRED));
+    }
+    let looked = "kubeedge_tunnels_refused_total{reason=\"looked\"}";
+    until("all are counted", || cloud.metric(looked) == looks);
+    let refused = with_authorization(&at, "Bearer a.b.c");
+    assert_eq!(refused, Sees::Status(401));
+    let refusal = |line: &&str| line.contains(&at.from.to_string());
+    until("the log has the refusal", || {
+        cloud.log().lines().any(|line| refusal(&line))
+    });
+    let log = cloud.log();
+    let lines: Vec<&str> = log.lines().filter(refusal).collect();
+    assert!(
+        matches!(lines[..], [line] if line.contains("no certificate")),
+        "{log}"
+    );
+    cloud.is_well();
 }
 
 #[test]

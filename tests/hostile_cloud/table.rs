@@ -207,8 +207,6 @@ pub const CASES: &[Case] = cases! {
     "hub: a hello of 60,000 bytes": |at| raw(at, at.cloud.hub, &fat_hello())
         => Sees::Closed, "more than 32 KiB", HUB_TLS;
     "hub: TLS 1.0": |at| raw(at, at.cloud.hub, OLD_HELLO) => Sees::Alert(PROTOCOL_VERSION), "no tunnel", HUB_TLS;
-    "hub: no certificate": |at| ask_hub(at, None, &upgrade(&node(at), &[]))
-        => Sees::Alert(CERTIFICATE_REQUIRED), "no tunnel", HUB_TLS;
     "hub: a certificate of another CA": |at| ask_hub(at, Some(&foreign(at)), &upgrade(&node(at), &[]))
         => Sees::Alert(UNKNOWN_CA), "no tunnel", HUB_TLS;
     "hub: an ended certificate": |at| ask_hub(at, Some(&expired(at)), &upgrade(&node(at), &[]))
@@ -356,4 +354,4 @@ const PROTOCOL_VERSION: u8 = 70;
 const UNKNOWN_CA: u8 = 48;
 const CERTIFICATE_EXPIRED: u8 = 45;
 const UNSUPPORTED_CERTIFICATE: u8 = 43;
-const CERTIFICATE_REQUIRED: u8 = 116;
+pub const CERTIFICATE_REQUIRED: u8 = 116;

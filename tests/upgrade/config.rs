@@ -26,7 +26,7 @@ fn a_configuration_proves_itself_or_is_taken_back() {
     assert_ne!(second.hub_pid, first.hub_pid);
     assert_eq!(second.pid, first.pid);
     // What edgecore does not act on needs no new start, and what is there already nothing at all.
-    let said = update(&["--set", "modules.edgeHub.futureKey={3}", "-o", "json"]).ends(0);
+    let said = update(&["--set", "modules.eventBus.mqttQOS=1", "-o", "json"]).ends(0);
     assert_eq!(said.json()["restarted"], false);
     assert_eq!(said.json()["onTrial"], false);
     let said = update(&["--set", "modules.edgeHub.heartbeat=20", "-o", "json"]).ends(0);
@@ -45,6 +45,7 @@ fn a_configuration_proves_itself_or_is_taken_back() {
         ("modules.edgeHub.heartbeat=soon", 78),
         ("modules.edgeHub.enable=false", 78),
         ("modules.edgeHub.heartbeat", 78),
+        ("modules.edgeHub.hartbeat=3", 78),
         ("", 64),
     ] {
         update(&["--set", value]).ends(code);

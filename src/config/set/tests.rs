@@ -6,6 +6,9 @@ use crate::config::edge::EdgeConfig;
 use proptest::prelude::*;
 use serde_json::json;
 
+/// Where KubeEdge lists no keys.
+const FREE: &str = "modules.edged.tailoredKubeletConfig.memorySwap";
+
 fn edge(items: &str) -> Result<Value, String> {
     let text = EdgeConfig::default_yaml("h", "192.0.2.2");
     run(&text, items, Kind::Edge)
@@ -196,7 +199,7 @@ fn go_names_are_aliases() {
 }
 
 #[test]
-fn unknown_keys_take_what_the_value_looks_like() {
+fn keys_that_nobody_lists_take_what_the_value_looks_like() {
     for (value, expected) in [
         ("5", json!(5)),
         ("0x5", json!("0x5")),
@@ -211,16 +214,19 @@ fn unknown_keys_take_what_the_value_looks_like() {
         ("{a:1,b:true,c:\"2\"}", json!({"a": 1, "b": true, "c": "2"})),
         ("{}", json!([])),
     ] {
-        let found = run("", &format!("my.key={value}"), Kind::Edge).expect(value);
-        assert_eq!(found, json!({"my": {"key": expected}}), "{value}");
+        let found = run("", &format!("{FREE}.my.key={value}"), Kind::Edge).expect(value);
+        let key = format!("/{}/my/key", FREE.replace('.', "/"));
+        assert_eq!(found.pointer(&key), Some(&expected), "{value}");
     }
 }
 
 #[test]
 fn several_items_come_in_order() {
-    let found = run("", "a.b=1,, a.c={x,y},a.b=2,\"q.r\".s=\"t,u\",", Kind::Edge);
+    let items = "F.a.b=1,, F.a.c={x,y},F.a.b=2,F.\"q.r\".s=\"t,u\",";
+    let found = run("", &items.replace('F', FREE), Kind::Edge).expect("good");
     let expected = json!({"a": {"b": 2, "c": ["x", "y"]}, "q.r": {"s": "t,u"}});
-    assert_eq!(found, Ok(expected));
+    let key = format!("/{}", FREE.replace('.', "/"));
+    assert_eq!(found.pointer(&key), Some(&expected));
     assert_eq!(parse_items(" , "), Ok(vec![]));
 }
 
@@ -309,6 +315,19 @@ fn refusals_name_the_item() {
         ("modules.edgeHub.heartbeat.x=5", "is not a mapping"),
         ("modules.edgeHub.heartbeat[0]=5", "is not a list"),
         ("Modules.EdgeHub.Nothing=5", "there is no field Nothing"),
+        (
+            "modules.edgeHub.hartbeat=5",
+            "--set modules.edgeHub.hartbeat: there is no such key: did you mean heartbeat?",
+        ),
+        (
+            "modules.edgeHub={hartbeat:5}",
+            "there is no such key: did you mean heartbeat?",
+        ),
+        (
+            "modules.metaManager.deliver[0].xyzzy=5",
+            "there is no such key",
+        ),
+        ("my.key=5", "there is no such key"),
         (
             "Modules.Edged.TailoredKubeletFlag=5",
             "the path ends at TailoredKubeletFlag",

@@ -60,7 +60,7 @@ struct Flags {
     /// how long to wait until all works; default: 5m
     #[argh(option, arg_name = "duration", default = "String::from(\"5m\")")]
     timeout: String,
-    /// do not wait until it works; otherwise that is waited for, as with --wait
+    /// do not wait until it works (by default it waits)
     #[argh(switch)]
     force: bool,
     /// check all, print the objects, change nothing

@@ -60,7 +60,7 @@ struct Flags {
     /// where all images are fetched from, such as registry.example/kubeedge
     #[argh(option, arg_name = "place", default = "String::new()")]
     image_repository: String,
-    /// forget what was given before; otherwise it is kept, as with --reuse-values
+    /// drop the values of earlier runs (by default they are kept)
     #[argh(switch)]
     reset_values: bool,
     /// print all that was given, now and before, at the end

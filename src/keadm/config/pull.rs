@@ -190,8 +190,8 @@ impl std::error::Error for PullError {
 static SPEC: Spec = Spec {
     name: "kubeedge config images pull",
     about: "Fetches images by itself, without a container runtime, and checks every byte by its digest. A folder gets OCI's \
-            layout, an archive the same in one file, which docker load, ctr images import and skopeo take. What was \
-            interrupted is gone on with by the same command.",
+            layout, an archive the same in one file, which docker load, ctr images import and skopeo take. If \
+            interrupted, run the same command again: it continues where it stopped.",
     examples: &[
         "kubeedge config images pull --part cloud --output kubeedge.tar",
         "kubeedge config images pull --image registry.example/app:v1 --platform linux/arm/v7 --output images",

@@ -199,7 +199,7 @@ impl fmt::Display for JoinError {
                 f,
                 "the system has had no randomness for {} s, and keys need it: wait until it has \
                  gathered some, as it does with time and use, and join again",
-                after.as_secs_f32()
+                seconds(*after)
             ),
             JoinError::Expired { at, now } => write!(
                 f,
@@ -266,7 +266,8 @@ impl fmt::Display for JoinError {
             JoinError::NameTaken { node, endpoint } => write!(
                 f,
                 "another device is called {node} at {endpoint}: give this one another name with \
-                 --edgenode-name, or, when it takes the place of that device, use --force"
+                 --edgenode-name, or, when it takes the place of that device, use --force, or free the \
+                 name on the cloud with `keadm certs revoke {node}`"
             ),
             JoinError::Pki(error) => error.fmt(f),
             JoinError::Executable(error) => write!(
@@ -286,7 +287,7 @@ impl fmt::Display for JoinError {
                 last,
                 log,
             } => {
-                let seconds = after.as_secs_f32();
+                let seconds = seconds(*after);
                 write!(f, "no session within {seconds} s: edgecore {stage}")?;
                 if let Some(last) = last {
                     write!(f, " ({last})")?;
@@ -295,6 +296,11 @@ impl fmt::Display for JoinError {
             }
         }
     }
+}
+
+/// To a tenth.
+fn seconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 10.0).round() / 10.0
 }
 
 impl JoinError {
@@ -351,4 +357,25 @@ from! {
     PkiError => Pki,
     ServiceError => Service,
     TokenError => Token,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_to_a_tenth_of_a_second() {
+        let told = |millis| {
+            let error = JoinError::TimedOut {
+                after: Duration::from_millis(millis),
+                stage: "needs a token".to_owned(),
+                last: None,
+                log: "x".to_owned(),
+            };
+            error.to_string()
+        };
+        assert!(told(5_996).starts_with("no session within 6 s: "));
+        assert!(told(2_345).starts_with("no session within 2.3 s: "));
+        assert!(told(300_000).starts_with("no session within 300 s: "));
+    }
 }

@@ -1,5 +1,6 @@
 //! This very file as `/usr/local/bin/kubeedge`, unless it is a package's, with the names it answers to.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -87,6 +88,17 @@ impl Installation {
             }
         }
         Ok(done)
+    }
+}
+
+/// How a person calls what is installed: by its name, or by its path where the shell does not look into its folder, as
+/// on OpenWrt.
+pub fn called(host: &Host, program: &Path) -> String {
+    let folder = host.root.at(folder_of(&host.root, program));
+    let path = env::var_os("PATH").unwrap_or_default();
+    match env::split_paths(&path).any(|looked_into| looked_into == folder) {
+        true => NAME.to_owned(),
+        false => folder.join(NAME).display().to_string(),
     }
 }
 

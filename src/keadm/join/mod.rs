@@ -217,6 +217,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
         not_at_boot: None,
         seconds: 0.0,
         now: host.clock.now(),
+        program: install::called(host, &wish.program),
     };
     if wish.dry_run {
         joined.changes = plan(&draft, &installation, &present, token, joined.init);
@@ -326,6 +327,7 @@ fn already(host: &Host, wish: &Wish, draft: &Draft, present: Present) -> Result<
         not_at_boot: None,
         seconds: 0.0,
         now: host.clock.now(),
+        program: install::called(host, &wish.program),
     };
     Ok(match present.edgecore {
         Some(status) => joined.connected(status),

@@ -32,6 +32,9 @@ pub struct Joined {
     pub seconds: f64,
     #[serde(skip)]
     pub now: Timestamp,
+    /// How this program is called from now on.
+    #[serde(skip)]
+    pub program: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,7 +112,7 @@ impl Report for Joined {
             row("note", note.clone());
         }
         if !self.dry_run {
-            row("see also", "kubeedge status".to_owned());
+            row("see also", format!("{} status", self.program));
         }
         text
     }

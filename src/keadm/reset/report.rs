@@ -79,7 +79,9 @@ impl Report for Outcome {
         }
         if let Some(node) = &self.node {
             text.push_str(&format!(
-                "The cloud still knows {node}. In a cluster: kubectl delete node {node}\n"
+                "The cloud still knows {node}. To join again as {node}: --force here, or `keadm certs revoke \
+                 {node}` on the cloud.\nTo take it off the list: `cloudcore ctl delete node {node}`, on \
+                 Kubernetes `kubectl delete node {node}`.\n"
             ));
         }
         text

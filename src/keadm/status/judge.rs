@@ -65,7 +65,7 @@ fn of_running(status: &EdgeStatus, found: &Found) -> Verdict {
                 exit::TRY_AGAIN
             };
             let advice = match problem {
-                Some(problem) => format!("see to the last error: {}.", problem.message),
+                Some(problem) => format!("fix the last error: {}.", problem.message),
                 None => "wait a moment and look again.".to_owned(),
             };
             let sentence = format!("{node} is not connected to {cloud}: edgecore is {state}.");

@@ -56,18 +56,38 @@ impl<'a> Cloud<'a> {
     pub fn create(&self, wish: &Wish) -> Result<Minted, TokenFault> {
         match &self.cluster {
             Some(cluster) => self.create_there(cluster, wish),
-            None => self.either(|| self.ask_for(wish), || self.create_from_files(wish)),
+            None => self.create_here(wish, PATIENCE_FOR_START),
         }
     }
 
     /// The same; and where no cloud is on this machine, by the cluster that kubectl would find.
     pub fn create_anywhere(&self, wish: &Wish) -> Result<Minted, TokenFault> {
-        match self.create(wish) {
+        match self.create_here(wish, Duration::ZERO) {
             Err(TokenFault::NoCa) => match Cluster::by_default(self.host)? {
                 Some(cluster) => self.create_there(&cluster, wish),
-                None => Err(TokenFault::NoCa),
+                None => self.create(wish),
             },
             outcome => outcome,
+        }
+    }
+
+    /// On this machine, where a cloudcore that was started just before may need that long to be seen.
+    fn create_here(&self, wish: &Wish, grace: Duration) -> Result<Minted, TokenFault> {
+        let began = Instant::now();
+        loop {
+            let made = self.either(|| self.ask_for(wish), || self.create_from_files(wish));
+            let patience = match made {
+                // At its first start it holds the lock before it has made its CA.
+                Err(TokenFault::NoCa) => match self.is_open()? {
+                    true => PATIENCE,
+                    false => grace,
+                },
+                made => return made,
+            };
+            if began.elapsed() >= patience {
+                return made;
+            }
+            sleep(RETRY);
         }
     }
 
@@ -213,6 +233,10 @@ impl<'a> Cloud<'a> {
         Ok((store, pair))
     }
 
+    fn is_open(&self) -> Result<bool, TokenFault> {
+        Ok(FileStore::is_open(&self.host.files, &self.host.root)?)
+    }
+
     /// Whoever made it: what is handed out is whole and has not expired.
     fn judge(
         &self,
@@ -272,6 +296,8 @@ const MAX_CONFIG: usize = 1 << 20;
 /// How long to wait for cloudcore's answer, or for a cloudcore that starts or stops.
 const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(50);
+/// From the start of a cloudcore to its lock, on a machine that has much to do.
+const PATIENCE_FOR_START: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 #[path = "tests.rs"]

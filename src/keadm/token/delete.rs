@@ -13,7 +13,7 @@ use crate::system::host::Host;
 pub static COMMAND: Command = Command {
     name: "token delete",
     group: Group::Cloud,
-    summary: "make an end of a token, by its id",
+    summary: "delete a token, by its id",
     spec: &SPEC,
     info: Flags::get_args_info,
     run,
@@ -66,7 +66,7 @@ impl Report for Deleted {
 
 static SPEC: Spec = Spec {
     name: "kubeedge token delete",
-    about: "Makes an end of a token at once. Devices that have joined with it stay: it is their \
+    about: "Deletes a token; nobody can join with it from now on. Devices that have joined with it stay: it is their \
             certificate that counts by then.",
     examples: &["kubeedge token delete 3f9a01c2de"],
     spellings: &[],

@@ -99,8 +99,8 @@ impl fmt::Display for TokenFault {
                 )
             }
             TokenFault::NoCa => f.write_str(
-                "this machine has no CA to make tokens with: start cloudcore first, it makes one; or \
-                 name a cluster with --kube-config",
+                "this machine has no CA to make tokens with: start cloudcore first, it makes one \
+                 (`kubeedge service start --daemon cloudcore`); or name a cluster with --kube-config",
             ),
             TokenFault::NoCaThere => f.write_str(
                 "the cluster has no CA to make tokens with: start cloudcore there, it makes one",

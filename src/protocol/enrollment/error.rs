@@ -121,7 +121,7 @@ impl fmt::Display for EnrollError {
             EnrollError::NameTaken { endpoint, said } => write!(
                 f,
                 "another device holds this node name at {endpoint} ({said}): \
-                 join with another --edgenode-name, or delete the old node first"
+                 join with another --edgenode-name, or free this one on the cloud first (`keadm certs revoke`)"
             ),
             EnrollError::Status {
                 endpoint,

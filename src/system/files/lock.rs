@@ -1,7 +1,7 @@
 //! A lock that one process at a time can hold, and that names its holder.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek};
+use std::io::{ErrorKind, Read, Seek};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -44,6 +44,20 @@ pub(super) fn take(disk: &Disk, path: &Path) -> Result<Lock, FileError> {
         .truncate(&file, path, 0)
         .and_then(|()| disk.write(&mut file, path, note.as_bytes()));
     Ok(Lock { _file: file })
+}
+
+/// Whether somebody holds it; makes no file, and never waits.
+pub(super) fn is_held(disk: &Disk, path: &Path) -> Result<bool, FileError> {
+    let file = match disk.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(FileError::at("lock", path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(FileError::at("lock", path)(error)),
+    }
 }
 
 fn holder(file: &mut File) -> Option<u32> {

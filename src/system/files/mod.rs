@@ -241,6 +241,11 @@ impl Files {
         lock::take(&self.disk, path)
     }
 
+    /// Whether somebody holds that lock at this moment; changes nothing.
+    pub fn is_locked(&self, path: &Path) -> Result<bool, FileError> {
+        lock::is_held(&self.disk, path)
+    }
+
     /// Opens a file to add to its end; makes it when there is none.
     pub fn appender(&self, path: &Path, mode: u32) -> Result<Appender, FileError> {
         Appender::open(&self.disk, path, mode)

@@ -281,12 +281,15 @@ fn a_lock_names_its_holder() {
     let dir = Scratch::new();
     let path = dir.path().join("lock");
     let files = Files::real();
+    assert!(!files.is_locked(&path).unwrap() && !path.exists());
     let lock = files.lock(&path).unwrap();
+    assert!(files.is_locked(&path).unwrap());
     match files.lock(&path).unwrap_err() {
         FileError::Locked { holder, .. } => assert_eq!(holder, Some(std::process::id())),
         other => panic!("{other}"),
     }
     drop(lock);
+    assert!(!files.is_locked(&path).unwrap());
     files.lock(&path).unwrap();
 }
 

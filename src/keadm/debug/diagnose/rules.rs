@@ -77,8 +77,8 @@ static RULES: &[Rule] = &[
         marks: &["another device holds this node name"],
         item: "identity",
         what: "another device has this node's name",
-        remedy: "give this one another name with `kubeedge join --edgenode-name NAME`, or delete the old node \
-                 on the cloud first",
+        remedy: "give this one another name with `kubeedge join --edgenode-name NAME`, or free this one with \
+                 `keadm certs revoke NAME` on the cloud first",
         holds: Holds::UntilSession,
     },
     Rule {
