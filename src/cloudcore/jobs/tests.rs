@@ -85,19 +85,19 @@ fn a_report_is_acknowledged_when_it_is_written_however_often_it_is_said() {
 fn a_report_that_is_being_written_is_not_acknowledged_yet() {
     let folder = Scratch::new();
     let stage = Stage::open(&folder, "objects.journal");
+    let peer = block_on(begun(&stage));
+    let Answer::Later(first) = say(&stage, &peer) else {
+        panic!("it is answered, and nothing is written");
+    };
+    let held = stage.disk.gate.lock().unwrap();
+    let mut writing = Box::pin(stage.cloud.nodes.jobs.advance(&stage.cloud));
+    assert!(block_on(poll_once(&mut writing)).is_none());
+    let Answer::Later(mut again) = say(&stage, &peer) else {
+        panic!("it is answered while it is being written");
+    };
+    assert!(block_on(poll_once(&mut again)).is_none());
+    drop(held);
     block_on(async {
-        let peer = begun(&stage).await;
-        let Answer::Later(first) = say(&stage, &peer) else {
-            panic!("it is answered, and nothing is written");
-        };
-        let held = stage.disk.gate.lock().unwrap();
-        let mut writing = Box::pin(stage.cloud.nodes.jobs.advance(&stage.cloud));
-        assert!(poll_once(&mut writing).await.is_none());
-        let Answer::Later(mut again) = say(&stage, &peer) else {
-            panic!("it is answered while it is being written");
-        };
-        assert!(poll_once(&mut again).await.is_none());
-        drop(held);
         writing.await;
         assert!(first.await.is_some() && again.await.is_some());
     });

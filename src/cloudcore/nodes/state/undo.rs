@@ -11,7 +11,7 @@ use crate::protocol::resource::ObjectPath;
 pub enum Before {
     Object(Arc<ObjectPath>, Option<Arc<Kept>>),
     /// By uid.
-    Gone(Arc<str>, Option<Gone>),
+    Gone(Arc<str>, Option<Box<Gone>>),
 }
 
 impl State {
@@ -27,7 +27,7 @@ impl State {
                         self.insert(old);
                     }
                 }
-                Before::Gone(uid, old) => self.set_gone(&uid, old),
+                Before::Gone(uid, old) => self.set_gone(&uid, old.map(|it| *it)),
             }
         }
     }
@@ -42,7 +42,7 @@ impl State {
 
     pub(super) fn note_gone(&self, uid: &Arc<str>, effects: &mut Effects) {
         if !self.of_others {
-            let old = self.gone.get(uid).cloned();
+            let old = self.gone.get(uid).cloned().map(Box::new);
             effects.before.push(Before::Gone(uid.clone(), old));
         }
     }
