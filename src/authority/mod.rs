@@ -34,7 +34,7 @@ use crate::pki::PkiError;
 use crate::pki::certificate::Certificate;
 use crate::pki::hash::Sha256Hash;
 use crate::pki::tls::{ServingCell, TrustCell};
-use crate::store::{Store, StoreError};
+use crate::store::{KeyPair, Store, StoreError};
 use crate::system::clock::Clock;
 use crate::system::files::Files;
 use crate::system::root::Root;
@@ -47,8 +47,8 @@ pub struct Authority {
     standing: Mutex<Arc<Standing>>,
     cell: Arc<ServingCell>,
     trust: Arc<TrustCell>,
-    /// One step of a rotation at a time.
-    rotating: smol::lock::Mutex<()>,
+    /// One step of a rotation at a time; the one that did not come to its end.
+    rotating: smol::lock::Mutex<Option<rotation::Begun>>,
     /// What the operator wants in the serving certificate.
     names: Mutex<Names>,
     /// One renewal of the serving certificate at a time.
@@ -182,7 +182,7 @@ impl Authority {
             standing: Mutex::new(Arc::new(standing)),
             cell,
             trust,
-            rotating: smol::lock::Mutex::new(()),
+            rotating: smol::lock::Mutex::default(),
             names: Mutex::new(wanted),
             renewal: smol::lock::Mutex::new(()),
             lifetime: options.lifetime,
@@ -210,17 +210,16 @@ impl Authority {
         self.adopt(Standing::load(&*self.store, &pair).await?).await
     }
 
+    /// All or nothing: what failed here is tried again by who compares the standing with the store.
     async fn adopt(&self, standing: Standing) -> Result<(), AuthorityError> {
+        let _one_at_a_time = self.renewal.lock().await;
+        let made = self.make_serving(&standing).await?;
         self.trust.set(&standing.trusted)?;
-        {
-            let held = self.standing.lock();
-            let mut held = held.unwrap_or_else(PoisonError::into_inner);
-            *held = Arc::new(Standing {
-                since: Some(Instant::now()),
-                ..standing
-            });
-        }
-        self.serve().await.map(drop)
+        // A handshake that began before was judged by the CAs of before.
+        let since = Some(Instant::now());
+        let standing = Arc::new(Standing { since, ..standing });
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing.clone();
+        self.show(made.as_ref(), &standing)
     }
 
     /// Follows what another replica has done to the CA in the store that both share.
@@ -288,18 +287,33 @@ impl Authority {
     /// Sees to the serving certificate, and to what is shown behind it; true when it is a new one.
     async fn serve(&self) -> Result<bool, AuthorityError> {
         let _one_at_a_time = self.renewal.lock().await;
-        let (now, standing) = (self.clock.now(), self.standing());
+        let standing = self.standing();
+        let made = self.make_serving(&standing).await?;
+        self.show(made.as_ref(), &standing)?;
+        Ok(made.is_some())
+    }
+
+    /// Makes and keeps a new serving pair, if the one in use does not do.
+    async fn make_serving(&self, standing: &Standing) -> Result<Option<KeyPair>, AuthorityError> {
+        let now = self.clock.now();
         let wanted = self.names().clone().with_local();
         let present = self.cell.certificate();
         if serving::fault(&present, standing.signer(), &wanted, now).is_none() {
-            self.cell.show(&standing.shown);
-            return Ok(false);
+            return Ok(None);
         }
         let pair = serving::make(&standing.issuer, &wanted, now)?;
         self.store.save_serving(&pair).await?;
-        self.cell
-            .set(pair.certificate(), pair.key(), &standing.shown)?;
-        Ok(true)
+        Ok(Some(pair))
+    }
+
+    fn show(&self, made: Option<&KeyPair>, standing: &Standing) -> Result<(), AuthorityError> {
+        match made {
+            Some(pair) => self
+                .cell
+                .set(pair.certificate(), pair.key(), &standing.shown)?,
+            None => self.cell.show(&standing.shown),
+        }
+        Ok(())
     }
 
     /// Wants more addresses or names in the serving certificate, until the next start: what is to

@@ -51,6 +51,14 @@ pub struct Outcome {
     pub already: bool,
     /// How things stand now; in a dry run, as if nothing had been done.
     pub view: View,
+    /// Devices that it has cut off.
+    pub left: Vec<Behind>,
+}
+
+/// A step that may be in the store, and by which this cloudcore does not go in all.
+pub(super) struct Begun {
+    step: Step,
+    left: Vec<Behind>,
 }
 
 /// How a rotation stands, or the CA outside of any.
@@ -83,6 +91,14 @@ pub enum RotationError {
     Authority(AuthorityError),
     /// These devices would lose their cloud.
     Behind(Vec<Behind>),
+    /// The step was begun and did not come to its end.
+    Half {
+        step: Step,
+        /// It is in the store.
+        is_done: bool,
+        cause: AuthorityError,
+        left: Vec<Behind>,
+    },
     /// There is no CA to rotate.
     NoCa,
     /// Another step comes first.
@@ -95,12 +111,47 @@ pub enum RotationError {
 }
 
 impl Authority {
-    /// Does a step, and goes by it at once.
+    /// Does a step, and goes by it at once. One that did not come to its end is the next one until it has.
     pub async fn rotate(&self, wish: Wish) -> Result<Outcome, RotationError> {
-        let _one_at_a_time = self.rotating.lock().await;
-        let outcome = rotate(&*self.store, wish, self.clock.now()).await?;
-        self.reload().await?;
-        Ok(outcome)
+        let mut begun = self.rotating.lock().await;
+        let is_named = wish.step.is_some();
+        let step = wish.step.or(begun.as_ref().map(|it| it.step));
+        let wish = Wish { step, ..wish };
+        let mut done = rotate(&*self.store, wish, self.clock.now()).await;
+        if let Ok(outcome) = &mut done
+            && let Err(cause) = self.reload().await
+        {
+            if !outcome.done && begun.is_none() {
+                return Err(cause.into());
+            }
+            done = Err(RotationError::Half {
+                step: outcome.step,
+                is_done: true,
+                cause,
+                left: std::mem::take(&mut outcome.left),
+            });
+        }
+        match &mut done {
+            Ok(outcome) if !wish.dry_run => {
+                if let Some(before) = begun.take() {
+                    // Whoever waits for the end of it has not been told yet. If only now it was done at all, those
+                    // who have not followed are others by now.
+                    if !outcome.done || before.step != outcome.step {
+                        outcome.left.extend(before.left);
+                    }
+                    (outcome.done, outcome.already) = (true, false);
+                }
+            }
+            Err(RotationError::Half { step, left, .. }) => {
+                let mut left = std::mem::take(left);
+                left.extend(begun.take().into_iter().flat_map(|it| it.left));
+                *begun = Some(Begun { step: *step, left });
+            }
+            // Another replica has gone on since.
+            Err(RotationError::Order { .. }) if !is_named => *begun = None,
+            _ => {}
+        }
+        done
     }
 
     pub async fn ca_view(&self) -> Result<View, RotationError> {
@@ -122,6 +173,7 @@ pub async fn rotate(
         done,
         already,
         view,
+        left: Vec::new(),
     };
     // Finishing what is not under way is what a repeated finish does.
     if step < first || (step == Step::Finish && before.phase.is_none()) {
@@ -142,14 +194,22 @@ pub async fn rotate(
         }
         return Ok(outcome(false, false, before));
     }
-    match (
+    let rotation = store.load_rotation().await.map_err(AuthorityError::Store)?;
+    // Devices of whom some have not followed are cut off with the CA that was.
+    let left = match step {
+        Step::Finish => before.behind,
+        _ => Vec::new(),
+    };
+    let half = |is_done, cause: AuthorityError, left| RotationError::Half {
         step,
-        store.load_rotation().await.map_err(AuthorityError::Store)?,
-    ) {
+        is_done,
+        cause,
+        left,
+    };
+    let done = match (step, rotation) {
         (Step::Prepare, _) => {
             let rotation = make(store, now).await?;
-            let made = store.create_rotation(&rotation).await;
-            made.map_err(AuthorityError::Store)?;
+            store.create_rotation(&rotation).await.map(drop)
         }
         (Step::Switch | Step::Announce, Some(rotation)) => {
             let phase = match step {
@@ -157,28 +217,34 @@ pub async fn rotate(
                 _ => Phase::Announced,
             };
             let advanced = Rotation { phase, ..rotation };
-            let advanced = store.advance_rotation(&advanced).await;
-            advanced.map_err(AuthorityError::Store)?;
+            store.advance_rotation(&advanced).await
         }
-        (Step::Finish, _) => {
-            let finished = store.finish_rotation().await;
-            finished.map_err(AuthorityError::Store)?;
-        }
+        (Step::Finish, _) => store.finish_rotation().await,
         (_, None) => {
             return Err(RotationError::Order {
                 wanted: step,
                 first: Step::Prepare,
             });
         }
+    };
+    if let Err(cause) = done {
+        return Err(half(false, cause.into(), left));
     }
-    let after = view(store, now).await?;
+    let after = match view(store, now).await {
+        Ok(after) => after,
+        Err(RotationError::Authority(cause)) => return Err(half(true, cause, left)),
+        Err(error) => return Err(error),
+    };
     let (ca, next) = (&after.ca, after.next.as_ref().unwrap_or(&after.ca));
     warn!(
         "rotation of the CA {}: {step} is done, the next one is {}",
         ca.hash(),
         next.hash()
     );
-    Ok(outcome(true, false, after))
+    Ok(Outcome {
+        left,
+        ..outcome(true, false, after)
+    })
 }
 
 /// How things stand.
@@ -286,6 +352,7 @@ impl RotationError {
     pub fn is_retryable(&self) -> bool {
         match self {
             RotationError::Authority(error) => error.is_retryable(),
+            RotationError::Half { is_done, cause, .. } => *is_done || cause.is_retryable(),
             RotationError::Behind(_) => true,
             _ => false,
         }
@@ -311,6 +378,20 @@ impl fmt::Display for RotationError {
                     shown.join(", ")
                 )
             }
+            RotationError::Half {
+                step,
+                is_done: true,
+                cause,
+                ..
+            } => write!(
+                f,
+                "{step} is done, but cloudcore does not go by it in all yet ({cause}): say `cloudcore ca \
+                 rotate {step}` again"
+            ),
+            RotationError::Half { step, cause, .. } => write!(
+                f,
+                "{step} may be done or not ({cause}): say `cloudcore ca rotate {step}` again"
+            ),
             RotationError::NoCa => {
                 f.write_str("this cloud has no CA yet: start cloudcore, it makes one")
             }
@@ -330,6 +411,7 @@ impl std::error::Error for RotationError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             RotationError::Authority(error) => Some(error),
+            RotationError::Half { cause, .. } => Some(cause),
             RotationError::Unfit(cause) => Some(cause),
             _ => None,
         }

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub unnamed: Counter,
     /// Requests for what is not the node's own.
     pub denied: Counter,
+    /// What nodes wanted kept above the bounds for one.
+    pub excess: Counter,
     pub events: Counter,
     /// Of them, those for which there was no room.
     pub events_dropped: Counter,

@@ -39,6 +39,8 @@ mod session;
 mod settings;
 mod single;
 mod strikes;
+#[cfg(test)]
+mod testing;
 mod tokens;
 
 use std::net::IpAddr;

@@ -24,7 +24,7 @@ use smol::channel::Receiver;
 
 use self::elsewhere::Elsewhere;
 use self::kept::Kept;
-use self::state::{Effects, State};
+use self::state::{Effects, Push, State};
 use super::cloud::Cloud;
 use super::dispatch::Answer;
 use super::jobs::Jobs;
@@ -255,11 +255,14 @@ impl Nodes {
             // That one of many has forgotten it is not worth a write: it is told again, no more.
             let change = state.forgotten(node, uid);
             let last = change.filter(|change| change.text.is_none());
-            last.and_then(|change| self.write(vec![change]))
+            last.map(|change| self.write(vec![change]))
         };
-        if let Some(written) = written
-            && let Err(error) = written.await
-        {
+        let written = match written {
+            Some(Ok(Some(written))) => written.await,
+            Some(Err(error)) => Err(error),
+            _ => Ok(()),
+        };
+        if let Err(error) = written {
             warn!(
                 "that {} is gone from all nodes is not written: {error}",
                 item.path
@@ -272,36 +275,59 @@ impl Nodes {
         self.lock().counts()
     }
 
-    /// Makes a change, and answers when it is on disk; then it is pushed to whom it concerns.
+    /// Makes a change, and answers when it is on disk; then it is pushed to whom it concerns. What an
+    /// operator (`by` none) is told is on disk also when this changed nothing: what was made before may
+    /// not have been written.
     async fn change<T>(
         &self,
         cloud: &Cloud,
         by: Option<&NodeName>,
         work: impl FnOnce(&mut State, &Context<'_>) -> Result<(T, Effects), Status>,
     ) -> Result<T, Status> {
-        let busy = |error: StoreError| {
+        let failed = |error: StoreError| {
             let by = by.map_or("an operator", NodeName::as_str);
             warn!("a change by {by} is not kept: {error}");
-            Status::internal("the cloud's store does not answer: try again later")
+            match error {
+                StoreError::TooManyObjects => Status::full(&error.to_string()),
+                _ => Status::internal("the cloud's store does not answer: try again later"),
+            }
         };
-        self.refill().await.map_err(busy)?;
+        self.refill().await.map_err(failed)?;
         let (value, pushes, written) = {
             let mut state = self.lock();
             let version = state.versions.next();
             let context = Context {
                 now: cloud.clock.stamp(),
-                version: version.ok_or_else(|| busy(StoreError::Busy))?,
+                version: version.ok_or_else(|| failed(StoreError::Busy))?,
                 address: &self.address,
             };
             let (value, effects) = work(&mut state, &context)?;
-            let changes = effects.changes;
-            let written = self.write(changes);
-            (value, effects.pushes, written)
+            if effects.changes.is_empty() && by.is_some() {
+                (value, effects.pushes, None)
+            } else {
+                match self.write(effects.changes) {
+                    Ok(written) => {
+                        // What the writes before this one could not keep, this one does.
+                        let mut pushes = std::mem::take(&mut state.untold);
+                        pushes.extend(effects.pushes);
+                        (value, pushes, written)
+                    }
+                    Err(error) => {
+                        // Nobody has seen it: the state is still locked.
+                        state.undo(effects.before);
+                        return Err(failed(error));
+                    }
+                }
+            }
+        };
+        let mut due = Due {
+            nodes: self,
+            pushes,
         };
         if let Some(written) = written {
-            written.await.map_err(busy)?;
+            written.await.map_err(failed)?;
         }
-        deliver(cloud, pushes);
+        deliver(cloud, std::mem::take(&mut due.pushes));
         Ok(value)
     }
 
@@ -344,11 +370,14 @@ impl Nodes {
         }
     }
 
-    /// Has changes kept, if there are any and it is we who keep them.
-    fn write(&self, changes: Vec<ObjectChange>) -> Option<store::Answer<'_, ()>> {
+    /// Has changes kept, if it is we who keep them. What is refused at once is not made.
+    fn write(
+        &self,
+        changes: Vec<ObjectChange>,
+    ) -> Result<Option<store::Answer<'_, ()>>, StoreError> {
         match &self.backend {
-            Backend::Own { store, .. } if !changes.is_empty() => Some(store.write_objects(changes)),
-            _ => None,
+            Backend::Own { store, .. } => store.write_objects(changes).map(Some),
+            Backend::Elsewhere(_) => Ok(None),
         }
     }
 
@@ -380,7 +409,26 @@ impl Nodes {
     }
 }
 
-fn deliver(cloud: &Cloud, pushes: Vec<(NodeName, Item, bool)>) {
+/// What is to be told when a change is on disk. If it does not get there, or who waits for it goes away, it is
+/// told with the next one that does.
+struct Due<'a> {
+    nodes: &'a Nodes,
+    pushes: Vec<Push>,
+}
+
+impl Drop for Due<'_> {
+    fn drop(&mut self) {
+        if self.pushes.is_empty() {
+            return;
+        }
+        let untold = &mut self.nodes.lock().untold;
+        // Nodes learn the rest when they connect next.
+        let room = MAX_UNTOLD.saturating_sub(untold.len());
+        untold.extend(self.pushes.drain(..).take(room));
+    }
+}
+
+fn deliver(cloud: &Cloud, pushes: Vec<Push>) {
     let mut of_nodes: BTreeMap<NodeName, Vec<(Item, bool)>> = BTreeMap::new();
     for (node, item, new) in pushes {
         of_nodes.entry(node).or_default().push((item, new));
@@ -419,6 +467,13 @@ const DEVICES: &str = "devicecontroller";
 const BLOCK: u64 = 100_000;
 const FEW: usize = 10_000;
 
+/// Of what could not be told yet, for all nodes together.
+const MAX_UNTOLD: usize = 100_000;
+
 /// Bytes that a Node may have, and a Lease: they stay in memory.
 const MAX_NODE: usize = 256 << 10;
 const MAX_LEASE: usize = 8192;
+
+#[cfg(test)]
+#[path = "nodes/full_tests.rs"]
+mod full_tests;

@@ -223,6 +223,11 @@ pub fn render(cloud: &Cloud) -> String {
         &[("", metrics.denied.get())],
     );
     page.counter(
+        "kubeedge_requests_excess_total",
+        "What edges wanted kept above the bounds for one of them, which is not.",
+        &[("", metrics.excess.get())],
+    );
+    page.counter(
         "kubeedge_events_total",
         "Events that edges reported.",
         &[("", metrics.events.get())],

@@ -50,14 +50,13 @@ pub async fn order(cloud: &Arc<Cloud>, request: &Request) -> CaReport {
         },
         Err(sentence) => return failed(sentence, exit::USAGE),
     };
-    let left = cloud.authority.ca_view().await.map(|view| view.behind);
     match cloud.authority.rotate(wish).await {
         Ok(outcome) => {
             if outcome.done {
+                for behind in &outcome.left {
+                    cloud.registry.end(&behind.node, Ending::CaRetired);
+                }
                 if outcome.step == Step::Finish {
-                    for behind in left.unwrap_or_default() {
-                        cloud.registry.end(&behind.node, Ending::CaRetired);
-                    }
                     retire(cloud);
                 }
                 cloud.spawn(tell(cloud.clone()));
@@ -403,3 +402,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Devices listed; the answer has to fit in a line.
 const MAX_SHOWN: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+#[path = "rotation_tests.rs"]
+mod tests;

@@ -139,6 +139,17 @@ impl Status {
         }
     }
 
+    /// There is no room for what is to be kept; `why` says what to do.
+    pub fn full(why: &str) -> Status {
+        Status {
+            status: FAILURE.to_owned(),
+            message: why.to_owned(),
+            reason: "InsufficientStorage".to_owned(),
+            code: 507,
+            ..Status::default()
+        }
+    }
+
     /// What a cluster has answered, in its words.
     pub fn of_cluster(code: u16, reason: &str, message: &str, details: Option<&Value>) -> Status {
         let read = |details: &Value| Details::deserialize(details).ok();

@@ -240,8 +240,8 @@ impl ObjectStore for FileStore {
         Box::pin(async { Ok(self.objects.all()) })
     }
 
-    fn write_objects(&self, changes: Vec<ObjectChange>) -> Answer<'_, ()> {
-        Box::pin(self.objects.write(changes))
+    fn write_objects(&self, changes: Vec<ObjectChange>) -> Result<Answer<'_, ()>, StoreError> {
+        Ok(Box::pin(self.objects.write(changes)?))
     }
 
     fn reserve_versions(&self, count: u64) -> Answer<'_, u64> {

@@ -120,8 +120,10 @@ pub trait ObjectStore: Send + Sync {
     fn objects(&self) -> Answer<'_, Vec<StoredObject>>;
 
     /// Writes, replaces and forgets objects. Changes count in the order in which this is called, not
-    /// in which the answers are waited for. After an error they may have been made all the same.
-    fn write_objects(&self, changes: Vec<ObjectChange>) -> Answer<'_, ()>;
+    /// in which the answers are waited for, and an answer says that those before are made too. What is
+    /// refused at once is not made, now or later; what the answer calls an error may be made all the
+    /// same, and the next answer that calls it none says that it is.
+    fn write_objects(&self, changes: Vec<ObjectChange>) -> Result<Answer<'_, ()>, StoreError>;
 
     /// The first of `count` numbers in a row that were never given to anybody, whatever happened,
     /// and grow.

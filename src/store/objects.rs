@@ -94,20 +94,14 @@ impl ObjectLog {
         known.objects.iter().map(object).collect()
     }
 
-    /// The changes count in the order of these calls; the answer comes when they are on disk. After
-    /// an error they may be made all the same.
+    /// The changes count in the order of these calls; the answer comes when they are on disk. What is
+    /// refused at once is not made; after a later error they may be made all the same.
     pub fn write(
         &self,
         changes: Vec<ObjectChange>,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        let queued = self.enqueue(|known| known.take(changes));
-        let shared = self.0.clone();
-        async move {
-            match queued {
-                Ok(answered) => flushed(shared, answered).await,
-                Err(error) => Err(error),
-            }
-        }
+    ) -> Result<impl Future<Output = Result<(), StoreError>> + Send + use<>, StoreError> {
+        let answered = self.enqueue(|known| known.take(changes))?;
+        Ok(flushed(self.0.clone(), answered))
     }
 
     /// The first of `count` versions that nobody was ever given.
@@ -225,21 +219,15 @@ impl LogFile {
 impl Known {
     /// Makes the changes here, all or none; returns their lines.
     fn take(&mut self, changes: Vec<ObjectChange>) -> Result<Vec<u8>, StoreError> {
-        let more: usize = changes
-            .iter()
-            .filter_map(|it| Some(it.text.as_ref()?.len()))
-            .sum();
-        if self.bytes + more > MAX_LIVE || self.objects.len() + changes.len() > MAX_OBJECTS {
-            let only_fewer = changes.iter().all(|it| match &it.text {
-                None => true,
-                Some(text) => self
-                    .objects
-                    .get(&it.key)
-                    .is_some_and(|old| old.len() >= text.len()),
-            });
-            if !only_fewer {
-                return Err(StoreError::TooManyObjects);
-            }
+        let (bytes, objects) = self.after(&changes);
+        let (larger, more) = (bytes > self.bytes, objects > self.objects.len());
+        // Deleting may note down who has to forget it: that shall be possible when all is full.
+        let room = match more {
+            true => MAX_LIVE - RESERVE,
+            false => MAX_LIVE,
+        };
+        if (larger && bytes > room) || (more && objects > MAX_OBJECTS) {
+            return Err(StoreError::TooManyObjects);
         }
         let mut lines = Vec::new();
         for change in changes {
@@ -249,8 +237,26 @@ impl Known {
         Ok(lines)
     }
 
+    /// The bytes and the number of all objects, if the changes were made.
+    fn after(&self, changes: &[ObjectChange]) -> (usize, usize) {
+        // The last one counts of those that have the same key.
+        let last: BTreeMap<&str, Option<&Arc<str>>> = changes
+            .iter()
+            .map(|change| (&*change.key, change.text.as_ref()))
+            .collect();
+        let (mut bytes, mut objects) = (self.bytes, self.objects.len());
+        for (key, new) in last {
+            let old = self.objects.get(key);
+            bytes += new.map_or(0, |text| weight(key, text));
+            bytes = bytes.saturating_sub(old.map_or(0, |text| weight(key, text)));
+            objects += usize::from(new.is_some());
+            objects = objects.saturating_sub(usize::from(old.is_some()));
+        }
+        (bytes, objects)
+    }
+
     fn put(&mut self, key: Arc<str>, text: Option<Arc<str>>) {
-        let weight = |text: &Arc<str>| key.len() + text.len() + OVERHEAD;
+        let weight = |text: &Arc<str>| weight(&key, text);
         let more = text.as_ref().map_or(0, weight);
         let old = match text {
             Some(text) => self.objects.insert(key.clone(), text),
@@ -258,6 +264,10 @@ impl Known {
         };
         self.bytes = (self.bytes + more).saturating_sub(old.as_ref().map_or(0, weight));
     }
+}
+
+fn weight(key: &str, text: &str) -> usize {
+    key.len() + text.len() + OVERHEAD
 }
 
 #[derive(Deserialize, Serialize)]
@@ -353,6 +363,9 @@ const OVERHEAD: usize = 32;
 /// All objects together, and how many; what becomes smaller is taken all the same.
 const MAX_LIVE: usize = 128 << 20;
 const MAX_OBJECTS: usize = 200_000;
+
+/// Of these bytes, those that are not for more objects.
+const RESERVE: usize = 8 << 20;
 
 /// Twice what is live, and the slack.
 const MAX_FILE: usize = 2 * MAX_LIVE + (64 << 20);

@@ -32,18 +32,18 @@ const LIFE: [(&str, Step); 4] = [
             change("a", Some(&version.to_string())),
             change("b", Some("{}")),
         ];
-        block_on(store.write_objects(two))
+        block_on(store.write_objects(two)?)
     }),
     ("changed", |store| {
         let large = format!("\"{}\"", "x".repeat(3000));
-        block_on(store.write_objects(vec![change("b", Some(&large))]))
+        block_on(store.write_objects(vec![change("b", Some(&large))])?)
     }),
     ("versions", |store| {
         let version = block_on(store.reserve_versions(10))?;
-        block_on(store.write_objects(vec![change("a", Some(&version.to_string()))]))
+        block_on(store.write_objects(vec![change("a", Some(&version.to_string()))])?)
     }),
     ("deleted", |store| {
-        block_on(store.write_objects(vec![change("b", None)]))
+        block_on(store.write_objects(vec![change("b", None)])?)
     }),
 ];
 
@@ -56,7 +56,12 @@ fn in_order(folder: &Path) {
     let used = used.max().unwrap_or(0);
     let next = block_on(store.reserve_versions(1)).unwrap();
     assert!(next > used, "{next} was given before, up to {used}");
-    block_on(store.write_objects(vec![change("later", Some("1"))])).unwrap();
+    block_on(
+        store
+            .write_objects(vec![change("later", Some("1"))])
+            .unwrap(),
+    )
+    .unwrap();
     drop(store);
     let store = open(&Files::real(), folder).unwrap();
     assert!(found(&store).iter().any(|it| &*it.key == "later"));

@@ -66,8 +66,8 @@ fn objects_and_versions_outlive_the_log() {
     block_on(async {
         assert_eq!(log.reserve(10).await.unwrap(), 1);
         let two = vec![change("a", Some("{\"x\":\n1}")), change("b", Some("{}"))];
-        log.write(two).await.unwrap();
-        log.write(vec![change("b", None)]).await.unwrap();
+        log.write(two).unwrap().await.unwrap();
+        log.write(vec![change("b", None)]).unwrap().await.unwrap();
         assert_eq!(log.reserve(5).await.unwrap(), 11);
     });
     drop(log);
@@ -83,7 +83,7 @@ fn changes_count_in_the_order_of_the_calls_and_share_a_sync() {
     let before = watcher.syncs.load(Ordering::SeqCst);
     block_on(async {
         let writes: Vec<_> = (0..100)
-            .map(|n| log.write(vec![change("a", Some(&n.to_string()))]))
+            .map(|n| log.write(vec![change("a", Some(&n.to_string()))]).unwrap())
             .collect();
         // Whoever waits first writes for all.
         for write in writes.into_iter().rev() {
@@ -100,11 +100,14 @@ fn who_goes_away_has_not_undone_the_change() {
     let folder = Scratch::new();
     let log = open(&Files::real(), &folder);
     block_on(async {
-        drop(log.write(vec![change("a", Some("1"))]));
-        let mut second = Box::pin(log.write(vec![change("b", Some("2"))]));
+        drop(log.write(vec![change("a", Some("1"))]).unwrap());
+        let mut second = Box::pin(log.write(vec![change("b", Some("2"))]).unwrap());
         let _ = poll_once(&mut second).await;
         drop(second);
-        log.write(vec![change("c", Some("3"))]).await.unwrap();
+        log.write(vec![change("c", Some("3"))])
+            .unwrap()
+            .await
+            .unwrap();
     });
     drop(log);
     let expected = [pair("a", "1"), pair("b", "2"), pair("c", "3")];
@@ -116,13 +119,19 @@ fn a_full_disk_is_told_and_the_next_write_makes_the_file_good() {
     let (folder, watcher) = (Scratch::new(), Arc::new(Watcher::default()));
     let log = open(&Files::with(watcher.clone()), &folder);
     block_on(async {
-        log.write(vec![change("a", Some("1"))]).await.unwrap();
+        log.write(vec![change("a", Some("1"))])
+            .unwrap()
+            .await
+            .unwrap();
         watcher.failing.store(true, Ordering::SeqCst);
-        let failed = log.write(vec![change("b", Some("2"))]).await;
+        let failed = log.write(vec![change("b", Some("2"))]).unwrap().await;
         assert!(matches!(failed, Err(StoreError::Io(_))), "{failed:?}");
         assert!(log.reserve(100).await.is_err());
         watcher.failing.store(false, Ordering::SeqCst);
-        log.write(vec![change("c", Some("3"))]).await.unwrap();
+        log.write(vec![change("c", Some("3"))])
+            .unwrap()
+            .await
+            .unwrap();
         assert_eq!(log.reserve(1).await.unwrap(), 101);
     });
     drop(log);
@@ -151,7 +160,7 @@ fn a_tail_torn_at_any_byte_costs_only_the_torn_line() {
         let expected = parse(&bytes[..whole]).known;
         let log = open(&Files::real(), &folder);
         assert_eq!(held(&log.0.known).objects, expected.objects, "cut at {cut}");
-        block_on(log.write(vec![change("c", Some("3"))])).unwrap();
+        block_on(log.write(vec![change("c", Some("3"))]).unwrap()).unwrap();
         drop(log);
         let again = open(&Files::real(), &folder);
         assert_eq!(texts(&again).len(), expected.objects.len() + 1);
@@ -178,7 +187,7 @@ fn a_file_of_old_lines_becomes_short() {
     let log = open(&Files::real(), &folder);
     let text = format!("\"{}\"", "x".repeat(1 << 20));
     for _ in 0..8 {
-        block_on(log.write(vec![change("a", Some(&text))])).unwrap();
+        block_on(log.write(vec![change("a", Some(&text))]).unwrap()).unwrap();
     }
     let size = std::fs::metadata(folder.path().join("log")).unwrap().len();
     assert!(size < (SLACK + (3 << 20)) as u64, "{size}");
@@ -189,14 +198,45 @@ fn a_file_of_old_lines_becomes_short() {
 #[test]
 fn there_is_an_end_to_what_is_taken() {
     let mut known = Known {
-        bytes: MAX_LIVE - 10,
+        bytes: MAX_LIVE - RESERVE - 10,
         ..Known::default()
     };
     known.objects.insert("a".into(), "12345".into());
     let long = "x".repeat(100);
     let refused = known.take(vec![change("b", Some(&long))]);
     assert!(matches!(refused, Err(StoreError::TooManyObjects)));
+    assert_eq!(known.objects.len(), 1, "nothing of it is taken");
     known.bytes = MAX_LIVE;
+    assert!(known.take(vec![change("a", Some(&long))]).is_err());
     assert!(known.take(vec![change("a", Some("123"))]).is_ok());
     assert!(known.take(vec![change("a", None)]).is_ok());
+}
+
+#[test]
+fn what_is_full_can_be_emptied_though_nodes_have_to_forget_it() {
+    let mut known = Known {
+        bytes: MAX_LIVE - RESERVE,
+        ..Known::default()
+    };
+    known.objects.insert("a".into(), "1".into());
+    let long = "x".repeat(1000);
+    assert!(known.take(vec![change("b", Some(&long))]).is_err());
+    let forgotten = vec![change("a", None), change("-gone/1", Some(&long))];
+    assert!(known.take(forgotten).is_ok());
+}
+
+#[test]
+fn what_is_written_of_nothing_is_written_of_all_before() {
+    let (folder, watcher) = (Scratch::new(), Arc::new(Watcher::default()));
+    let log = open(&Files::with(watcher.clone()), &folder);
+    block_on(async {
+        watcher.failing.store(true, Ordering::SeqCst);
+        let failed = log.write(vec![change("a", Some("1"))]).unwrap().await;
+        assert!(failed.is_err());
+        assert!(log.write(Vec::new()).unwrap().await.is_err());
+        watcher.failing.store(false, Ordering::SeqCst);
+        log.write(Vec::new()).unwrap().await.unwrap();
+    });
+    drop(log);
+    assert_eq!(texts(&open(&Files::real(), &folder)), [pair("a", "1")]);
 }

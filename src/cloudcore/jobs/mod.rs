@@ -1,6 +1,8 @@
 //! Jobs that an operator has this cloud give to its nodes, a few at a time; kept in the store, so that they go on.
 
 mod fleet;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +17,7 @@ use smol::future::or;
 use super::cloud::Cloud;
 use crate::protocol::jobs::{self, Address, Order, Report};
 use crate::protocol::message::{Message, Route};
-use crate::store::{ObjectChange, ObjectStore, StoredObject};
+use crate::store::{self, ObjectChange, ObjectStore, StoredObject};
 use crate::system::names::NodeName;
 #[cfg(feature = "kubernetes")]
 pub use fleet::Stand;
@@ -33,7 +35,9 @@ struct Kept {
     fleet: Fleet,
     /// Something of it is not written.
     changed: bool,
-    /// Who is to be told when it is.
+    /// Something of it is being written.
+    writing: bool,
+    /// Who is to be told when all of it is written.
     waiting: Vec<Sender<()>>,
 }
 
@@ -42,6 +46,7 @@ impl Kept {
         Kept {
             fleet,
             changed: false,
+            writing: false,
             waiting: Vec::new(),
         }
     }
@@ -75,11 +80,11 @@ impl Jobs {
         cloud.spawn(async move {
             loop {
                 let jobs = &shared.nodes.jobs;
-                let busy = jobs.advance(&shared).await;
+                let next = jobs.advance(&shared).await;
                 let tick = async {
-                    match busy {
-                        true => drop(Timer::after(TICK).await),
-                        false => smol::future::pending().await,
+                    match next {
+                        Some(pause) => drop(Timer::after(pause).await),
+                        None => smol::future::pending().await,
                     }
                 };
                 let news = async {
@@ -97,28 +102,50 @@ impl Jobs {
     pub async fn create(&self, fleet: Fleet) -> Result<(), String> {
         checked(&fleet)?;
         let name = fleet.name.clone();
-        let mut changes = Vec::new();
-        {
-            let mut fleets = self.lock();
+        let text = serde_json::to_string(&fleet).map_err(|error| error.to_string())?;
+        let mut changes = vec![change(&name, Some(text))];
+        let (oldest, written) = {
+            let fleets = self.lock();
             if fleets.contains_key(&name) {
                 return Err(format!("there is a job {name} already: give another name"));
             }
+            let mut oldest = None;
             if fleets.len() >= MAX_JOBS {
                 // Those that are over are the first to go, the oldest before all.
                 let over = fleets.values().filter(|it| it.fleet.is_over());
-                let oldest = over.min_by_key(|it| it.fleet.created);
-                let oldest = oldest.map(|it| it.fleet.name.clone());
-                let oldest = oldest.ok_or_else(|| format!("{MAX_JOBS} jobs run already"))?;
-                fleets.remove(&oldest);
-                changes.push(change(&oldest, None));
+                let found = over.min_by_key(|it| it.fleet.created);
+                let found = found.map(|it| it.fleet.name.clone());
+                let found = found.ok_or_else(|| format!("{MAX_JOBS} jobs run already"))?;
+                changes.push(change(&found, None));
+                oldest = Some(found);
             }
+            (oldest, self.write(changes)?)
+        };
+        if let Err(error) = written.await {
+            self.take_back(&name, oldest);
+            return Err(error.to_string());
         }
-        let text = serde_json::to_string(&fleet).map_err(|error| error.to_string())?;
-        changes.push(change(&name, Some(text)));
-        self.write(changes).await?;
-        self.lock().insert(name, Kept::written(fleet));
+        let mut fleets = self.lock();
+        oldest.iter().for_each(|it| _ = fleets.remove(it));
+        fleets.insert(name, Kept::written(fleet));
+        drop(fleets);
         self.tell();
         Ok(())
+    }
+
+    /// What the operator is told has failed must not begin after a restart, be it half on disk.
+    fn take_back(&self, name: &str, oldest: Option<String>) {
+        let mut fleets = self.lock();
+        if let Some(kept) = oldest.and_then(|oldest| fleets.get_mut(&oldest)) {
+            kept.changed = true;
+        }
+        // It counts from here on, and is on disk with the next write.
+        let removed = self.write(vec![change(name, None)]).map(drop);
+        drop(fleets);
+        if let Err(error) = removed {
+            warn!("the job {name} that failed to begin may begin after a restart: {error}");
+        }
+        self.tell();
     }
 
     /// Changes a job by an operator's wish.
@@ -127,16 +154,27 @@ impl Jobs {
         name: &str,
         work: impl FnOnce(&mut Fleet) -> Result<(), String>,
     ) -> Result<(), String> {
-        let text = {
+        let written = {
             let mut fleets = self.lock();
             let kept = fleets.get_mut(name);
             let kept = kept.ok_or_else(|| format!("there is no job {name}"))?;
-            work(&mut kept.fleet)?;
-            serde_json::to_string(&kept.fleet).map_err(|error| error.to_string())?
+            let mut fleet = kept.fleet.clone();
+            work(&mut fleet)?;
+            let text = serde_json::to_string(&fleet).map_err(|error| error.to_string())?;
+            let written = self.write(vec![change(name, Some(text))])?;
+            kept.fleet = fleet;
+            written
         };
-        self.write(vec![change(name, Some(text))]).await?;
+        let written = written.await;
+        if written.is_err()
+            && let Some(kept) = self.lock().get_mut(name)
+        {
+            kept.changed = true;
+        }
         self.tell();
-        Ok(())
+        written.map_err(|error| {
+            format!("it is done, but not on disk yet, which is tried again: {error}")
+        })
     }
 
     /// Those of these names, or all.
@@ -155,7 +193,7 @@ impl Jobs {
         let kept = fleets.get_mut(&address.job)?;
         let fits = address.node == node.as_str() && address.family == kept.fleet.kind.family();
         kept.changed |= fits && kept.fleet.hear(node, report);
-        if !kept.changed {
+        if !kept.changed && !kept.writing {
             return None;
         }
         let (written, waits) = bounded(1);
@@ -179,13 +217,13 @@ impl Jobs {
         }
     }
 
-    /// Writes what is new, then sends what is due; whether any job is under way.
-    async fn advance(&self, cloud: &Cloud) -> bool {
+    /// Writes what is new, then sends what is due; when to do so again, if nothing happens before.
+    async fn advance(&self, cloud: &Cloud) -> Option<Duration> {
         let mut due: Vec<(NodeName, Message)> = Vec::new();
-        let (mut changes, mut waiting) = (Vec::new(), Vec::new());
-        let busy = {
+        let mut batch: Vec<(String, Vec<Sender<()>>)> = Vec::new();
+        let (busy, written) = {
             let now = cloud.clock.stamp();
-            let mut fleets = self.lock();
+            let (mut fleets, mut changes) = (self.lock(), Vec::new());
             for kept in fleets.values_mut() {
                 let there = |node: &NodeName| cloud.registry.outbox(node).is_some();
                 let (told, changed) = kept.fleet.advance(now, there);
@@ -196,31 +234,59 @@ impl Jobs {
                 if kept.changed || changed {
                     let text = serde_json::to_string(&kept.fleet).ok();
                     changes.push(change(&kept.fleet.name, text));
-                    kept.changed = false;
-                    waiting.append(&mut kept.waiting);
+                    (kept.changed, kept.writing) = (false, true);
+                    let waiting = std::mem::take(&mut kept.waiting);
+                    batch.push((kept.fleet.name.clone(), waiting));
                 }
             }
-            fleets.values().any(|kept| !kept.fleet.is_over())
+            let busy = fleets.values().any(|kept| !kept.fleet.is_over());
+            let written = (!changes.is_empty()).then(|| self.write(changes));
+            (busy, written)
         };
-        if !changes.is_empty() {
-            match self.write(changes).await {
-                // Each of them waits for one word only, and has room for it.
-                Ok(()) => waiting.iter().for_each(|it| _ = it.try_send(())),
-                // The next change writes it; a node that is told twice does it once.
-                Err(error) => warn!("how far the jobs have come is not written: {error}"),
-            }
+        let written = match written {
+            Some(Ok(written)) => written.await.map_err(|error| error.to_string()),
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        };
+        self.wrote(batch, written.is_ok());
+        if let Err(error) = &written {
+            // A node that is told twice does it once.
+            warn!("how far the jobs have come is not written: {error}");
         }
         for (node, message) in due {
             if let Some(outbox) = cloud.registry.outbox(&node) {
                 outbox.push(message);
             }
         }
-        busy
+        match written {
+            Err(_) => Some(RETRY),
+            Ok(()) => busy.then_some(TICK),
+        }
     }
 
-    async fn write(&self, changes: Vec<ObjectChange>) -> Result<(), String> {
-        let store = self.store()?;
-        let written = store.write_objects(changes).await;
+    /// Tells those who wait for these jobs to be written. When they are not, who waits is left without a word, and
+    /// they are written again.
+    fn wrote(&self, batch: Vec<(String, Vec<Sender<()>>)>, done: bool) {
+        let mut fleets = self.lock();
+        for (name, mut waiting) in batch {
+            if let Some(kept) = fleets.get_mut(&name) {
+                kept.writing = false;
+                kept.changed |= !done;
+                // Who has come since waits for what this was, unless there is more again.
+                if !done || !kept.changed {
+                    waiting.append(&mut kept.waiting);
+                }
+            }
+            if done {
+                // Each of them waits for one word only, and has room for it.
+                waiting.iter().for_each(|it| _ = it.try_send(()));
+            }
+        }
+    }
+
+    /// Changes count in the order in which this is called: under the lock.
+    fn write(&self, changes: Vec<ObjectChange>) -> Result<store::Answer<'_, ()>, String> {
+        let written = self.store()?.write_objects(changes);
         written.map_err(|error| error.to_string())
     }
 
@@ -300,3 +366,5 @@ const KEY: &str = "-job/";
 const MAX_JOBS: usize = 100;
 /// How often it is looked for who takes too long.
 const TICK: Duration = Duration::from_secs(1);
+/// After a write that failed.
+const RETRY: Duration = Duration::from_secs(5);

@@ -54,6 +54,8 @@ pub struct Facts {
     pub may_ask: BTreeSet<(Kind, String)>,
     /// Of a Node.
     pub labels: BTreeMap<String, String>,
+    /// Of a Pod: its node runs it by itself, and only tells of it.
+    pub mirror: bool,
 }
 
 /// What nodes are to forget: an object that was deleted, or is not theirs any more.
@@ -184,6 +186,14 @@ impl Gone {
         }
     }
 
+    /// That nobody has to forget it any more.
+    pub fn removal(uid: &str) -> ObjectChange {
+        ObjectChange {
+            key: format!("{GONE}{uid}").into(),
+            text: None,
+        }
+    }
+
     /// What an edge needs for forgetting it.
     pub fn object(&self, uid: &str) -> Value {
         let mut metadata = Map::new();
@@ -225,6 +235,10 @@ impl Facts {
             }
             Kind::Pod => {
                 facts.bound = bound();
+                let metadata = object.get("metadata");
+                let annotations = metadata.and_then(|it| it.get("annotations"));
+                let mirror = annotations.and_then(|it| it.get(MIRROR));
+                facts.mirror = mirror.is_some_and(Value::is_string);
                 if let Some(spec) = spec {
                     needs_of_pod(spec, &mut facts.needs);
                     wishes_of_pod(spec, &mut facts.may_ask);
@@ -332,6 +346,9 @@ impl fmt::Display for NoSelector {
 }
 
 impl std::error::Error for NoSelector {}
+
+/// By which kubelets mark pods that no API has ordered.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Before the uid, in the keys of what is gone; no namespace has a name like this.
 const GONE: &str = "-gone/";

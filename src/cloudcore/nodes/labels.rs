@@ -34,7 +34,7 @@ pub async fn label(
     changes: &[LabelChange],
 ) -> Result<String, String> {
     cloud.nodes.own()?;
-    let labelled = cloud.nodes.change(cloud, Some(node), |state, context| {
+    let labelled = cloud.nodes.change(cloud, None, |state, context| {
         let (_, effects) = node::altered(state, context, node, |object, _| {
             let labels = meta::child(meta::metadata(object), "labels");
             changes.iter().for_each(|change| change.make(labels));

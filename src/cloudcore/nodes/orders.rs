@@ -120,14 +120,16 @@ pub async fn delete(cloud: &Cloud, path: &ObjectPath, order: Order) -> Result<St
 pub async fn delete_node(cloud: &Cloud, node: &NodeName) -> Result<String, String> {
     cloud.nodes.own()?;
     let path = ObjectPath::of_cluster(Kind::Node, node.as_str());
-    let deleted = cloud.nodes.change(cloud, Some(node), |state, _| {
+    let deleted = cloud.nodes.change(cloud, None, |state, _| {
         if state.get(&path).is_none() && !state.leases.contains_key(node) {
             let about = super::answers::about("nodes", node.as_str());
             return Err(Status::not_found(about));
         }
         let mut effects = state.remove(&path);
         // What it had by its labels it would have to forget, which is not worth waiting for.
-        effects.changes.extend(state.forget_node(node));
+        let forgotten = state.forget_node(node);
+        effects.changes.extend(forgotten.changes);
+        effects.before.extend(forgotten.before);
         effects.pushes.clear();
         Ok(((), effects))
     });

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::answers::{Asked, about};
 use super::kept::{Facts, Given, Gone, Kept};
 use super::meta::{self, Object, Stamp};
-use super::state::{Effects, State};
+use super::state::{Effects, MAX_OWED, State};
 use crate::protocol::message::new_id;
 use crate::protocol::reply::Status;
 use crate::protocol::resource::{Kind, Namespace, ObjectPath};
@@ -27,7 +27,7 @@ pub async fn patch(asked: &Asked<'_>, path: &ObjectPath) -> Result<Arc<Kept>, St
             if uid.is_some_and(|uid| *uid != *kept.uid) {
                 return Err(Status::conflict(about("pods", &path.name)));
             }
-            changed(state, &kept, context.version, |object| {
+            changed(asked, state, &kept, context.version, |object| {
                 let applied = patch.apply(object);
                 applied.map_err(|error| Status::bad_request(&error.to_string()))
             })
@@ -40,15 +40,13 @@ pub async fn patch(asked: &Asked<'_>, path: &ObjectPath) -> Result<Arc<Kept>, St
 pub async fn insert(asked: &Asked<'_>, path: &ObjectPath) -> Result<Object, Status> {
     let mut object = asked.content()?;
     let facts = Facts::of(Kind::Pod, &object);
-    let mirror = object.get("metadata").and_then(|it| it.get("annotations"));
-    let mirror = mirror.is_some_and(|it| it.get(MIRROR).is_some_and(Value::is_string));
     let word = |key: &str| object.get("metadata")?.get(key)?.as_str();
     if word("name") != Some(&path.name) || word("namespace") != path.namespace.as_str() {
         return Err(Status::bad_request(
             "the object is not the one that is named",
         ));
     }
-    if facts.bound.as_ref() != Some(asked.node) || !mirror || !facts.needs.is_empty() {
+    if facts.bound.as_ref() != Some(asked.node) || !facts.mirror || !facts.needs.is_empty() {
         asked.cloud.metrics.denied.add();
         return Err(Status::forbidden(
             about("pods", &path.name),
@@ -73,9 +71,31 @@ pub async fn insert(asked: &Asked<'_>, path: &ObjectPath) -> Result<Object, Stat
             meta::stamp(&mut object, &stamp);
             let kept = Kept::new(path.clone(), &object, Given::default());
             let kept = kept.ok_or_else(|| Status::bad_request("not an object"))?;
+            if let Some(why) = excess(state, asked.node, &kept, 0) {
+                asked.cloud.metrics.excess.add();
+                return Err(Status::forbidden(about("pods", &path.name), why));
+            }
             Ok((meta::untyped(object), state.put(kept)))
         });
     made.await
+}
+
+/// Why a node may not have this mirror, in the place of one of `before` bytes if there is one. Nobody else decides
+/// what mirrors there are, so that one node must not fill the store for all.
+fn excess(state: &State, node: &NodeName, new: &Kept, before: usize) -> Option<&'static str> {
+    let size = new.text.len();
+    let (count, bytes) = state.mirrors(node);
+    if size <= before {
+        return None;
+    }
+    if size > MAX_MIRROR {
+        return Some("the mirror of a pod has at most 64 KiB");
+    }
+    if before == 0 && count >= MAX_MIRRORS {
+        return Some("a node has at most 1000 mirrors of pods");
+    }
+    let all = bytes - before.min(bytes) + size;
+    (all > MAX_MIRRORS_SIZE).then_some("all mirrors of a node's pods have at most 8 MiB")
 }
 
 /// The pod has ended on the node. That it is gone already, or another one now, is as good.
@@ -94,6 +114,11 @@ pub async fn delete(asked: &Asked<'_>, path: &ObjectPath) -> Result<(), Status> 
             let other = |uid: &String| !uid.is_empty() && **uid != *kept.uid;
             if uid.as_ref().is_some_and(other) {
                 return Ok(((), Effects::default()));
+            }
+            // Each leaves something to forget, of which a node that never does shall not have any number.
+            if state.owed_by(asked.node) >= MAX_OWED {
+                asked.cloud.metrics.excess.add();
+                return Err(Status::too_many());
             }
             Ok(((), state.remove(path)))
         });
@@ -128,7 +153,7 @@ pub async fn states(
             .change(asked.cloud, Some(asked.node), |state, context| {
                 match own(state, asked.node, &path) {
                     Ok(kept) if uid.is_empty() || *uid == *kept.uid => {
-                        let changed = changed(state, &kept, context.version, |object| {
+                        let changed = changed(asked, state, &kept, context.version, |object| {
                             object.extend(status.map(|it| ("status".to_owned(), it)));
                             Ok(())
                         });
@@ -137,7 +162,11 @@ pub async fn states(
                     _ if uid.is_empty() || uid.len() > MAX_UID => Ok(((), Effects::default())),
                     _ => {
                         let gone = Gone::unknown(path.clone(), context.version);
-                        Ok(((), state.owe(asked.node, &uid, gone)))
+                        let owed = state.owe(asked.node, &uid, gone);
+                        if owed.is_none() {
+                            asked.cloud.metrics.excess.add();
+                        }
+                        Ok(((), owed.unwrap_or_default()))
                     }
                 }
             });
@@ -147,6 +176,7 @@ pub async fn states(
 }
 
 fn changed(
+    asked: &Asked<'_>,
     state: &mut State,
     kept: &Kept,
     version: u64,
@@ -160,6 +190,19 @@ fn changed(
     let new = Kept::new(path, &object, kept.given.clone());
     let new = new.filter(|new| new.text.len() <= MAX_POD);
     let new = new.ok_or_else(|| Status::bad_request("a Pod that is too large"))?;
+    let before = kept.text.len();
+    let why = match new.facts.mirror {
+        true => excess(state, asked.node, &new, before),
+        false => {
+            let status = object.get("status").map_or(0, |it| it.to_string().len());
+            let large = new.text.len() > before && status > MAX_STATUS;
+            large.then_some("the status of a pod has at most 128 KiB")
+        }
+    };
+    if let Some(why) = why {
+        asked.cloud.metrics.excess.add();
+        return Err(Status::forbidden(about("pods", &kept.path.name), why));
+    }
     let effects = state.put(new.clone());
     Ok((Arc::new(new), effects))
 }
@@ -177,9 +220,16 @@ fn pod(path: &ObjectPath) -> Result<ObjectPath, Status> {
         .map_err(|error| Status::bad_request(&error.to_string()))
 }
 
-/// By which kubelets mark pods that no API has ordered.
-pub const MIRROR: &str = "kubernetes.io/config.mirror";
-
 const MAX_POD: usize = 3 << 19;
+
+/// Bytes of what a node reports of a pod that it was given.
+const MAX_STATUS: usize = 128 << 10;
+
+/// A manifest on the device and what became of it, a few KB; of those a node has a handful. Kubernetes
+/// gives a node 110 pods in all.
+const MAX_MIRROR: usize = 64 << 10;
+const MAX_MIRRORS: usize = 1000;
+const MAX_MIRRORS_SIZE: usize = 8 << 20;
+
 pub const MAX_REPORTS: usize = 500;
 pub const MAX_UID: usize = 64;

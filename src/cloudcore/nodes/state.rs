@@ -1,10 +1,13 @@
 //! All objects in memory, who may see which, and what a change means for whom.
 
+mod undo;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::undo::Before;
 use super::index::{self, Index};
 use super::kept::{Gone, Kept, Restored, Selector};
 use super::lease::Lease;
@@ -27,14 +30,20 @@ pub struct State {
     of_others: bool,
     /// Versions that may be given out.
     pub versions: Range<u64>,
+    /// What could not be told, because the change was not on disk.
+    pub untold: Vec<Push>,
 }
+
+/// What a node is to be told, with whether it never had it.
+pub type Push = (NodeName, Item, bool);
 
 /// What is to be done because of a change: first written, then sent.
 #[derive(Debug, Default)]
 pub struct Effects {
     pub changes: Vec<ObjectChange>,
-    /// With whether the node never had it.
-    pub pushes: Vec<(NodeName, Item, bool)>,
+    pub pushes: Vec<Push>,
+    /// By what the change can be taken back.
+    pub before: Vec<Before>,
 }
 
 impl State {
@@ -51,16 +60,7 @@ impl State {
         for stored in stored.iter().filter(|it| !jobs::is_job(&it.key)) {
             match Restored::read(stored) {
                 Some(Restored::Object(kept)) => state.insert(Arc::new(kept)),
-                Some(Restored::Gone(uid, gone)) => {
-                    for node in &gone.owed {
-                        state
-                            .owed
-                            .entry(node.clone())
-                            .or_default()
-                            .insert(uid.clone());
-                    }
-                    state.gone.insert(uid, gone);
-                }
+                Some(Restored::Gone(uid, gone)) => state.set_gone(&uid, Some(gone)),
                 None => log::warn!(
                     "{} of the store can't be read and is left alone",
                     stored.key
@@ -234,8 +234,9 @@ impl State {
     pub fn put(&mut self, kept: Kept) -> Effects {
         let kept = Arc::new(kept);
         let before = self.views(&kept, Some(&kept));
-        self.insert(kept.clone());
         let mut effects = Effects::default();
+        self.note_object(&kept.path, &mut effects);
+        self.insert(kept.clone());
         if !self.of_others {
             effects.changes.push(kept.change());
         }
@@ -250,6 +251,7 @@ impl State {
             return effects;
         };
         let before = self.views(&kept, None);
+        self.note_object(&kept.path, &mut effects);
         self.take(&kept);
         if !self.of_others {
             effects.changes.push(kept.removal());
@@ -265,45 +267,73 @@ impl State {
             return None;
         }
         let change = gone.change(uid);
+        if gone.owed.is_empty() {
+            self.gone.remove(uid);
+        }
+        self.owes_no_more(node, uid);
+        Some(change)
+    }
+
+    fn owes_no_more(&mut self, node: &NodeName, uid: &str) {
         if let Some(owed) = self.owed.get_mut(node) {
             owed.remove(uid);
             if owed.is_empty() {
                 self.owed.remove(node);
             }
         }
-        if gone.owed.is_empty() {
-            self.gone.remove(uid);
-        }
-        Some(change)
     }
 
-    /// The node is to forget an object that this cloud does not know, or not any more.
-    pub fn owe(&mut self, node: &NodeName, uid: &str, gone: Gone) -> Effects {
-        let uid: Arc<str> = uid.into();
-        let owed = self.owed.entry(node.clone()).or_default();
-        owed.insert(uid.clone());
-        let gone = self.gone.entry(uid.clone()).or_insert(gone);
-        gone.owed.insert(node.clone());
-        let item = gone.path.clone().map(|path| Item {
+    /// How many objects the node has to forget.
+    pub fn owed_by(&self, node: &NodeName) -> usize {
+        self.owed.get(node).map_or(0, BTreeSet::len)
+    }
+
+    /// How many mirrors of its own pods the node has made, and the bytes of them all.
+    pub fn mirrors(&self, node: &NodeName) -> (usize, usize) {
+        let pods = self.index.bound(node);
+        let pods = pods.filter_map(|path| self.objects.get(path));
+        pods.filter(|kept| kept.facts.mirror)
+            .fold((0, 0), |(count, bytes), kept| {
+                (count + 1, bytes + kept.text.len())
+            })
+    }
+
+    /// The node is to forget an object that this cloud does not know, or not any more: so it says
+    /// itself, and who has `MAX_OWED` to forget is not believed. None for that.
+    pub fn owe(&mut self, node: &NodeName, uid: &str, gone: Gone) -> Option<Effects> {
+        let (uid, mut effects): (Arc<str>, _) = (uid.into(), Effects::default());
+        let known = self.owed.get(node).is_some_and(|it| it.contains(&uid));
+        if !known {
+            if self.owed_by(node) >= MAX_OWED {
+                return None;
+            }
+            self.note_gone(&uid, &mut effects);
+            let mut gone = self.gone.get(&uid).cloned().unwrap_or(gone);
+            gone.owed.insert(node.clone());
+            effects.changes.push(gone.change(&uid));
+            self.set_gone(&uid, Some(gone));
+        }
+        let path = self.gone.get(&uid).and_then(|gone| gone.path.clone());
+        let item = path.map(|path| Item {
             path,
             gone: Some(uid.clone()),
         });
-        let push = |item| (node.clone(), item, false);
-        Effects {
-            changes: vec![gone.change(&uid)],
-            pushes: item.map(push).into_iter().collect(),
-        }
+        effects
+            .pushes
+            .extend(item.map(|item| (node.clone(), item, false)));
+        Some(effects)
     }
 
     /// Nobody waits for this node any more.
-    pub fn forget_node(&mut self, node: &NodeName) -> Vec<ObjectChange> {
+    pub fn forget_node(&mut self, node: &NodeName) -> Effects {
         self.leases.remove(node);
+        let mut effects = Effects::default();
         let uids = self.owed.get(node).cloned().unwrap_or_default();
-        let mut changes = Vec::new();
         for uid in uids {
-            changes.extend(self.forgotten(node, &uid));
+            self.note_gone(&uid, &mut effects);
+            effects.changes.extend(self.forgotten(node, &uid));
         }
-        changes
+        effects
     }
 
     /// Who sees what now, of those whom a change of `kept` may concern: the object itself and, for a
@@ -372,15 +402,16 @@ impl State {
         }
         // The Node itself is never taken back by a message: its session ends.
         lost.retain(|(_, kept)| kept.path.kind != Kind::Node);
+        let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
         for (node, kept) in lost {
+            if touched.insert(kept.uid.clone()) {
+                self.note_gone(&kept.uid, effects);
+            }
             let gone = self.gone.entry(kept.uid.clone());
             let gone = gone.or_insert_with(|| kept.gone());
             gone.owed.insert(node.clone());
             let owed = self.owed.entry(node.clone()).or_default();
             owed.insert(kept.uid.clone());
-            if !self.of_others {
-                effects.changes.push(gone.change(&kept.uid));
-            }
             let item = Item {
                 path: kept.path.clone(),
                 gone: Some(kept.uid.clone()),
@@ -388,12 +419,26 @@ impl State {
             effects.pushes.push((node, item, false));
         }
         for (node, kept, new) in found {
-            effects.changes.extend(self.forgotten(&node, &kept.uid));
+            let owed = self.owed.get(&node);
+            if owed.is_some_and(|owed| owed.contains(&kept.uid)) {
+                if touched.insert(kept.uid.clone()) {
+                    self.note_gone(&kept.uid, effects);
+                }
+                self.forgotten(&node, &kept.uid);
+            }
             let item = Item {
                 path: kept.path.clone(),
                 gone: None,
             };
             effects.pushes.push((node, item, new));
+        }
+        if !self.of_others {
+            // Each once, however many nodes it is about.
+            let changes = touched.iter().map(|uid| match self.gone.get(uid) {
+                Some(gone) => gone.change(uid),
+                None => Gone::removal(uid),
+            });
+            effects.changes.extend(changes);
         }
     }
 
@@ -431,6 +476,10 @@ fn rank(kind: Kind) -> u8 {
 
 /// Of the cloud itself: its CA's key lies there, where KubeEdge's cloud keeps it.
 pub const OWN_NAMESPACE: &str = "kubeedge";
+
+/// Objects that a node has to forget by its own doing. One that acknowledges has few; 110 pods are what
+/// Kubernetes gives a node.
+pub const MAX_OWED: usize = 1000;
 
 #[cfg(test)]
 #[path = "state_tests.rs"]

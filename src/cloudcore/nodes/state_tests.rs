@@ -169,14 +169,76 @@ fn what_is_written_restores_the_same_state() {
     );
 }
 
+/// All that there is, in words.
+fn all_of(state: &State) -> String {
+    let objects = state.objects.values();
+    let objects: Vec<_> = objects.map(|it| (&it.path, &it.text, &it.given)).collect();
+    let owed: BTreeMap<_, _> = state.owed.iter().collect();
+    let told = ["a", "b"].map(|it| state.everything_for(&name(it)));
+    format!("{objects:?} {:?} {owed:?} {told:?}", state.gone)
+}
+
+#[test]
+fn what_is_refused_leaves_all_as_it_was() {
+    let changes: [fn(&mut State) -> Effects; 8] = [
+        |state| state.put(node("a", "router")),
+        |state| state.put(config("c", "u", given(&["b"], Some("role=router")))),
+        |state| {
+            let spec = json!({"nodeName": "b", "volumes": [{"secret": {"secretName": "s"}}]});
+            state.put(kept(Kind::Pod, "p", "v", spec, Given::default()))
+        },
+        |state| state.put(kept(Kind::Secret, "s", "w", json!({}), Given::default())),
+        |state| state.put(node("a", "camera")),
+        |state| {
+            let path = ObjectPath::new("default", Kind::Pod, "x").unwrap();
+            state.owe(&name("b"), "y", Gone::unknown(path, 1)).unwrap()
+        },
+        |state| state.remove(&ObjectPath::new("default", Kind::Pod, "p").unwrap()),
+        |state| state.forget_node(&name("b")),
+    ];
+    let mut state = State::default();
+    for (number, change) in changes.into_iter().enumerate() {
+        let before = all_of(&state);
+        let effects = change(&mut state);
+        assert_ne!(all_of(&state), before, "change {number}");
+        state.undo(effects.before);
+        assert_eq!(all_of(&state), before, "change {number}");
+        change(&mut state);
+    }
+}
+
+#[test]
+fn what_a_node_says_it_has_to_forget_has_an_end_on_a_cluster_too() {
+    for mut state in [State::default(), State::of_others()] {
+        let gone = || Gone::unknown(ObjectPath::new("default", Kind::Pod, "x").unwrap(), 1);
+        for n in 0..MAX_OWED {
+            assert!(state.owe(&name("a"), &format!("u{n}"), gone()).is_some());
+        }
+        assert!(state.owe(&name("a"), "more", gone()).is_none());
+        assert_eq!(state.counts(), (0, MAX_OWED));
+        let again = state.owe(&name("a"), "u0", gone()).unwrap();
+        assert_eq!((again.changes.len(), again.pushes.len()), (0, 1));
+    }
+}
+
+#[test]
+fn what_many_have_to_forget_is_written_once() {
+    let mut state = State::default();
+    let many: Vec<String> = (0..100).map(|n| format!("n{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    state.put(config("c", "u", given(&many, None)));
+    let effects = state.remove(&ObjectPath::new("default", Kind::ConfigMap, "c").unwrap());
+    assert_eq!((effects.changes.len(), effects.pushes.len()), (2, 100));
+}
+
 #[test]
 fn a_node_that_is_deleted_is_owed_nothing() {
     let mut state = State::default();
     state.put(config("c", "u", given(&["a", "b"], None)));
     state.remove(&ObjectPath::new("default", Kind::ConfigMap, "c").unwrap());
-    assert_eq!(state.forget_node(&name("a")).len(), 1);
+    assert_eq!(state.forget_node(&name("a")).changes.len(), 1);
     assert_eq!(state.counts(), (0, 1));
-    assert_eq!(state.forget_node(&name("b")).len(), 1);
+    assert_eq!(state.forget_node(&name("b")).changes.len(), 1);
     assert_eq!(state.counts(), (0, 0));
 }
 

@@ -6,7 +6,7 @@ use super::super::answers::about;
 use super::super::deliver;
 use super::super::kept::{Facts, Gone};
 use super::super::meta::{self, Object};
-use super::super::pods::{MAX_REPORTS, MAX_UID, MIRROR};
+use super::super::pods::{MAX_REPORTS, MAX_UID};
 use super::desk::Desk;
 use super::door::is_ours;
 use crate::kubernetes::resource::PODS;
@@ -66,7 +66,10 @@ fn gone(desk: &Desk<'_>, path: &ObjectPath, uid: &str) {
         let mut state = cloud.nodes.lock();
         state.owe(desk.node(), uid, Gone::unknown(path.clone(), 0))
     };
-    deliver(cloud, effects.pushes);
+    match effects {
+        Some(effects) => deliver(cloud, effects.pushes),
+        None => cloud.metrics.excess.add(),
+    }
 }
 
 /// The mirror of a pod that the node runs by itself. It may need nothing of the cluster: else a node
@@ -76,7 +79,6 @@ pub async fn insert(desk: &Desk<'_>, path: &ObjectPath) -> Result<Object, Status
     let facts = Facts::of(Kind::Pod, &pod);
     let metadata = pod.get("metadata");
     let of = |key: &str| metadata.and_then(|it| it.get(key));
-    let mirror = of("annotations").and_then(|it| it.get(MIRROR));
     let word = |key: &str| of(key).and_then(Value::as_str);
     if word("name") != Some(&path.name) || word("namespace") != path.namespace.as_str() {
         return Err(Status::bad_request(
@@ -85,7 +87,7 @@ pub async fn insert(desk: &Desk<'_>, path: &ObjectPath) -> Result<Object, Status
     }
     let needs_nothing = facts.needs.is_empty() && facts.may_ask.is_empty();
     let own = facts.bound.as_ref() == Some(desk.node());
-    if !own || !mirror.is_some_and(Value::is_string) || !needs_nothing || is_ours(path) {
+    if !own || !facts.mirror || !needs_nothing || is_ours(path) {
         desk.asked.cloud.metrics.denied.add();
         return Err(Status::forbidden(
             about("pods", &path.name),
