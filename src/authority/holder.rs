@@ -148,7 +148,8 @@ pub async fn revoke(
 ) -> Result<Vec<Revoked>, StoreError> {
     let (mut outcome, mut fresh) = (Vec::new(), Vec::new());
     for node in nodes {
-        let (record, revoked) = (store.node(node).await?, store.revoked(node).await?);
+        // Another replica may have let it in since, and this one not have heard of that yet.
+        let (record, revoked) = (store.node_now(node).await?, store.revoked(node).await?);
         let known = record.is_some();
         let already = revoked.filter(|_| in_force(record.as_ref(), revoked).is_none());
         // Later than all that was recorded, whatever the clock did; in whole seconds, as stored.

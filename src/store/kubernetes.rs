@@ -92,7 +92,11 @@ impl Store for KubernetesStore {
     }
 
     fn node<'a>(&'a self, name: &'a NodeName) -> Answer<'a, Option<NodeRecord>> {
-        Box::pin(nodes::get(&self.space, &self.cache, name))
+        Box::pin(nodes::get(&self.space, &self.cache, name, false))
+    }
+
+    fn node_now<'a>(&'a self, name: &'a NodeName) -> Answer<'a, Option<NodeRecord>> {
+        Box::pin(nodes::get(&self.space, &self.cache, name, true))
     }
 
     fn record_node<'a>(

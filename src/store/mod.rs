@@ -68,6 +68,11 @@ pub trait Store: Send + Sync {
 
     fn node<'a>(&'a self, name: &'a NodeName) -> Answer<'a, Option<NodeRecord>>;
 
+    /// The same as it is at this moment. What `node` knows may be a little older where several share the store.
+    fn node_now<'a>(&'a self, name: &'a NodeName) -> Answer<'a, Option<NodeRecord>> {
+        self.node(name)
+    }
+
     /// Stores `record` under `name` when `claim` fits what is stored.
     fn record_node<'a>(
         &'a self,

@@ -1,12 +1,12 @@
 //! Several places of one cloud: any that answers will do, and the one that serves is kept.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use kubeedge::protocol::control::{EdgeState, EdgeStatus};
 
 use crate::common::site::{Cloudcore, Site};
-use crate::common::{LIMIT, figures};
+use crate::common::{LIMIT, figures, wait_until};
 
 /// Two places of one cloud, each with a port for everything, and a token that both know.
 fn two() -> ([(Cloudcore, String); 2], String) {
@@ -37,6 +37,10 @@ fn peer(site: &Site, before: &str) -> String {
 
 /// Renews, and waits for the session with the new certificate, which leads to the same place.
 fn renewed(site: &Site, place: &str) {
+    // A place that knows an older certificate takes one that began in a later second, and certificates have no less.
+    let second = || UNIX_EPOCH.elapsed().expect("a time").as_secs();
+    let before = second();
+    wait_until("the next second", || second() > before);
     site.run(&["certs", "renew"]).ends(0);
     let serial = |status: &EdgeStatus| status.certificate.as_ref().map(|it| it.serial.clone());
     let until = Instant::now() + LIMIT;

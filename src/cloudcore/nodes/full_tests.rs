@@ -128,7 +128,7 @@ fn what_a_full_disk_did_not_keep_is_kept_and_told_when_it_is_applied_again() {
 fn a_node_makes_no_more_mirrors_than_a_node_has() {
     let folder = Scratch::new();
     let many = (0..999).map(|n| stored_mirror(&format!("a{n}"), "many", 10));
-    let large = (0..134).map(|n| stored_mirror(&format!("b{n}"), "large", 62_000));
+    let large = (0..33).map(|n| stored_mirror(&format!("b{n}"), "large", 62_000));
     stored(folder.path(), many.chain(large));
     let stage = Stage::open(&folder, "none");
     let ask = async |node: &str, name: &str, bytes| {
@@ -142,7 +142,7 @@ fn a_node_makes_no_more_mirrors_than_a_node_has() {
         assert_eq!(refused(&ask("many", "last", 10).await), (0, String::new()));
         for (node, bytes, why) in [
             ("many", 10, "at most 1000 mirrors"),
-            ("large", 62_000, "at most 8 MiB"),
+            ("large", 62_000, "at most 2 MiB"),
             ("other", 1 << 20, "at most 64 KiB"),
         ] {
             let (code, message) = refused(&ask(node, "more", bytes).await);

@@ -95,7 +95,7 @@ fn excess(state: &State, node: &NodeName, new: &Kept, before: usize) -> Option<&
         return Some("a node has at most 1000 mirrors of pods");
     }
     let all = bytes - before.min(bytes) + size;
-    (all > MAX_MIRRORS_SIZE).then_some("all mirrors of a node's pods have at most 8 MiB")
+    (all > MAX_MIRRORS_SIZE).then_some("all mirrors of a node's pods have at most 2 MiB")
 }
 
 /// The pod has ended on the node. That it is gone already, or another one now, is as good.
@@ -229,7 +229,7 @@ const MAX_STATUS: usize = 128 << 10;
 /// gives a node 110 pods in all.
 const MAX_MIRROR: usize = 64 << 10;
 const MAX_MIRRORS: usize = 1000;
-const MAX_MIRRORS_SIZE: usize = 8 << 20;
+const MAX_MIRRORS_SIZE: usize = 2 << 20;
 
 pub const MAX_REPORTS: usize = 500;
 pub const MAX_UID: usize = 64;

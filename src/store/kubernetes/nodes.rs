@@ -18,9 +18,10 @@ pub async fn get(
     space: &Space,
     cache: &Cache,
     name: &NodeName,
+    now: bool,
 ) -> Result<Option<NodeRecord>, StoreError> {
     let map = map_of(name);
-    shard(space, cache, &map, false).await?.1.get(name, &map)
+    shard(space, cache, &map, now).await?.1.get(name, &map)
 }
 
 /// Writes the record, or takes it away, when `claim` fits what the cluster has now.
