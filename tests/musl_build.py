@@ -298,12 +298,16 @@ def smaller_by_the_compiler(place):
     place.have_sources()
     place.run("--env", "armv7")
     place.expect(0, said=[f"export RUSTC_WRAPPER='{place.top}/cross/rustc'"])
-    ours, others = (["--crate-name", name, "--target", "armv7-unknown-linux-musleabihf"] for name in ("kubeedge", "serde"))
-    none, all_of_it = "-Zfmt-debug=shallow -Zlocation-detail=none", "-Zfmt-debug=shallow -Zlocation-detail=file,line,column"
+    def ours(target):
+        return ["--crate-name", "kubeedge", "--target", f"{target}-unknown-linux-musl"]
+
+    others = ["--crate-name", "serde", "--target", "aarch64-unknown-linux-musl"]
+    none, all_of_it = (f"-Zfmt-debug=shallow -Zlocation-detail={places}" for places in ("none", "file,line,column"))
     for places, arguments, added in [
         ({}, others, f" {none} bootstrap=1"),
-        ({}, ours, f" {all_of_it} bootstrap=1"),
-        ({"KUBEEDGE_PLACES": "none"}, ours, f" {none} bootstrap=1"),
+        ({}, ours("aarch64"), f" {all_of_it} bootstrap=1"),
+        ({}, ours("armv7"), " -Zfmt-debug=shallow -Zlocation-detail=line bootstrap=1"),
+        ({"KUBEEDGE_PLACES": "none"}, ours("armv7"), f" {none} bootstrap=1"),
         ({}, ["--crate-name", "build_script_build"], " bootstrap="),
     ]:
         environment = {"PATH": place.bin, **places}

@@ -1,4 +1,4 @@
-//! Sessions at one replica that end by what was done through another one, and those that do not.
+//! What is done through one replica, and what it means at another: sessions that end by it, and revocations.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ use crate::pki::csr;
 use crate::pki::issue::new_ca;
 use crate::pki::key::PrivateKey;
 use crate::protocol::transport::Transport;
-use crate::store::Store;
-use crate::store::kubernetes::{LABEL, NAMESPACE};
-use crate::store::testing::name;
-use crate::system::clock::{Clock, ManualClock};
+use crate::store::kubernetes::{KubernetesStore, LABEL, NAMESPACE};
+use crate::store::testing::{name, record};
+use crate::store::{Claim, NodeRecord, Store};
+use crate::system::clock::{Clock, ManualClock, Timestamp};
 use crate::system::files::Files;
 use crate::system::root::Root;
 use crate::system::scratch::Scratch;
@@ -423,6 +423,36 @@ fn a_record_that_is_gone_or_damaged_ends_nothing() {
         two.has_heard_of(&one, two.sentinel().await).await;
         session.goes_on().await;
     });
+}
+
+#[test]
+fn a_node_that_came_back_elsewhere_is_revoked_again() {
+    let fake = FakeCluster::new();
+    let (one, other) = (
+        KubernetesStore::new(fake.api()),
+        KubernetesStore::new(fake.api()),
+    );
+    let put = |record| block_on(other.record_node(&name("a"), record, Claim::Any)).unwrap();
+    put(record("1"));
+    block_on(one.snapshot()).unwrap();
+    let revoke = || {
+        let (nodes, now) = ([name("a")], record("1").since);
+        block_on(authority::revoke(&one, &nodes, now))
+            .unwrap()
+            .remove(0)
+    };
+    let first = revoke();
+    assert!(first.known && !first.already);
+    assert!(revoke().already);
+
+    // A token at the other one lets it in, by a clock that is ahead; nobody has told this one.
+    let since = Timestamp::from_unix(first.at.unix() + 300);
+    put(NodeRecord {
+        since,
+        ..record("2")
+    });
+    let again = revoke();
+    assert!(!again.already && again.at > since);
 }
 
 const STEPS: [Step; 4] = [Step::Prepare, Step::Switch, Step::Announce, Step::Finish];

@@ -7,7 +7,6 @@ use super::super::{Claim, NodeRecord, Recorded, Store};
 use super::cache::{Change, Touched};
 use super::tests::{changed, followed, until};
 use super::*;
-use crate::authority::revoke;
 use crate::kubernetes::testing::FakeCluster;
 
 fn put(store: &KubernetesStore, record: NodeRecord) {
@@ -114,34 +113,6 @@ fn what_is_read_before_a_write_is_news_all_the_same() {
     let both = ["a", "b"].map(|node| (name(node), Change::Other));
     let touched = one.cache.touched();
     assert_eq!(touched.nodes.into_iter().collect::<Vec<_>>(), both);
-}
-
-#[test]
-fn a_node_that_came_back_elsewhere_is_revoked_again() {
-    let fake = FakeCluster::new();
-    let (one, other) = (
-        KubernetesStore::new(fake.api()),
-        KubernetesStore::new(fake.api()),
-    );
-    put(&other, record("1"));
-    block_on(one.snapshot()).unwrap();
-    let revoke = || {
-        let (nodes, now) = ([name("a")], record("1").since);
-        block_on(revoke(&one, &nodes, now)).unwrap().remove(0)
-    };
-    let first = revoke();
-    assert!(first.known && !first.already);
-    assert!(revoke().already);
-
-    // A token at the other one lets it in, by a clock that is ahead; nobody has told this one.
-    let since = Timestamp::from_unix(first.at.unix() + 300);
-    let back = NodeRecord {
-        since,
-        ..record("2")
-    };
-    put(&other, back);
-    let again = revoke();
-    assert!(!again.already && again.at > since);
 }
 
 #[test]
