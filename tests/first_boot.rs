@@ -69,6 +69,27 @@ fn one_image_makes_a_node_of_every_device() {
     edge.stop();
 }
 
+/// Of such an image one folder can be written to, and memory.
+#[test]
+fn a_root_that_can_not_be_written_to_needs_its_identitys_folder_alone() {
+    let cloud = Cloudcore::start(&[]);
+    let token = cloud.token();
+    let mut device = image();
+    device.write(JOIN, &request(&cloud, &token), 0o600);
+    device.mounts = Some(
+        "mkdir -p $1/var $1/run; mount --bind $1 $1; mount --bind $1/run $1/run; \
+         mount --bind $1/etc/kubeedge $1/etc/kubeedge; mount -o remount,ro,bind $1; \
+         touch $1/var/x 2>/dev/null && exit 1; :"
+            .to_owned(),
+    );
+    let edge = device.start();
+    joins(&edge, &device, &cloud);
+    forgotten(&device, &token);
+    let place = edge.status().objects_in.expect("it is told");
+    assert!(place.contains("/etc/kubeedge/state"), "{place}");
+    edge.stop();
+}
+
 #[test]
 fn the_kernels_command_line_asks_and_is_ignored_ever_after() {
     let cloud = Cloudcore::start(&[]);

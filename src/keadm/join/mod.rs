@@ -15,6 +15,7 @@ mod report;
 mod wait;
 mod wish;
 
+use std::iter;
 use std::path::Path;
 
 use argh::{ArgsInfo, FromArgs};
@@ -343,12 +344,9 @@ fn configure(
     token: Option<&JoinToken>,
 ) -> Result<Vec<String>, JoinError> {
     let mut done = Vec::new();
-    for folder in [
-        "/etc/kubeedge/config",
-        "/var/lib/kubeedge",
-        "/var/log/kubeedge",
-    ] {
-        host.files.make_dir(&host.root.at(folder), 0o755)?;
+    let settings = host.root.at("/etc/kubeedge/config");
+    for folder in iter::once(settings).chain(preflight::of_var(&host.root)) {
+        host.files.make_dir(&folder, 0o755)?;
     }
     // What an earlier attempt left half written may be a token.
     for path in [&draft.path, bootstrap] {

@@ -1,6 +1,6 @@
 //! Everything that would make a join fail later, found before anything is changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::system::facts;
 use crate::system::host::Host;
 use crate::system::names::Endpoint;
 use crate::system::randomness;
+use crate::system::root::Root;
 use crate::system::way::Way;
 use crate::tunnel::Guarded;
 
@@ -43,7 +44,7 @@ pub fn device(
     installation: &Installation,
 ) -> Result<Vec<String>, JoinError> {
     let root = &host.root;
-    let mut folders: Vec<_> = FOLDERS.iter().map(|folder| root.at(folder)).collect();
+    let mut folders = folders(root);
     let device = &draft.device;
     let files = [&device.key, &device.certificate, &device.ca, &draft.path];
     folders.extend(
@@ -316,12 +317,18 @@ pub async fn shake_hands(
 }
 
 /// What join writes to besides the places that the configuration names.
-pub const FOLDERS: &[&str] = &[
-    "/etc/kubeedge",
-    "/run/kubeedge",
-    "/var/lib/kubeedge",
-    "/var/log/kubeedge",
-];
+pub fn folders(root: &Root) -> Vec<PathBuf> {
+    let own = ["/etc/kubeedge", "/run/kubeedge"].map(|folder| root.at(folder));
+    own.into_iter().chain(of_var(root)).collect()
+}
+
+/// Those below `/var`, unless that is read-only: edgecore does without them then.
+pub fn of_var(root: &Root) -> impl Iterator<Item = PathBuf> {
+    let folders = ["/var/lib/kubeedge", "/var/log/kubeedge"].map(|folder| root.at(folder));
+    let is_there = |folder: &PathBuf| !facts::is_read_only(folder);
+    folders.into_iter().filter(is_there)
+}
+
 /// Bytes: certificates, configuration, and some room for the temporary files of both.
 pub const STATE_SPACE: u64 = 256 * 1024;
 /// For each question to the cloud.

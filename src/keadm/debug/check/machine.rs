@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::look::{Look, State};
-use crate::keadm::join::preflight::{FOLDERS, STATE_SPACE};
+use crate::keadm::join::preflight::{self, STATE_SPACE};
 use crate::system::facts::usage::{self, Left};
 use crate::system::{cause, facts, processes, randomness};
 
@@ -137,7 +137,7 @@ pub fn folders(look: &mut Look<'_>) {
 
 /// Where edgecore writes, each once.
 fn places(look: &Look<'_>) -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> = FOLDERS.iter().map(|path| look.host.root.at(path)).collect();
+    let mut all = preflight::folders(&look.host.root);
     let files = look
         .device
         .iter()
