@@ -1,9 +1,11 @@
 //! The record of a release, field for field as Helm keeps it: one Secret for each revision.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::object::{self, Object};
@@ -14,6 +16,8 @@ use crate::system::gzip;
 #[derive(Clone)]
 pub struct Release {
     record: Map<String, Value>,
+    /// The text of each field that was not changed since it was read: it is written as it was, to a number's last digit.
+    unchanged: BTreeMap<String, Box<RawValue>>,
 }
 
 /// A new revision.
@@ -85,7 +89,10 @@ impl Release {
             "namespace": draft.namespace,
         });
         match record {
-            Value::Object(record) => Release { record },
+            Value::Object(record) => Release {
+                record,
+                unchanged: BTreeMap::new(),
+            },
             _ => unreachable!("it is written as an object right above"),
         }
     }
@@ -99,9 +106,9 @@ impl Release {
         now: Timestamp,
     ) -> Release {
         let mut copy = self.clone();
-        copy.record.insert("version".to_owned(), revision.into());
+        *copy.field("version") = revision.into();
         copy.set_status(status, description);
-        if let Some(Value::Object(info)) = copy.record.get_mut("info") {
+        if let Value::Object(info) = copy.field("info") {
             info.insert("last_deployed".to_owned(), now.rfc3339_micros().into());
         }
         copy
@@ -124,9 +131,11 @@ impl Release {
         if gzip::is_packed(&bytes) {
             bytes = gzip::unpack(&bytes, LIMIT).map_err(|error| fault(&error.to_string()))?;
         }
+        let fields = serde_json::from_slice(&bytes);
+        let unchanged: BTreeMap<String, _> = fields.map_err(|error| fault(&error.to_string()))?;
         let record = serde_json::from_slice(&bytes);
-        let record: Map<String, Value> = record.map_err(|error| fault(&error.to_string()))?;
-        let release = Release { record };
+        let record = record.map_err(|error| fault(&error.to_string()))?;
+        let release = Release { record, unchanged };
         match release.revision() {
             0 => Err(fault("it has no version")),
             _ => Ok(release),
@@ -135,7 +144,7 @@ impl Release {
 
     /// The Secret that holds it. `since` is the time of the change; `fresh` when the Secret is not there yet.
     pub fn secret(&self, since: Timestamp, fresh: bool) -> Value {
-        let packed = gzip::pack(Value::Object(self.record.clone()).to_string().as_bytes());
+        let packed = gzip::pack(self.json().as_bytes());
         let stamp = if fresh { "createdAt" } else { "modifiedAt" };
         json!({
             "apiVersion": "v1",
@@ -221,15 +230,32 @@ impl Release {
     }
 
     pub fn set_hooks(&mut self, hooks: Vec<Value>) {
-        self.record.insert("hooks".to_owned(), hooks.into());
+        *self.field("hooks") = hooks.into();
     }
 
     pub fn set_status(&mut self, status: Status, description: &str) {
-        let info = self.record.entry("info").or_insert_with(|| json!({}));
-        if let Value::Object(info) = info {
+        if let Value::Object(info) = self.field("info") {
             info.insert("status".to_owned(), status.as_str().into());
             info.insert("description".to_owned(), description.into());
         }
+    }
+
+    /// A field that is changed; an empty object when it is not there.
+    fn field(&mut self, key: &str) -> &mut Value {
+        self.unchanged.remove(key);
+        self.record.entry(key).or_insert_with(|| json!({}))
+    }
+
+    fn json(&self) -> String {
+        let field = |(key, value): (&String, &Value)| {
+            let text = match self.unchanged.get(key) {
+                Some(text) => text.get().to_owned(),
+                None => value.to_string(),
+            };
+            format!("{}:{text}", Value::from(key.as_str()))
+        };
+        let fields: Vec<String> = self.record.iter().map(field).collect();
+        format!("{{{}}}", fields.join(","))
     }
 
     fn text(&self, path: &[&str]) -> &str {
@@ -310,170 +336,5 @@ const STATUSES: &[(Status, &str)] = &[
 const LIMIT: usize = 16 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn release() -> Release {
-        Release::new(Draft {
-            name: "cloudcore",
-            namespace: "kubeedge",
-            revision: 3,
-            status: Status::PendingUpgrade,
-            description: "Preparing upgrade".to_owned(),
-            first_deployed: Some(Timestamp::from_unix(1_700_000_000)),
-            now: Timestamp::from_unix(1_800_000_000),
-            metadata: json!({"name": "cloudcore", "version": "1.23.1"}),
-            values: json!({"a": 1}),
-            config: json!({"b": {"c": "d"}}),
-            manifest: "---\na: 1\n".to_owned(),
-            hooks: vec![json!({"manifest": "geheim"})],
-        })
-    }
-
-    fn of(value: Value) -> Object {
-        value.as_object().unwrap().clone()
-    }
-
-    #[test]
-    fn a_record_comes_back_from_its_secret() {
-        let mut release = release();
-        let secret = release.secret(Timestamp::from_unix(1_800_000_001), true);
-        assert_eq!(
-            secret["metadata"]["name"],
-            "sh.helm.release.v1.cloudcore.v3"
-        );
-        assert_eq!(secret["metadata"]["labels"]["createdAt"], "1800000001");
-        let read = Release::read(&of(secret)).unwrap();
-        assert_eq!(read.record, release.record);
-        assert_eq!(
-            (read.revision(), read.status()),
-            (3, Status::PendingUpgrade)
-        );
-        assert_eq!(read.config(), json!({"b": {"c": "d"}}));
-        assert_eq!(
-            read.first_deployed(),
-            Some(Timestamp::from_unix(1_700_000_000))
-        );
-        assert_eq!(read.chart_version(), "1.23.1");
-
-        release.set_status(Status::Deployed, "Upgrade complete");
-        let secret = release.secret(Timestamp::from_unix(1_800_000_002), false);
-        let labels = &secret["metadata"]["labels"];
-        assert_eq!(labels["status"], "deployed");
-        assert_eq!(
-            (&labels["createdAt"], &labels["modifiedAt"]),
-            (&Value::Null, &json!("1800000002"))
-        );
-        assert_eq!(
-            Release::read(&of(secret)).unwrap().description(),
-            "Upgrade complete"
-        );
-    }
-
-    #[test]
-    fn a_record_without_packing_is_read() {
-        let text = release().record;
-        let text = STANDARD.encode(STANDARD.encode(Value::Object(text).to_string()));
-        let secret = of(json!({"data": {"release": text}}));
-        assert_eq!(Release::read(&secret).unwrap().revision(), 3);
-    }
-
-    #[test]
-    fn what_is_no_record_is_named() {
-        let packed = |text: &str| STANDARD.encode(STANDARD.encode(gzip::pack(text.as_bytes())));
-        for (data, part) in [
-            (json!({}), "it has no data.release"),
-            (json!({"release": "%"}), "it is not written in base64"),
-            (
-                json!({"release": STANDARD.encode("%")}),
-                "it is not written in base64",
-            ),
-            (json!({"release": packed("[]")}), "invalid type"),
-            (json!({"release": packed("{}")}), "it has no version"),
-            (
-                json!({"release": STANDARD.encode(STANDARD.encode([31, 139, 8, 0]))}),
-                "it is cut or changed",
-            ),
-        ] {
-            let secret = of(json!({"metadata": {"name": "x"}, "data": data}));
-            let refusal = Release::read(&secret).unwrap_err().to_string();
-            assert!(
-                refusal.starts_with("the Secret x is no record"),
-                "{refusal}"
-            );
-            assert!(refusal.contains(part), "{refusal}");
-        }
-    }
-
-    /// Every key that Helm wrote, but for values, files of the chart and times, with the type that it has there.
-    fn shape(value: &Value, path: &str, into: &mut Vec<String>) {
-        match value {
-            Value::Object(map) if !["/chart/values", "/config"].contains(&path) => {
-                for (key, value) in map {
-                    shape(value, &format!("{path}/{key}"), into);
-                }
-            }
-            Value::Array(list) if path == "/hooks" => {
-                list.iter().for_each(|hook| shape(hook, path, into));
-            }
-            Value::Null => into.push(format!("{path}: null")),
-            Value::Bool(_) => into.push(format!("{path}: bool")),
-            Value::Number(_) => into.push(format!("{path}: number")),
-            Value::String(_) => into.push(format!("{path}: text")),
-            Value::Array(_) => into.push(format!("{path}: list")),
-            Value::Object(_) => into.push(format!("{path}: object")),
-        }
-    }
-
-    #[test]
-    fn records_have_the_keys_and_labels_of_recorded_ones() {
-        for name in ["deployed", "failed"] {
-            let read = |what: &str| -> Value {
-                let top = env!("CARGO_MANIFEST_DIR");
-                let path = format!("{top}/tests/vectors/helm-release/{name}.{what}.json");
-                serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-            };
-            let theirs = read("release");
-            let mut release = release();
-            release.record["chart"]["metadata"] = theirs["chart"]["metadata"].clone();
-            release.set_hooks(vec![theirs["hooks"][0].clone()]);
-            release.set_status(
-                Status::of(theirs["info"]["status"].as_str().unwrap()),
-                theirs["info"]["description"].as_str().unwrap(),
-            );
-            let (mut left, mut right) = (Vec::new(), Vec::new());
-            shape(&Value::Object(release.record.clone()), "", &mut left);
-            shape(&theirs, "", &mut right);
-            assert_eq!(left, right);
-            let kept = read("secret");
-            let ours = release.secret(Timestamp::from_unix(1), false);
-            assert_eq!(ours["type"], kept["type"]);
-            for (key, value) in kept["metadata"]["labels"].as_object().unwrap() {
-                let own = &ours["metadata"]["labels"][key];
-                assert!(
-                    own == value || ["modifiedAt", "version"].contains(&key.as_str()),
-                    "{key}"
-                );
-            }
-            assert_eq!(ours["metadata"]["labels"].as_object().unwrap().len(), 5);
-        }
-    }
-
-    #[test]
-    fn a_record_is_not_shown() {
-        assert_eq!(
-            format!("{:?}", release()),
-            "Release(cloudcore v3 pending-upgrade)"
-        );
-    }
-
-    #[test]
-    fn statuses_have_the_words_of_helm() {
-        for (status, text) in STATUSES {
-            assert_eq!(Status::of(text), *status);
-            assert_eq!(status.as_str(), *text);
-        }
-        assert_eq!(Status::of("other"), Status::Unknown);
-        assert!(Status::PendingInstall.is_pending() && !Status::Failed.is_pending());
-    }
-}
+#[path = "release_tests.rs"]
+mod tests;
