@@ -116,7 +116,8 @@ class Life:
         processes, before = device.processes(), device.generation()
         assert len(processes) == 2, processes
         started = time.monotonic()
-        device.must("kill -9 " + (processes[-1] if which else " ".join(processes)))
+        # The hub first: it ends by itself when its supervisor is gone, and would not be there to be killed.
+        device.must("kill -9 " + (processes[-1] if which else " ".join(reversed(processes))))
         device.await_session(before)
         seconds = time.monotonic() - started
         after = wait_for(lambda: (lambda found: found if len(found) == 2 else None)(device.processes()),
