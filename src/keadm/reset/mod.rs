@@ -120,7 +120,7 @@ fn reset(host: &Host, flags: &Flags) -> Result<Outcome, ResetError> {
             .extend(paths.into_iter().map(|path| Kept { path, why }));
     };
     keep(sweep.kept, OF_CLOUD);
-    keep(sweep.emptied, MOUNTED);
+    keep(sweep.emptied, EMPTIED);
     keep(traces.program, PROGRAM);
     let mut of_operator = traces.of_operator;
     of_operator.retain(|path| path.symlink_metadata().is_ok());
@@ -223,7 +223,7 @@ const IGNORED: &[Ignored] = &[
 ];
 
 const OF_CLOUD: &str = "belongs to the cloudcore of this machine";
-const MOUNTED: &str = "a mount point, empty now";
+const EMPTIED: &str = "empty now; a mount point, or where nothing can be removed";
 const PROGRAM: &str = "the program; to join again, or to be removed by hand";
 const OF_OPERATOR: &str = "written by somebody else";
 /// Bytes.

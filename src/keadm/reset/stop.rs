@@ -42,7 +42,13 @@ impl Stopped {
             Ok(report) => self
                 .done
                 .extend(report.touched.iter().map(Touch::to_string)),
-            Err(error) => self.left.push(error.to_string()),
+            Err(error) => {
+                let sentence = error.to_string();
+                // Two steps may meet the same file.
+                if !self.left.contains(&sentence) {
+                    self.left.push(sentence);
+                }
+            }
         }
     }
 }

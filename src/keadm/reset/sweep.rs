@@ -110,7 +110,7 @@ impl<'a> Sweep<'a> {
         if is_empty {
             match self.files.remove_tree(path) {
                 Ok(_) => return true,
-                Err(FileError::Io { source, .. }) if is_busy(&source) => {
+                Err(FileError::Io { source, .. }) if stays(&source) => {
                     self.emptied.push(path.to_owned());
                 }
                 Err(error) => self.left.push(error.to_string()),
@@ -121,8 +121,10 @@ impl<'a> Sweep<'a> {
     }
 }
 
-fn is_busy(error: &std::io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::EBUSY as i32)
+/// Of an empty folder: it is a mount point, or stands in a folder of a root that can't be written to.
+fn stays(error: &std::io::Error) -> bool {
+    let error = error.raw_os_error().map(Errno::from_raw);
+    matches!(error, Some(Errno::EBUSY | Errno::EROFS))
 }
 
 fn sentence(action: &'static str, path: &Path, source: std::io::Error) -> String {
@@ -196,6 +198,36 @@ mod tests {
         assert_eq!(sweep.left, [""; 0]);
         assert!(!at("top").is_symlink() && !at("data").exists());
         assert!(at("far/b").exists());
+    }
+
+    /// What holds the folder is read-only.
+    struct Held;
+
+    impl Layer for Held {
+        fn before(&self, operation: Operation) -> std::io::Result<()> {
+            match operation {
+                Operation::RemoveDir { path } if path.ends_with("top") => {
+                    Err(std::io::Error::from_raw_os_error(Errno::EROFS as i32))
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_that_has_to_stay_is_emptied() {
+        let dir = Scratch::new();
+        tree(&dir, &["top/a", "top/b/c"]);
+        let files = Files::with(Arc::new(Held));
+        let mut sweep = Sweep::new(&files, &[]);
+        let top = dir.path().join("top");
+        sweep.remove(&top);
+        assert_eq!((sweep.left, sweep.emptied), (vec![], vec![top.clone()]));
+        assert!(is_empty(&top));
+    }
+
+    fn is_empty(folder: &Path) -> bool {
+        fs::read_dir(folder).unwrap().next().is_none()
     }
 
     struct Stubborn;
