@@ -118,7 +118,8 @@ impl Release {
     pub fn read(secret: &Object) -> Result<Release, Unreadable> {
         let fault = |why: &str| Unreadable {
             secret: object::name(secret).to_owned(),
-            why: why.to_owned(),
+            // What stands where something else should is named in it, however long that is.
+            why: format!("{why:.300}"),
         };
         let data = secret.get("data").and_then(|data| data.get("release"));
         let data = data

@@ -150,7 +150,8 @@ impl Message {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a tunnel message: {}", self.0)
+        // It may say what stands where something else should, however long that is.
+        write!(f, "not a tunnel message: {:.300}", self.0.to_string())
     }
 }
 

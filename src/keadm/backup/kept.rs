@@ -166,10 +166,11 @@ impl Kept {
             !["", ".", ".."].contains(&name) && !name.contains('/') && is_whole(&entry.path)
         };
         match kept.files.iter().find(|entry| !is_plain(entry)) {
-            Some(entry) => Err(format!(
-                "it names {:.80?} for {:.200?}",
-                entry.name, entry.path
-            )),
+            Some(entry) => {
+                let name = format!("{:.80}", entry.name);
+                let path = format!("{:.200}", entry.path.display().to_string());
+                Err(format!("it names {name:?} for {path:?}"))
+            }
             None => Ok(kept),
         }
     }
