@@ -1,6 +1,5 @@
 //! `cloudcore ca rotate` and `cloudcore ca status`, the orders behind them, and what edges are told.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,7 +158,7 @@ pub fn rotate(arguments: &[String], host: &Host) -> u8 {
         ..Request::new("ca-rotate")
     };
     let report = reach(host, &request);
-    let json = flags.json || flags.output.0;
+    let json = flags.json || flags.is_json;
     finish(&ROTATE, &report, json, |report| {
         said(report, request.dry_run)
     })
@@ -172,7 +171,7 @@ pub fn status(arguments: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let report = reach(host, &Request::new("ca-status"));
-    let json = given.flags.json || given.flags.output.0;
+    let json = given.flags.json || given.flags.is_json;
     finish(&STATUS, &report, json, standing)
 }
 
@@ -329,28 +328,23 @@ struct RotateFlags {
     #[argh(
         option,
         short = 'o',
+        long = "output",
         arg_name = "format",
-        default = "Output::default()"
+        from_str_fn(is_json),
+        default = "false"
     )]
-    output: Output,
+    is_json: bool,
     /// the same as --output json
     #[argh(switch)]
     json: bool,
 }
 
-/// The value of `--output`: whether it is JSON.
-#[derive(Default)]
-struct Output(bool);
-
-impl FromStr for Output {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Output, &'static str> {
-        match text {
-            "text" => Ok(Output(false)),
-            "json" => Ok(Output(true)),
-            _ => Err("the formats are text and json"),
-        }
+/// The value of `--output`.
+fn is_json(text: &str) -> Result<bool, String> {
+    match text {
+        "text" => Ok(false),
+        "json" => Ok(true),
+        _ => Err("the formats are text and json".to_owned()),
     }
 }
 
@@ -361,10 +355,12 @@ struct StatusFlags {
     #[argh(
         option,
         short = 'o',
+        long = "output",
         arg_name = "format",
-        default = "Output::default()"
+        from_str_fn(is_json),
+        default = "false"
     )]
-    output: Output,
+    is_json: bool,
     /// the same as --output json
     #[argh(switch)]
     json: bool,

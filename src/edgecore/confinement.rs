@@ -121,12 +121,10 @@ fn give(place: &Place, folder: &Path, user: Option<&User>) -> io::Result<()> {
     if !place.is_in(folder) {
         return sandbox::give_folder(folder, user);
     }
+    let is_own = |name: &str| place.has(folder, name);
     for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        if !name.to_str().is_some_and(|name| place.has(folder, name)) {
-            let path = folder.join(name);
-            log::debug!("{} is none of edgecore's", path.display());
-            return sandbox::share_folder(folder, user, |name| place.has(folder, name));
+        if !entry?.file_name().to_str().is_some_and(is_own) {
+            return sandbox::share_folder(folder, user, is_own);
         }
     }
     sandbox::give_folder(folder, user)

@@ -200,14 +200,16 @@ mod tests {
         assert!(at("far/b").exists());
     }
 
-    /// What holds the folder is read-only.
-    struct Held;
+    /// What ends with this name can't be taken away, for this reason.
+    struct Stubborn(&'static str, Errno);
 
-    impl Layer for Held {
+    impl Layer for Stubborn {
         fn before(&self, operation: Operation) -> std::io::Result<()> {
             match operation {
-                Operation::RemoveDir { path } if path.ends_with("top") => {
-                    Err(std::io::Error::from_raw_os_error(Errno::EROFS as i32))
+                Operation::Unlink { path } | Operation::RemoveDir { path }
+                    if path.ends_with(self.0) =>
+                {
+                    Err(std::io::Error::from_raw_os_error(self.1 as i32))
                 }
                 _ => Ok(()),
             }
@@ -218,36 +220,19 @@ mod tests {
     fn a_folder_that_has_to_stay_is_emptied() {
         let dir = Scratch::new();
         tree(&dir, &["top/a", "top/b/c"]);
-        let files = Files::with(Arc::new(Held));
+        let files = Files::with(Arc::new(Stubborn("top", Errno::EROFS)));
         let mut sweep = Sweep::new(&files, &[]);
         let top = dir.path().join("top");
         sweep.remove(&top);
         assert_eq!((sweep.left, sweep.emptied), (vec![], vec![top.clone()]));
-        assert!(is_empty(&top));
-    }
-
-    fn is_empty(folder: &Path) -> bool {
-        fs::read_dir(folder).unwrap().next().is_none()
-    }
-
-    struct Stubborn;
-
-    impl Layer for Stubborn {
-        fn before(&self, operation: Operation) -> std::io::Result<()> {
-            match operation {
-                Operation::Unlink { path } if path.ends_with("stuck") => {
-                    Err(std::io::Error::from_raw_os_error(Errno::EPERM as i32))
-                }
-                _ => Ok(()),
-            }
-        }
+        assert!(fs::read_dir(&top).unwrap().next().is_none());
     }
 
     #[test]
     fn what_can_not_go_does_not_hold_up_the_rest() {
         let dir = Scratch::new();
         tree(&dir, &["top/a", "top/b/stuck", "top/b/c", "top/z"]);
-        let files = Files::with(Arc::new(Stubborn));
+        let files = Files::with(Arc::new(Stubborn("stuck", Errno::EPERM)));
         let mut sweep = Sweep::new(&files, &[]);
         sweep.remove(&dir.path().join("top"));
         assert_eq!(sweep.left.len(), 1, "{:?}", sweep.left);

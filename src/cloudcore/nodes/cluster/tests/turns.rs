@@ -129,6 +129,13 @@ async fn stage(runner: &Runner, fake: &FakeCluster) -> Stage {
     stage
 }
 
+/// A session whose large object waits for its turn, since somebody has all the room.
+async fn waiting(runner: &Runner, stage: &Stage) -> Edge {
+    let edge = Edge::connect(runner, stage).await;
+    until("the object waits", || stage.cloud.sending.waiting() == 1).await;
+    edge
+}
+
 fn message(resource: &str, bytes: usize) -> Message {
     let route = Route {
         resource: resource.to_owned(),
@@ -148,10 +155,9 @@ fn who_waits_to_be_sent_a_large_object_is_answered_meanwhile() {
     play(|runner| async move {
         let fake = with_large(100_000);
         let stage = stage(&runner, &fake).await;
-        let sending = stage.cloud.sending.clone();
+        let sending = &stage.cloud.sending;
         let all = sending.try_take(usize::MAX).unwrap();
-        let mut edge = Edge::connect(&runner, &stage).await;
-        until("the object waits", || sending.waiting() == 1).await;
+        let mut edge = waiting(&runner, &stage).await;
         for _ in 0..3 {
             let query = Message::of_edged(NOW, "query", "null/node/edge-1", &Value::Null);
             edge.tunnel.sender.send(&query).await.unwrap();
@@ -180,10 +186,9 @@ fn a_session_that_ends_while_it_waits_leaves_its_turn_to_others() {
     play(|runner| async move {
         let fake = with_large(100_000);
         let stage = stage(&runner, &fake).await;
-        let sending = stage.cloud.sending.clone();
+        let sending = &stage.cloud.sending;
         let all = sending.try_take(usize::MAX).unwrap();
-        let mut edge = Edge::connect(&runner, &stage).await;
-        until("the object waits", || sending.waiting() == 1).await;
+        let mut edge = waiting(&runner, &stage).await;
         edge.outbox.end(Ending::Replaced);
         until("nobody waits", || sending.waiting() == 0).await;
         while edge.tunnel.receiver.next().await.is_ok() {}
@@ -233,10 +238,9 @@ fn who_is_busy_when_its_turn_comes_holds_up_nobody() {
     play(|runner| async move {
         let fake = with_large(100_000);
         let stage = stage(&runner, &fake).await;
-        let sending = stage.cloud.sending.clone();
+        let sending = &stage.cloud.sending;
         let all = sending.try_take(usize::MAX).unwrap();
-        let mut edge = Edge::connect(&runner, &stage).await;
-        until("the object waits", || sending.waiting() == 1).await;
+        let mut edge = waiting(&runner, &stage).await;
         edge.reads(about("null/node/edge-1")).await;
         // Nothing is read from here on.
         for name in ["a", "b"] {
