@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::object::{self, Object};
+use crate::system::cause;
 use crate::system::clock::Timestamp;
 use crate::system::gzip;
 
@@ -118,8 +119,7 @@ impl Release {
     pub fn read(secret: &Object) -> Result<Release, Unreadable> {
         let fault = |why: &str| Unreadable {
             secret: object::name(secret).to_owned(),
-            // What stands where something else should is named in it, however long that is.
-            why: format!("{why:.300}"),
+            why: why.to_owned(),
         };
         let data = secret.get("data").and_then(|data| data.get("release"));
         let data = data
@@ -133,9 +133,10 @@ impl Release {
             bytes = gzip::unpack(&bytes, LIMIT).map_err(|error| fault(&error.to_string()))?;
         }
         let fields = serde_json::from_slice(&bytes);
-        let unchanged: BTreeMap<String, _> = fields.map_err(|error| fault(&error.to_string()))?;
+        let unchanged: BTreeMap<String, _> =
+            fields.map_err(|error| fault(&cause::of_json(&error)))?;
         let record = serde_json::from_slice(&bytes);
-        let record = record.map_err(|error| fault(&error.to_string()))?;
+        let record = record.map_err(|error| fault(&cause::of_json(&error)))?;
         let release = Release { record, unchanged };
         match release.revision() {
             0 => Err(fault("it has no version")),

@@ -6,6 +6,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::system::cause;
 use crate::system::clock::Timestamp;
 
 /// One message (docs/protocol.md, "Messages"). Field order is the order on the wire.
@@ -150,8 +151,7 @@ impl Message {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It may say what stands where something else should, however long that is.
-        write!(f, "not a tunnel message: {:.300}", self.0.to_string())
+        write!(f, "not a tunnel message: {}", cause::of_json(&self.0))
     }
 }
 

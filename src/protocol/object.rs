@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::system::cause;
+
 /// An object, verbatim, with what is known of it.
 #[derive(Clone, Debug)]
 pub struct Object {
@@ -114,7 +116,9 @@ struct SeenMetadata {
 impl fmt::Display for NoObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoObject::Json(error) => write!(f, "not an object of Kubernetes: {error}"),
+            NoObject::Json(error) => {
+                write!(f, "not an object of Kubernetes: {}", cause::of_json(error))
+            }
             NoObject::NoName => f.write_str("an object without metadata.name"),
         }
     }

@@ -1,4 +1,4 @@
-//! The words for an error of the operating system.
+//! The words for an error of the operating system, and for one of a text that somebody else wrote.
 
 use std::io;
 
@@ -24,9 +24,26 @@ pub fn of(error: &io::Error) -> String {
     }
 }
 
+/// Why a text is not the JSON that it should be, in a bounded sentence: what stands where something else should is
+/// named, however long it is.
+pub fn of_json(error: &serde_json::Error) -> String {
+    format!("{:.300}", error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_at_the_wrong_place_is_not_told_whole() {
+        let text = format!("[\"{}\"]", "x".repeat(10_000));
+        let error = serde_json::from_str::<Vec<u8>>(&text).unwrap_err();
+        let said = of_json(&error);
+        assert!(
+            said.starts_with("invalid type: string") && said.len() == 300,
+            "{said}"
+        );
+    }
 
     #[test]
     fn plain_words() {
