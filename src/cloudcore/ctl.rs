@@ -103,7 +103,7 @@ async fn answer(cloud: &Arc<Cloud>, mut stream: UnixStream) -> io::Result<()> {
     let request: Request = match serde_json::from_str(&line) {
         Ok(request) => request,
         Err(error) => {
-            let reply = Reply::refused(format!("not a request: {error}"));
+            let reply = Reply::refused(format!("not a request: {}", cause::of_json(&error)));
             return send(&mut stream, &reply).await;
         }
     };

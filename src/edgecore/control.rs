@@ -13,6 +13,7 @@ use smol::net::unix::{UnixListener, UnixStream};
 
 use super::edge::Edge;
 use crate::protocol::control::{MAX_LINE, Remembered, Reply, Request};
+use crate::system::cause;
 use crate::system::files::{FileError, Files};
 use crate::system::log::remembered;
 use crate::system::processes::Peer;
@@ -92,7 +93,11 @@ async fn answer(edge: &Rc<Edge>, stream: UnixStream, orders: bool) -> std::io::R
     let request: Request = match serde_json::from_str(&line) {
         Ok(request) => request,
         Err(error) => {
-            return send(stream, &Reply::refused(format!("not a request: {error}"))).await;
+            return send(
+                stream,
+                &Reply::refused(format!("not a request: {}", cause::of_json(&error))),
+            )
+            .await;
         }
     };
     match request.op.as_str() {

@@ -5,6 +5,8 @@ use serde_json::value::RawValue;
 
 use super::{CallError, Event, EventKind, Status};
 
+use crate::system::cause;
+
 /// What has come and is no event yet.
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -60,7 +62,7 @@ fn read(line: &[u8]) -> Result<Event, CallError> {
         object: Box<RawValue>,
     }
     let line: Line =
-        serde_json::from_slice(line).map_err(|error| CallError::Strange(error.to_string()))?;
+        serde_json::from_slice(line).map_err(|error| CallError::Strange(cause::of_json(&error)))?;
     let kind = match line.kind.as_str() {
         "ADDED" => EventKind::Added,
         "MODIFIED" => EventKind::Modified,

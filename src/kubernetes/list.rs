@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use super::object::Object;
 use super::{Api, CallError, Request};
 
+use crate::system::cause;
+
 /// What there was at one moment.
 #[derive(Debug, Default)]
 pub struct Listed {
@@ -39,7 +41,7 @@ async fn pages(api: &dyn Api, request: &Request, limit: usize) -> Result<Listed,
         }
         let answer = api.call(&request).await?;
         let page: Page = serde_json::from_slice(&answer.body)
-            .map_err(|error| CallError::Strange(error.to_string()))?;
+            .map_err(|error| CallError::Strange(cause::of_json(&error)))?;
         let items = page.items.unwrap_or_default();
         if listed.items.len() + items.len() > limit {
             let sentence = format!("a list of more than {limit} objects");

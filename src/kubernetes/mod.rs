@@ -31,6 +31,8 @@ pub use resource::Resource;
 
 use serde_json::value::RawValue;
 
+use crate::system::cause;
+
 /// An answer of the cluster, still on its way.
 pub type Calling<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send + 'a>>;
 
@@ -80,6 +82,7 @@ pub enum EventKind {
 impl Answer {
     /// The body as a JSON object.
     pub fn object(&self) -> Result<object::Object, CallError> {
-        serde_json::from_slice(&self.body).map_err(|error| CallError::Strange(error.to_string()))
+        serde_json::from_slice(&self.body)
+            .map_err(|error| CallError::Strange(cause::of_json(&error)))
     }
 }

@@ -10,6 +10,8 @@ use smol::Timer;
 use super::object::{self, Object};
 use super::{Api, CallError, EventKind, Request, Resource, list};
 
+use crate::system::cause;
+
 /// What is followed.
 #[derive(Clone, Debug)]
 pub struct Followed {
@@ -210,7 +212,7 @@ async fn one_watch(
     standing.reached(what);
     while let Some(event) = events.next().await? {
         let read: Result<Object, _> = serde_json::from_str(event.object.get());
-        let object = read.map_err(|error| CallError::Strange(error.to_string()))?;
+        let object = read.map_err(|error| CallError::Strange(cause::of_json(&error)))?;
         let now = object::version(&object).to_owned();
         match event.kind {
             EventKind::Added | EventKind::Modified => tell(Change::Set(object)),

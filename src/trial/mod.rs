@@ -24,6 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::pki::hash::Sha256Hash;
+use crate::system::cause;
 use crate::system::host::Host;
 use crate::system::root::Root;
 pub use error::TrialError;
@@ -160,7 +161,8 @@ impl Trial {
 
     /// What a marker says; the error is a reason.
     pub fn parse(bytes: &[u8]) -> Result<Trial, String> {
-        let mut trial: Trial = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let mut trial: Trial =
+            serde_json::from_slice(bytes).map_err(|error| cause::of_json(&error))?;
         if let Some(path) = trial.about().find(|path| !is_whole(path)) {
             return Err(format!("{:.200} is no path of a file", path.display()));
         }

@@ -15,6 +15,7 @@ use crate::cloudcore::jobs::{Fleet, Kind, Member, Phase};
 use crate::cloudcore::nodes::{self, Selector};
 use crate::protocol::control::{MAX_BODY, ObjectLine, Reply, Request, VERSION};
 use crate::protocol::jobs;
+use crate::system::cause;
 use crate::system::names::{NameError, NodeName};
 
 pub const OPERATIONS: &[&str] = &["job-cancel", "job-create", "job-resume", "jobs"];
@@ -69,7 +70,7 @@ struct Wanted {
 }
 
 async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, String> {
-    let wanted: Wanted = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let wanted: Wanted = serde_json::from_slice(body).map_err(|error| cause::of_json(&error))?;
     let names: Result<Vec<NodeName>, NameError> =
         request.names.iter().map(|it| it.parse()).collect();
     let names = names.map_err(|error| error.to_string())?;

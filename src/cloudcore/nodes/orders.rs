@@ -13,6 +13,7 @@ use crate::cloudcore::outbox::Ending;
 use crate::protocol::message::new_id;
 use crate::protocol::reply::Status;
 use crate::protocol::resource::{Kind, ObjectPath};
+use crate::system::cause;
 use crate::system::names::NodeName;
 
 /// What is to be done with an object.
@@ -30,8 +31,8 @@ pub struct Order {
 /// Makes or changes an object; says in a sentence what became of it.
 pub async fn apply(cloud: &Cloud, text: &[u8], order: Order) -> Result<String, String> {
     cloud.nodes.own()?;
-    let mut object: Object =
-        serde_json::from_slice(text).map_err(|error| format!("not a JSON object: {error}"))?;
+    let mut object: Object = serde_json::from_slice(text)
+        .map_err(|error| format!("not a JSON object: {}", cause::of_json(&error)))?;
     let path = path_of(&object, order.namespace.as_deref())?;
     if let Some(namespace) = path.namespace.as_str() {
         let metadata = meta::metadata(&mut object);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::BackupError;
+use crate::system::cause;
 use crate::system::clock::Timestamp;
 use crate::system::files::FileError;
 use crate::system::host::Host;
@@ -159,7 +160,7 @@ fn foreign(host: &Host, folder: &Path) -> Result<Kept, BackupError> {
 impl Kept {
     /// What a manifest says; the error is a reason.
     pub fn parse(bytes: &[u8]) -> Result<Kept, String> {
-        let kept: Kept = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let kept: Kept = serde_json::from_slice(bytes).map_err(|error| cause::of_json(&error))?;
         // Names of files in its folder, and whole paths of files, and nothing that leads elsewhere.
         let is_plain = |entry: &Entry| {
             let name = entry.name.as_str();

@@ -19,6 +19,7 @@ use crate::kubernetes::request::WATCH_SECONDS;
 use crate::kubernetes::resource::{CONFIG_MAPS, DEVICE_MODELS, DEVICES, NODES, PODS, SECRETS};
 use crate::kubernetes::{CallError, Event, EventKind, Events, Request, Resource, object};
 use crate::protocol::resource::Kind;
+use crate::system::cause;
 
 /// A type that is watched.
 pub struct Watched {
@@ -197,11 +198,11 @@ struct PageMetadata {
 }
 
 fn read(body: &[u8]) -> Result<Page, CallError> {
-    serde_json::from_slice(body).map_err(|error| CallError::Strange(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| CallError::Strange(cause::of_json(&error)))
 }
 
 fn parsed(text: &RawValue) -> Result<Object, CallError> {
-    serde_json::from_str(text.get()).map_err(|error| CallError::Strange(error.to_string()))
+    serde_json::from_str(text.get()).map_err(|error| CallError::Strange(cause::of_json(&error)))
 }
 
 /// Until the watch ends; `version` is then the last one that was told.
