@@ -76,7 +76,19 @@ fn cell(value: &Value) -> String {
 
 fn row(machine: &Value) -> String {
     let name = |key: &str| machine[key].as_str().expect("a name").to_owned();
-    let cells = COLUMNS.map(|key| cell(&machine["figures"][key]));
+    let figures = &machine["figures"];
+    // A minute says nothing of a day.
+    let is_long = |key| {
+        key != "idle_bytes_per_day" || figures["idle_seconds"].as_u64().is_some_and(|it| it >= 600)
+    };
+    let shown = |key| {
+        if is_long(key) {
+            &figures[key]
+        } else {
+            &Value::Null
+        }
+    };
+    let cells = COLUMNS.map(|key| cell(shown(key)));
     format!(
         "| {} {} | {} |",
         name("arch"),

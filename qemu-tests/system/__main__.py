@@ -25,6 +25,8 @@ SHORT = (("aarch64", "systemd"), ("armv7", "procd"), ("armv7", "openrc"), ("armv
          ("armv7", "edge"), ("armv7", "2040"), ("armv7", "1970"))
 # Its service and its package are tried with the other architecture then.
 AGAIN = ("aarch64", "busybox")
+# Where the short form stops, starts and removes edgecore by hand, and has cloudcore as a service.
+BY_HAND, CLOUDCORE = ("busybox", "procd"), ("procd",)
 # Machines that are not called by their init system, and which that is: they are of the 32-bit system alone.
 SPECIAL = {"edge": "procd", "readonly": "busybox", "1970": "busybox", "2038": "busybox", "2040": "busybox"}
 # Of two machines, with the disks that they remember.
@@ -134,6 +136,7 @@ def run(arch_name, name, folder, version, cloud_executable, wish):
         cuts = wish.cuts if wish.cuts is not None else 10 if wish.long else 1 if once else 0
         life = Life(device, result, given, cuts, f"{wish.seed} {arch_name} {name}", wish.idle if once else 0,
                     KILLS if wish.long else 0, with_service=wish.long or (arch_name, name) != AGAIN)
+        life.by_hand, life.with_cloudcore = wish.long or system in BY_HAND, wish.long or system in CLOUDCORE
         LIVES.get(name, whole)(life)
     except report.Stop:
         pass
@@ -158,6 +161,8 @@ def whole(life):
     upkeep.prepare_image(life)
     life.join()
     services.logs(life)
+    if life.device.system == "systemd":
+        services.confined(life)
     life.reboot()
     life.kill()
     life.rotate()
@@ -167,7 +172,7 @@ def whole(life):
         life.idle()
     if life.device.system == "procd":
         procd.triggers(life)
-    if life.with_service:
+    if life.with_service and life.by_hand:
         services.by_hand(life)
     upkeep.firmware(life)
     upkeep.reset(life)
@@ -178,7 +183,8 @@ def whole(life):
         upkeep.other_first_boot(life)
     if life.device.system == "procd":
         procd.bare_firmware(life)
-    services.cloudcore(life)
+    if life.with_cloudcore:
+        services.cloudcore(life)
     if life.cuts:
         upkeep.cut_joins(life)
         upkeep.cut_first_boots(life)

@@ -26,9 +26,14 @@ def table(reports):
     lines = ["| system | " + " | ".join(title for _, title in COLUMNS) + " |", "| --- |" + " ---: |" * len(COLUMNS)]
     for one in reports:
         if "join_s" in one.figures:
-            cells = [f"{one.figures[key]:,}" if key in one.figures else "" for key, _ in COLUMNS]
+            cells = [f"{one.figures[key]:,}" if key in one.figures and is_long(key, one) else "" for key, _ in COLUMNS]
             lines.append(f"| {one.arch} {one.system} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def is_long(key, one):
+    """A minute says nothing of a day."""
+    return key != "idle_bytes_per_day" or one.figures["idle_seconds"] >= 600
 
 
 def save(folder, reports):

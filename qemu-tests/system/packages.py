@@ -90,6 +90,13 @@ def pack(top, version, flavour, names, dist):
         raise RuntimeError(f"packaging/build.sh: {done.stderr.strip()}")
 
 
+def expect_newer(device, processes):
+    """That these are of the newer executable, by its end."""
+    for pid in processes:
+        end = device.must(f"tail -c {len(NEWER_END)} /proc/{pid}/exe")
+        assert end == NEWER_END.decode().strip(), f"process {pid} is not of the newer executable"
+
+
 def newer(version):
     major, minor, patch = version.split(".")
     return f"{major}.{minor}.{int(patch) + 1}"

@@ -17,6 +17,7 @@ def triggers(life):
     life.step("procd: option log_level counts after a restart", lambda: log_level(device))
     life.step("procd: option enabled and reload_config stop it, and start it", lambda: enabled(device))
     life.step("procd: reload tells it of a changed edgecore.yaml", lambda: told(device, 17, "/etc/init.d/edgecore reload"))
+    life.step("procd: so does start, by the file that it watches", lambda: watched(device, 16, "/etc/init.d/edgecore start"))
     life.step("procd: so does an uplink that comes up", lambda: told(device, 18, "/lib/procd/event interface.wan.up wan"))
     device.machine.put(CONFIG, before + "\n", "600")
 
@@ -69,6 +70,15 @@ def told(device, heartbeat, event):
     device.must(event)
     device.await_session(session)
     assert device.processes() == before, (before, device.processes())
+
+
+def watched(device, heartbeat, event):
+    """What the script sends by itself is not asked for here: procd compares the file."""
+    session = device.generation()
+    device.must(event)
+    told(device, heartbeat, event)
+    # One new session, and not two: with the file as it was, nothing had come.
+    assert device.generation() == session + 1, (session, device.generation())
 
 
 # ---- a firmware without the package

@@ -33,6 +33,23 @@ def do_logs(life):
     return of_level[0][:120]
 
 
+# ---- what systemd's unit forbids
+
+def confined(life):
+    life.step("what the unit protects, its processes can't write", lambda: do_confined(life.device))
+
+
+def do_confined(device):
+    for pid in device.processes():
+        lines = [line.split() for line in device.must(f"cat /proc/{pid}/mountinfo").splitlines()]
+        mode = {line[4]: line[5].split(",")[0] for line in lines}
+        assert mode["/"] == "ro", mode
+        assert all(mode[place] == "rw" for place in ("/etc/kubeedge", "/var/lib/kubeedge")), mode
+        assert "/tmp" in mode, "a /tmp of its own"
+        # The unit's filters of system calls: the supervisor has none of its own.
+        assert re.search(r"^Seccomp:\s*2$", device.must(f"cat /proc/{pid}/status"), re.M), "no filter"
+
+
 # ---- by hand
 
 def by_hand(life):

@@ -35,9 +35,7 @@ def do_upgrade(life):
     assert after["serial"] == before["serial"], (before, after)
     running = wait_for(lambda: two(device.processes()), END_SECONDS, "two processes")
     assert not {*processes} & {*running}, f"{processes} still run"
-    for pid in running:
-        end = device.must(f"tail -c {len(packages.NEWER_END)} /proc/{pid}/exe")
-        assert end == packages.NEWER_END.decode().strip(), f"process {pid} is not of the newer package"
+    packages.expect_newer(device, running)
     now = settings and device.must(f"cat {settings}; stat -c %a {settings}")
     assert now == kept, f"{settings} was {kept}, and is {now}"
     device.must("kubeedge certs check")

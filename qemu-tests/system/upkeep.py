@@ -2,6 +2,7 @@
 
 import time
 
+from . import packages
 from .machine import MachineError
 
 # What outlives a firmware upgrade: what is there of procd's lists, read as sysupgrade does; elsewhere it is the one folder.
@@ -24,7 +25,7 @@ MAC = "525400123456"
 
 
 def prepare_image(life, more="true"):
-    """A firmware: the package is in it, its service enabled, and nothing configured. `more` is done there besides."""
+    """A firmware: its executable is a newer one, its service enabled, and nothing configured. `more` is done there besides."""
     life.step("makes a firmware with the service enabled", lambda: do_prepare_image(life, more))
 
 
@@ -33,6 +34,8 @@ def do_prepare_image(life, more):
     device.take_disk("installed")
     device.boot()
     device.must(ENABLE[device.system])
+    end = packages.NEWER_END.decode().replace("\n", "\\n")
+    device.must(f"printf '{end}' >>\"$(readlink -f \"$(command -v kubeedge)\")\"")
     device.must(f"rm -rf /etc/kubeedge/join; {more}; sync")
     device.off()
     device.keep_disk("firmware")
@@ -53,6 +56,7 @@ def do_firmware(life):
     after = device.await_session(before["generation"])
     assert after["serial"] == before["serial"], (before, after)
     device.must("kubeedge certs check")
+    packages.expect_newer(device, device.processes())
     device.off()
     device.take_disk("joined")
     return f"{len(kept)} bytes kept"
@@ -69,7 +73,9 @@ def do_reset(life):
     device.must("kubeedge reset --force")
     after, before = set(device.files()), {line for line in life.before if not line.endswith(ENABLED_BY_PACKAGE)}
     assert after == before, f"more: {sorted(after - before)[:20]} less: {sorted(before - after)[:20]}"
-    left = device.must("ls -d /run/kubeedge /etc/kubeedge/* 2>/dev/null; true")
+    # These may be in memory, where the list of files does not look.
+    left = device.must("ls -d /run/kubeedge /run/edgecore.pid /var/lib/kubeedge /var/log/kubeedge /etc/kubeedge/* "
+                       "2>/dev/null; true")
     assert not left, left
     assert not device.processes()
     device.off()

@@ -118,6 +118,32 @@ mod tests {
                     daemon.name
                 );
             }
+            for forbidden in [
+                "CapabilityBoundingSet=CAP_",
+                "LockPersonality=yes",
+                "MemoryDenyWriteExecute=yes",
+                "NoNewPrivileges=yes",
+                "PrivateTmp=yes",
+                "ProtectControlGroups=yes",
+                "ProtectHome=",
+                "ProtectKernelModules=yes",
+                "ProtectKernelTunables=yes",
+                "ProtectSystem=strict",
+                "RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX",
+                "RestrictNamespaces=yes",
+                "RestrictRealtime=yes",
+                "RestrictSUIDSGID=yes",
+                "UMask=0077",
+            ] {
+                let mut lines = daemon.unit.lines();
+                assert!(
+                    lines.any(|found| found.starts_with(forbidden)),
+                    "{}: {forbidden}",
+                    daemon.name
+                );
+            }
+            let is_watched = daemon.unit.contains("\nWatchdogSec=120\n");
+            assert_eq!(is_watched, daemon.name == "edgecore");
             let other = if daemon.name == "edgecore" {
                 "cloudcore"
             } else {
