@@ -41,18 +41,19 @@ short() { # SECONDS [TARGET...]
 }
 
 long() { # CPU-MINUTES [TARGET...]
-  local minutes=$1 targets target due had status=0
+  local minutes=$1 targets target had due status=0
   shift
   mapfile -t targets < <(targets "$@")
   build
   export KUBEEDGE_FUZZ_LEDGER=$LEDGER PATIENCE=600
-  # All get a slice before one gets a second.
-  for ((had = 0; had < minutes * 60; had += SLICE)); do
+  # All have had a slice before one gets a second.
+  for ((had = SLICE; had < minutes * 60 + SLICE; had += SLICE)); do
+    [ $had -le $((minutes * 60)) ] || had=$((minutes * 60))
     due=()
     for target in "${targets[@]}"; do
-      [ "$(spent "$target")" -gt $had ] || due+=("$target")
+      [ "$(spent "$target")" -ge $had ] || due+=("$target" $((had - $(spent "$target"))))
     done
-    [ ${#due[@]} = 0 ] || printf '%s\n' "${due[@]}" | xargs -P "$JOBS" -I{} "./${0##*/}" --slice {} $SLICE || status=1
+    [ ${#due[@]} = 0 ] || printf '%s\n' "${due[@]}" | xargs -P "$JOBS" -n 2 "./${0##*/}" --slice || status=1
   done
   column -t -s $'\t' "$LEDGER"
   return $status

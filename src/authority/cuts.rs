@@ -1,6 +1,7 @@
 //! Power cuts and faults of the cloud's files: the old state or the new, and what was told to a
 //! device is kept.
 
+mod nodes;
 mod revocations;
 mod rotation;
 
@@ -163,111 +164,6 @@ fn a_first_start_may_lose_its_power_at_any_moment() {
     );
 }
 
-/// Records changes to nodes one by one; every one that was answered is kept, in order.
-fn cut_changes(folder: &Path, changes: &[(&'static str, Option<&str>)]) -> usize {
-    // Each a promise: a name of its own for the first ones.
-    const ANSWERED: [&str; 4] = ["1", "2", "3", "4"];
-    let mut history = vec![nodes(&store(&Files::real(), folder).unwrap())];
-    let recording = Recording::of(folder, |recorder| {
-        let store = store(&recorder.files(), folder).unwrap();
-        for (answered, (node, key)) in ANSWERED.iter().zip(changes) {
-            let node = name(node);
-            match key {
-                Some(key) => {
-                    let stored = store.record_node(&node, record(key), Claim::Any);
-                    smol::block_on(stored).unwrap();
-                }
-                None => assert!(smol::block_on(store.remove_node(&node)).unwrap()),
-            }
-            recorder.promise(answered);
-            history.push(nodes(&store));
-        }
-    });
-    recording.each_state(|state| {
-        let store = store(&Files::real(), state.root()).unwrap();
-        let found = nodes(&store);
-        let answered = ANSWERED.iter().filter(|it| state.promised(it)).count();
-        assert!(history[answered..].contains(&found), "lost: {found:?}");
-        let later = name("z");
-        smol::block_on(store.record_node(&later, record("9"), Claim::Any)).unwrap();
-        drop(store);
-        in_order(state.root());
-        let store = self::store(&Files::real(), state.root()).unwrap();
-        assert_eq!(nodes(&store).len(), found.len() + 1);
-    })
-}
-
-#[test]
-fn a_change_of_nodes_may_lose_its_power_at_any_moment() {
-    let changes = [
-        ("a", Some("1")),
-        ("b", Some("2")),
-        ("a", Some("3")),
-        ("b", None),
-    ];
-    let plain = Scratch::new();
-    drop(open(&Files::real(), plain.path()).unwrap());
-    let mut states = cut_changes(plain.path(), &changes);
-
-    // One line more and the journal is written anew, without what is old.
-    let long = Scratch::new();
-    drop(open(&Files::real(), long.path()).unwrap());
-    let journal = folders(long.path())[1].join("nodes.journal");
-    let store = store(&Files::real(), long.path()).unwrap();
-    smol::block_on(store.record_node(&name("a"), record("0"), Claim::Any)).unwrap();
-    drop(store);
-    let line = Files::real().read(&journal, 1024).unwrap();
-    Files::real()
-        .replace(&journal, &line.repeat(1002), 0o600)
-        .unwrap();
-    states += cut_changes(long.path(), &changes[..2]);
-    assert!(
-        Files::real().read(&journal, 1024).is_ok(),
-        "it was written anew"
-    );
-    tried(
-        "cuts-nodes",
-        "states a power cut leaves of changes to the nodes a cloud knows",
-        states,
-    );
-}
-
-#[test]
-fn a_repair_of_the_nodes_may_lose_its_power_at_any_moment() {
-    let mut states = 0;
-    // A torn end, or a flipped bit in the middle.
-    for is_torn in [true, false] {
-        let folder = Scratch::new();
-        let store = store(&Files::real(), folder.path()).unwrap();
-        for (node, key) in [("a", "1"), ("b", "2"), ("c", "3")] {
-            let node = name(node);
-            smol::block_on(store.record_node(&node, record(key), Claim::Any)).unwrap();
-        }
-        drop(store);
-        let journal = folders(folder.path())[1].join("nodes.journal");
-        let mut bytes = Files::real().read(&journal, 4096).unwrap();
-        match is_torn {
-            true => bytes.truncate(bytes.len() - 5),
-            false => bytes[20] ^= 1,
-        }
-        Files::real().replace(&journal, &bytes, 0o600).unwrap();
-        let mut repaired = Nodes::new();
-        let recording = Recording::of(folder.path(), |recorder| {
-            repaired = nodes(&self::store(&recorder.files(), folder.path()).unwrap());
-        });
-        assert_eq!(repaired.len(), 2);
-        states += recording.each_state(|state| {
-            let store = self::store(&Files::real(), state.root()).unwrap();
-            assert_eq!(nodes(&store), repaired);
-        });
-    }
-    tried(
-        "cuts-repair",
-        "states a power cut leaves of the repair of a damaged journal",
-        states,
-    );
-}
-
 /// A cloud with a CA of its own, and another CA in two files.
 fn two_cas(folder: &Path) -> (Certificate, Certificate, PairFiles) {
     let old = open(&Files::real(), folder).unwrap().ca().clone();
@@ -357,6 +253,41 @@ fn a_new_serving_certificate_may_lose_its_power_at_any_moment() {
         "cuts-serving",
         "states a power cut leaves of a new serving certificate",
         states,
+    );
+}
+
+#[test]
+fn a_new_serving_certificate_survives_every_fault_of_the_disk() {
+    let more = ["later.example".to_owned()];
+    let has_it = |authority: &Authority| {
+        let certificate = authority.serving_certificate();
+        certificate.dns_names().contains(&more[0])
+    };
+    let setup = || {
+        let folder = Scratch::new();
+        open(&Files::real(), folder.path()).unwrap();
+        folder
+    };
+    let naming = |folder: &Scratch, files: Files| -> Result<(), String> {
+        let authority = open(&files, folder.path()).map_err(|error| error.to_string())?;
+        let named = smol::block_on(authority.add_names(&more));
+        named.map(drop).map_err(|error| error.to_string())
+    };
+    let faults = each_fault(setup, naming, |folder, outcome, fault| {
+        let authority = open(&Files::real(), folder.path()).unwrap();
+        match outcome {
+            Ok(()) => assert!(has_it(&authority), "{fault}"),
+            Err(sentence) => assert!(is_clear(&sentence, fault), "{fault}: {sentence}"),
+        }
+        smol::block_on(authority.add_names(&more)).unwrap();
+        assert!(has_it(&authority), "{fault}");
+        drop(authority);
+        in_order(folder.path());
+    });
+    tried(
+        "faults-serving",
+        "faults of the disk while a cloud gets a new serving certificate",
+        faults,
     );
 }
 

@@ -78,8 +78,15 @@ impl TokenSource {
     fn erase_here(&self) -> Result<(), SourceError> {
         // A file that can't be changed does not keep the other from being removed.
         let first = first_boot::erase(&self.host);
-        // Last of all that brought a token here: without it, nobody would ask whether it has ended.
-        let removed = self.host.files.remove(&self.bootstrap);
+        // Last of all that brought a token here, and only when they are gone: without it, nobody would ask again.
+        let removed = match first {
+            Ok(_) => self
+                .host
+                .files
+                .remove(&self.bootstrap)
+                .map_err(SourceError::from),
+            Err(error) => Err(error.into()),
+        };
         if let Some(Configured { veil, .. }) = self.configured()? {
             let empty = Value::String(String::new());
             let erased = config::edit::set(veil.text(), &config::path(TOKEN_KEY), &empty)?;
@@ -89,9 +96,7 @@ impl TokenSource {
                 .files
                 .replace(&self.config, erased.as_bytes(), mode)?;
         }
-        removed?;
-        first?;
-        Ok(())
+        removed.map(drop)
     }
 
     /// What edgecore.yaml holds, when there is a token in it.

@@ -19,9 +19,9 @@ pub enum FileError {
     },
     /// Another process holds the lock.
     Locked { path: PathBuf, holder: Option<u32> },
-    /// A file of more bytes, or a folder of more names, than anyone needs.
     /// All files of a folder have as many bytes as they may have.
     Full { path: PathBuf, limit: usize },
+    /// A file of more bytes, or a folder of more names, than anyone needs.
     TooLarge {
         path: PathBuf,
         limit: usize,

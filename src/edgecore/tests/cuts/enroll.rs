@@ -182,6 +182,7 @@ fn an_enrolment_survives_every_fault_of_the_disk() {
     let mut faults = 0;
     for (was, at) in [
         (Was::Nothing, At::Both),
+        (Was::Nothing, At::FirstBoot),
         (Was::Nothing, At::Counted),
         (Was::Split, At::Counted),
     ] {
