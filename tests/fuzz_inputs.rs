@@ -33,6 +33,17 @@ fn inputs(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
+fn what_the_long_run_found_is_replayed() {
+    let ledger = fs::read_to_string(top().join("long-run.tsv")).expect("fuzz/long-run.tsv");
+    for line in ledger.lines().skip(1) {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let findings: u32 = cells[5].parse().expect("a number of findings");
+        let kept = inputs(&top().join("regressions").join(cells[0]));
+        assert!(findings == 0 || !kept.is_empty(), "{line}");
+    }
+}
+
+#[test]
 fn every_target_has_a_file_and_seeds() {
     let manifest = fs::read_to_string(top().join("Cargo.toml")).expect("fuzz/Cargo.toml");
     let named = manifest
