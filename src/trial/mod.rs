@@ -178,12 +178,17 @@ impl Trial {
     }
 
     pub fn standing(&self, host: &Host) -> Standing {
+        match self.over {
+            Some(_) => Standing::Over,
+            None => self.found(host),
+        }
+    }
+
+    /// What is in place, whatever was decided: never `Over`.
+    pub fn found(&self, host: &Host) -> Standing {
         let Some(last) = self.files.last() else {
             return Standing::Foreign;
         };
-        if self.over.is_some() {
-            return Standing::Over;
-        }
         match digest(&host.root.at(&last.path)) {
             Ok(found) if found == last.is => Standing::Changed,
             Ok(found) if found == last.was => Standing::AsBefore,
