@@ -139,7 +139,7 @@ fn rollback(host: &Host, flags: &Flags, known: &mut Known) -> Result<Back, Backu
         trial.kept.clone_from(&known.kept);
         trial.begin(host)?;
         known.is_on_trial = true;
-        done.proven = change::prove(host, &trial)? == Proof::Proven;
+        done.proven = change::prove(host, &trial, known.ran)? == Proof::Proven;
     }
     Ok(done)
 }

@@ -196,6 +196,13 @@ impl Trial {
         }
     }
 
+    /// Whether nothing but this file is tried, and no start has begun with it.
+    pub fn waits(&self, host: &Host, path: &Path) -> bool {
+        let mut all = self.paths(host).into_iter();
+        let is_alone = (all.next().as_deref(), all.next()) == (Some(path), None);
+        is_alone && self.starts == 0 && self.standing(host) == Standing::Changed
+    }
+
     /// Whether the program is what is tried, and where it is.
     pub fn program(&self, host: &Host) -> Option<PathBuf> {
         let program = self.files.iter().find(|file| file.program)?;

@@ -254,7 +254,7 @@ fn take(
     trial.begin(host)?;
     known.is_on_trial = true;
     done.changed = true;
-    done.proven = change::prove(host, &trial)? == Proof::Proven;
+    done.proven = change::prove(host, &trial, known.ran)? == Proof::Proven;
     Ok(done)
 }
 
