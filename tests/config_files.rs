@@ -154,3 +154,25 @@ fn an_old_file_is_brought_to_the_present_and_kept() {
     );
     assert_eq!(fs::read_to_string(&path).expect("the file"), now);
 }
+
+#[test]
+fn every_old_file_is_kept() {
+    let folder = Folder::new();
+    let path = folder.path().join("edgecore.yaml");
+    let text = |label: &str| {
+        format!(
+            "apiVersion: edgecore.config.kubeedge.io/v1alpha1\nkind: EdgeCore\nmodules:\n  edged:\n    labels: {{a: {label}}}\n"
+        )
+    };
+    // The third is the first again, as after a power cut in the midst of it.
+    for (label, end) in [("one", ""), ("two", "-2"), ("one", ""), ("three", "-3")] {
+        put(&path, text(label), 0o600);
+        let done = config(&["migrate", "-o", "json"], &path);
+        assert_eq!(code(&done), 0, "{}", said(&done));
+        let told: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+        let kept = format!("{}.before-migrate{end}", path.display());
+        assert_eq!(told["kept"], kept.as_str());
+        assert_eq!(fs::read_to_string(&kept).ok(), Some(text(label)));
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 4);
+}

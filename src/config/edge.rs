@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::system::files::with_end;
 use crate::system::names::{Endpoint, Host, NameError, NodeName};
 
 use super::read::{MAX_INT, Reader, SECONDS};
@@ -300,9 +301,7 @@ impl fmt::Display for UrlError {
 
 /// Where a key that has no certificate yet waits to take the place of the one in use, and what belongs to it.
 pub fn pending(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".pending");
-    name.into()
+    with_end(path, ".pending")
 }
 
 /// The token of the file, whose text appears in no error.

@@ -42,6 +42,8 @@ pub struct Known {
     pub kept: String,
     /// Whether a trial has begun: it reports by itself.
     pub is_on_trial: bool,
+    /// Whether an edgecore ran when the command began.
+    pub ran: bool,
 }
 
 impl Frame<'_> {
@@ -61,6 +63,7 @@ impl Frame<'_> {
             Ok(alone) => alone,
             Err(error) => return self.fail(&error, error.code()),
         };
+        known.ran = running::process(self.host).is_some();
         let outcome = work(&mut known).and_then(|done| {
             if !known.is_on_trial {
                 self.report(&known, None)?;
@@ -168,14 +171,14 @@ pub fn refuse_a_second(host: &Host) -> Result<(), ChangeError> {
 pub enum Proof {
     /// There was a session.
     Proven,
-    /// There is no edgecore: the trial begins when there is one.
+    /// No edgecore runs, or none that knows of trials: the trial begins when there is one.
     Waits,
 }
 
 /// Has edgecore go on with what the trial is about, and waits until that is decided. The trial does not
-/// need this process: it may be ended at any moment.
-pub fn prove(host: &Host, trial: &Trial) -> Result<Proof, ChangeError> {
-    if !hand_over(host)? {
+/// need this process: it may be ended at any moment. One that did not run before is not started.
+pub fn prove(host: &Host, trial: &Trial, ran: bool) -> Result<Proof, ChangeError> {
+    if !hand_over(host, ran)? {
         return Ok(Proof::Waits);
     }
     let begun = Instant::now();
@@ -215,7 +218,7 @@ pub fn prove(host: &Host, trial: &Trial) -> Result<Proof, ChangeError> {
 }
 
 /// False when no edgecore runs, and none is to.
-fn hand_over(host: &Host) -> Result<bool, ChangeError> {
+fn hand_over(host: &Host, ran: bool) -> Result<bool, ChangeError> {
     let begun = Instant::now();
     loop {
         // One that has started since has found the marker by itself.
@@ -223,7 +226,8 @@ fn hand_over(host: &Host) -> Result<bool, ChangeError> {
             return Ok(true);
         }
         let Some(process) = running::process(host) else {
-            return start(host);
+            // What was stopped before stays so.
+            return if ran { start(host) } else { Ok(false) };
         };
         match running::status(host) {
             Some(status) if status.hub_pid.is_some() => {

@@ -10,7 +10,7 @@ use super::change::{self, ChangeError, Frame, Known, Proof};
 use super::device::CONFIG;
 use super::hooks::HookError;
 use super::out::{self, Format};
-use super::{Command, Group, running, upgrade};
+use super::{Command, Group, upgrade};
 use crate::config::edge::EdgeConfig;
 use crate::config::{self, ConfigError, set};
 use crate::system::args::{self, Spec};
@@ -82,8 +82,11 @@ fn run(args: &[String], host: &Host) -> u8 {
 
 fn update(host: &Host, flags: &Flags, known: &mut Known) -> Result<Updated, UpdateError> {
     known.to = version(host);
-    change::refuse_a_second(host)?;
     let path = flags.config.clone().unwrap_or_else(|| host.root.at(CONFIG));
+    let mut waiting = Trial::load(host)?.filter(|it| !known.ran && it.waits(host, &path));
+    if waiting.is_none() {
+        change::refuse_a_second(host)?;
+    }
     let name = path.display().to_string();
     // There may be a token in it.
     let before = host.files.read(&path, config::MAX_FILE);
@@ -111,13 +114,16 @@ fn update(host: &Host, flags: &Flags, known: &mut Known) -> Result<Updated, Upda
         on_trial: false,
     };
     let mode = host.files.mode(&path)?;
-    let runs = running::process(host).is_some();
-    if !done.changed || old == new || !runs {
-        // Nothing that edgecore would do otherwise, or nobody who could prove it.
+    if !done.changed || (old == new && waiting.is_none()) {
+        // Nothing that edgecore would do otherwise.
         if done.changed {
             host.files.replace(&path, after.as_bytes(), mode)?;
         }
     } else {
+        if let Some(first) = &mut waiting {
+            // Both changes are one trial then, and without a session what was before the first one is back.
+            first.undo(host, "another change takes its place")?;
+        }
         let proof = prove(host, &path, (&after, mode), flags.timeout, known)?;
         done.restarted = proof == Proof::Proven;
         done.on_trial = proof == Proof::Waits;
@@ -139,7 +145,7 @@ fn prove(
     let trial = trial.within(timeout);
     trial.begin(host)?;
     known.is_on_trial = true;
-    Ok(change::prove(host, &trial)?)
+    Ok(change::prove(host, &trial, known.ran)?)
 }
 
 fn version(host: &Host) -> String {

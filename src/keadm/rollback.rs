@@ -86,9 +86,6 @@ fn rollback(host: &Host, flags: &Flags, known: &mut Known) -> Result<Back, Backu
         false => Vec::new(),
     };
     change::run_hook(&flags.pre_run)?;
-    for (entry, path) in &identity {
-        put(host, &kept, entry, path)?;
-    }
     // The executable is where one is; on an empty partition, where it was.
     let target = change::program(host);
     let mut places: Vec<(&backup::Entry, PathBuf, bool)> = Vec::new();
@@ -116,20 +113,22 @@ fn rollback(host: &Host, flags: &Flags, known: &mut Known) -> Result<Back, Backu
         proven: true,
     };
     let all_there = places.iter().all(|(_, path, _)| host.files.exists(path));
+    // What is on a card for another machine can't be asked here.
+    let is_here = target.is_ok_and(|it| upgrade::machine(&it).is_ok());
+    stage(host, &kept, &places, is_here, &mut known.to)?;
+    for (entry, path) in &identity {
+        put(host, &kept, entry, path)?;
+    }
     if places.is_empty() || !all_there || running::process(host).is_none() {
         // Nothing runs that could prove it, or that could be disturbed.
-        for (entry, path, is_program) in &places {
-            put(host, &kept, entry, path)?;
+        for (_, path, is_program) in &places {
+            host.files.rename(&successor(path), path)?;
             if let (true, Some(folder)) = (*is_program, path.parent()) {
                 links::make(&host.files, folder, path, false)?;
             }
         }
         done.proven = !done.changed;
     } else {
-        for (entry, path, _) in &places {
-            host.files
-                .copy(&kept.folder.join(&entry.name), &successor(path), entry.mode)?;
-        }
         let files: Vec<(&Path, bool)> = places
             .iter()
             .map(|(_, path, it)| (path.as_path(), *it))
@@ -140,7 +139,7 @@ fn rollback(host: &Host, flags: &Flags, known: &mut Known) -> Result<Back, Backu
         trial.kept.clone_from(&known.kept);
         trial.begin(host)?;
         known.is_on_trial = true;
-        done.proven = change::prove(host, &trial)? == Proof::Proven;
+        done.proven = change::prove(host, &trial, known.ran)? == Proof::Proven;
     }
     Ok(done)
 }
@@ -170,6 +169,35 @@ fn identity<'a>(
     }
     missing.reverse();
     Ok(missing)
+}
+
+/// Puts what is to come beside what is there, or nothing: a program that would end no trial is refused.
+fn stage(
+    host: &Host,
+    kept: &Kept,
+    places: &[(&backup::Entry, PathBuf, bool)],
+    is_here: bool,
+    tag: &mut String,
+) -> Result<(), BackupError> {
+    let staged = places.iter().try_for_each(|(entry, path, is_program)| {
+        put(host, kept, entry, &successor(path))?;
+        let wrong = match *is_program && is_here {
+            true => upgrade::examine(&successor(path), tag).err(),
+            false => None,
+        };
+        wrong.map_or(Ok(()), |error| {
+            Err(BackupError::Unfit {
+                path: kept.folder.join(&entry.name),
+                why: error.to_string(),
+            })
+        })
+    });
+    if staged.is_err() {
+        for (_, path, _) in places {
+            let _ = host.files.remove(&successor(path));
+        }
+    }
+    staged
 }
 
 fn put(host: &Host, kept: &Kept, entry: &backup::Entry, path: &Path) -> Result<(), BackupError> {

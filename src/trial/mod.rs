@@ -178,17 +178,29 @@ impl Trial {
     }
 
     pub fn standing(&self, host: &Host) -> Standing {
+        match self.over {
+            Some(_) => Standing::Over,
+            None => self.found(host),
+        }
+    }
+
+    /// What is in place, whatever was decided: never `Over`.
+    pub fn found(&self, host: &Host) -> Standing {
         let Some(last) = self.files.last() else {
             return Standing::Foreign;
         };
-        if self.over.is_some() {
-            return Standing::Over;
-        }
         match digest(&host.root.at(&last.path)) {
             Ok(found) if found == last.is => Standing::Changed,
             Ok(found) if found == last.was => Standing::AsBefore,
             _ => Standing::Foreign,
         }
+    }
+
+    /// Whether nothing but this file is tried, and no start has begun with it.
+    pub fn waits(&self, host: &Host, path: &Path) -> bool {
+        let mut all = self.paths(host).into_iter();
+        let is_alone = (all.next().as_deref(), all.next()) == (Some(path), None);
+        is_alone && self.starts == 0 && self.standing(host) == Standing::Changed
     }
 
     /// Whether the program is what is tried, and where it is.

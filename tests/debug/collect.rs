@@ -6,9 +6,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::common::device::{BOOTSTRAP, CONFIG, KEY};
+use super::common::device::{BOOTSTRAP, CLOCK, CONFIG, KEY};
 use super::common::site::{Cloudcore, Site};
-use super::common::{Folder, mode};
+use super::common::{Folder, mode, put};
 use super::{joined, try_examples};
 
 /// The archive of a device, unpacked by the system's own tar.
@@ -113,6 +113,36 @@ fn no_secret_is_in_the_archive_wherever_it_lies() {
     let warnings: Value = serde_json::from_str(&read("edgecore/warnings.json")).expect("JSON");
     assert!(warnings.is_array(), "{warnings}");
     assert!(read("left-out").contains("link.log"));
+}
+
+#[test]
+fn an_archive_never_takes_the_place_of_another() {
+    let site = Site::new();
+    // Not set yet: each command has the time at which it was built.
+    site.write(CLOCK, "-2000000000", 0o644);
+    let log = "/var/log/kubeedge/app.log";
+    site.write(log, "an early word\n", 0o644);
+    let (folder, first) = unpacked(&site, &[]);
+    let before = fs::read(&first).expect("the archive");
+    // Somebody else has put a file there, for all to read.
+    let name = first.file_name().expect("a name").to_string_lossy();
+    let second = first.with_file_name(name.replace(".tar", "-2.tar"));
+    put(&second, "", 0o666);
+    site.write(log, "a late word\n", 0o644);
+    let words = [
+        "debug",
+        "collect",
+        "-o",
+        &folder.path().display().to_string(),
+    ];
+    let third = PathBuf::from(site.run(&words).ends(0).out.trim());
+    assert_eq!(third, first.with_file_name(name.replace(".tar", "-3.tar")));
+    assert_eq!(mode(&third), 0o600);
+    // What is stored is not compressed.
+    let archive = fs::read(&third).expect("the archive");
+    assert!(String::from_utf8_lossy(&archive).contains("a late word"));
+    assert_eq!(fs::read(&first).ok(), Some(before));
+    assert_eq!(fs::read(&second).ok(), Some(Vec::new()));
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::common::KUBEEDGE;
 use crate::common::device::{CONFIG, Device};
 use crate::common::site::{Cloudcore, Said};
+use crate::common::{KUBEEDGE, wait_until};
 use crate::stage::{MARKER, device, is_tidy, report};
 
 #[test]
@@ -105,5 +105,50 @@ fn what_nobody_has_proved_is_not_said_to_be_proven() {
     edge.stop();
     let edge = device.start();
     edge.connected();
+    edge.stop();
+}
+
+#[test]
+fn where_no_edgecore_runs_the_next_one_proves_it() {
+    let cloud = Cloudcore::start(&[]);
+    let device = device(&cloud, "resting");
+    let edge = device.start();
+    edge.connected();
+    edge.stop();
+    // The service is there, and was stopped.
+    device.write("/run/kubeedge/edgecore.pid", "0\n", 0o644);
+    let before = device.read(CONFIG);
+    let update = |value: &str, seconds: &str| {
+        let words = ["config-update", "-o", "json", "--timeout", seconds, "--set"];
+        let done = device.run(&[&words[..], &[value]].concat()).ends(0).json();
+        assert_eq!(
+            (&done["changed"], &done["onTrial"]),
+            (&true.into(), &true.into())
+        );
+        assert!(device.path(MARKER).exists());
+        assert_eq!(device.read("/run/kubeedge/edgecore.pid"), "0\n");
+    };
+    // Changes that wait together are one.
+    update("modules.edgeHub.websocket.server=127.0.0.1:1", "1");
+    update("modules.eventBus.mqttQOS=1", "1");
+    let after = device.read(CONFIG);
+    assert!(
+        after.contains("127.0.0.1:1") && after.contains("mqttQOS: 1"),
+        "{after}"
+    );
+    let edge = device.start();
+    edge.connected();
+    assert_eq!(device.read(CONFIG), before);
+    assert_eq!(report(&device)["success"], false);
+    is_tidy(&device);
+    edge.stop();
+    update("modules.edgeHub.heartbeat=20", "120");
+    update("modules.edgeHub.heartbeat=21", "120");
+    let edge = device.start();
+    edge.connected();
+    wait_until("the end of the trial", || !device.path(MARKER).exists());
+    assert!(device.read(CONFIG).contains("heartbeat: 21"));
+    assert_eq!(report(&device)["success"], true);
+    is_tidy(&device);
     edge.stop();
 }

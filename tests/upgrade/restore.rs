@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use crate::builds::{Manner, build};
 use crate::common::device::{CERTIFICATE, CONFIG, Device, KEY};
-use crate::common::mode;
 use crate::common::site::Cloudcore;
-use crate::stage::{PROGRAM, device, install, is_installed, new, old, report};
+use crate::common::{mode, put};
+use crate::stage::{PROGRAM, device, install, is_installed, is_tidy, new, old, report};
 
 #[test]
 fn backups_are_listed_and_pruned() {
@@ -48,6 +49,42 @@ fn backups_are_listed_and_pruned() {
         .ends(1);
     assert!(said.err.contains("there is no backup in"), "{}", said.err);
     edge.stop();
+}
+
+/// KubeEdge's own edgecore knows of no trial: nobody would bring back what it has replaced.
+#[test]
+fn a_program_that_would_end_no_trial_does_not_come_back() {
+    let cloud = Cloudcore::start(&[]);
+    let device = device(&cloud, "faithful");
+    let edge = device.start();
+    let before = edge.connected();
+    let folder = device.path("/etc/kubeedge/backup/v1.22.0");
+    let config = device.read(CONFIG);
+    put(
+        &folder.join("edgecore.yaml"),
+        format!("{config}# older\n"),
+        0o644,
+    );
+    let refused = |program: &[u8], part: &str| {
+        put(&folder.join("edgecore"), program, 0o755);
+        let said = device.run(&["rollback", "edge"]).ends(1);
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+        assert!(said.err.contains("backup edge --list"), "{}", said.err);
+        assert!(is_installed(&device, &old()));
+        assert_eq!(device.read(CONFIG), config);
+        assert_eq!(report(&device)["success"], false);
+        is_tidy(&device);
+    };
+    let other = fs::read(build("1.22.0", Manner::Other)).expect("a build");
+    let bare = fs::read(build("0.2.0", Manner::Bare)).expect("a build");
+    refused(b"#!/bin/sh\n", "no executable for this machine");
+    refused(&other, "another program");
+    refused(&bare, "it would not end its trial");
+    let after = edge.connected();
+    assert_eq!((after.hub_pid, after.pid), (before.hub_pid, before.pid));
+    edge.stop();
+    // At rest neither, since keadm is the same file.
+    refused(&other, "another program");
 }
 
 #[test]

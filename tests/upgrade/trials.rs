@@ -152,8 +152,11 @@ fn without_an_edgecore_the_trial_begins_with_its_next_start() {
     let edge = device.start();
     edge.connected();
     edge.stop();
+    // The service is there; who has stopped it knows why.
+    device.write("/run/kubeedge/edgecore.pid", "0\n", 0o644);
     let said = upgrade(&device, &new(), &["-o", "json"]).ends(0);
     assert_eq!(said.json()["proven"], false);
+    assert_eq!(device.read("/run/kubeedge/edgecore.pid"), "0\n");
     let edge = device.start();
     edge.connected();
     assert_eq!(address(&edge), NEW);

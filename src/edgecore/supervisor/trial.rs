@@ -82,7 +82,7 @@ impl OnTrial {
                 self.trial = Some(trial);
             }
         }
-        let Some(trial) = &mut self.trial else {
+        let Some(mut trial) = self.trial.take() else {
             return Begin::Hub;
         };
         (self.since, self.session) = (Instant::now(), None);
@@ -91,34 +91,42 @@ impl OnTrial {
                 let (starts, tries) = (trial.starts, trial.tries);
                 log::info!(
                     "{}: start {starts} of {tries} without a session",
-                    what(trial)
+                    what(&trial)
                 );
-                return Begin::Hub;
+                self.trial = Some(trial);
+                Begin::Hub
             }
-            Ok(false) => {}
+            Ok(false) => self.go_back(trial),
             // What can't be counted must not be tried for ever.
-            Err(error) => log::error!("{error}: what was before the change is brought back"),
+            Err(error) => {
+                log::error!("{error}: what was before the change is brought back");
+                self.go_back(trial)
+            }
         }
-        let program = trial.program(&self.host);
+    }
+
+    /// What is there is better than nothing, whichever it is.
+    fn go_back(&mut self, mut trial: Trial) -> Begin {
         let why = format!(
             "no session with the cloud in {} starts of at most {} s",
             trial.starts, trial.patience
         );
-        log::error!("{}: {why}: what was before is brought back", what(trial));
+        log::error!("{}: {why}: what was before is brought back", what(&trial));
         let undone = trial.undo(&self.host, &why);
-        self.trial = None;
-        match (undone, program) {
-            (Ok(()), Some(program)) => Begin::Program(program),
-            (Ok(()), None) => Begin::Hub,
-            (Err(error), program) => {
-                log::error!("{error}");
-                // What is there is better than nothing, whichever it is.
-                match (&error, program) {
-                    (TrialError::Lost(_), _) | (_, None) => Begin::Hub,
-                    (_, Some(program)) => Begin::Program(program),
-                }
-            }
+        if let Err(error) = &undone {
+            log::error!("{error}");
         }
+        if trial.found(&self.host) != Standing::Changed {
+            let program = trial.program(&self.host);
+            return program.map_or(Begin::Hub, Begin::Program);
+        }
+        // The same executable again would find the same disk again, for ever: the hub starts. The way back is
+        // tried anew before every other one, and a session still proves what is there.
+        if !matches!(undone, Ok(()) | Err(TrialError::Lost(_))) {
+            let patience = trial.patience.saturating_mul(2);
+            self.trial = Some(trial.within(Some(patience)));
+        }
+        Begin::Hub
     }
 
     /// The program that `begin` has named is not started by the system: what is on trial is over.
@@ -200,3 +208,80 @@ const PROOF: Duration = Duration::from_secs(10);
 const INTERRUPTED: &str =
     "it was interrupted before anything was changed, or while it was taken back";
 const FOREIGN: &str = "somebody else has replaced the file meanwhile";
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::errno::Errno;
+
+    use super::*;
+    use crate::system::clock::Clock;
+    use crate::system::files::{Files, Layer, Operation};
+    use crate::system::root::Root;
+    use crate::system::scratch::Scratch;
+    use crate::trial::successor;
+
+    /// A root that can be read only, until it is mounted anew.
+    struct ReadOnly(AtomicBool);
+
+    impl Layer for ReadOnly {
+        fn before(&self, operation: Operation) -> io::Result<()> {
+            match self.0.load(Ordering::SeqCst) && operation.is_change() {
+                true => Err(Errno::EROFS.into()),
+                false => Ok(()),
+            }
+        }
+    }
+
+    fn host(files: Files, folder: &Path) -> Host {
+        Host {
+            root: Root::new(Some(folder.to_owned())),
+            files,
+            clock: Clock::system(),
+        }
+    }
+
+    /// A device with a new program in place, of which so many starts are used up.
+    fn device(starts: u32) -> (Scratch, PathBuf) {
+        let folder = Scratch::new();
+        let host = host(Files::real(), folder.path());
+        let program = folder.path().join("kubeedge");
+        for (path, content) in [(&program, "old"), (&successor(&program), "new")] {
+            host.files.replace(path, content.as_bytes(), 0o755).unwrap();
+        }
+        let versions = ("v1", "v2");
+        let trial = Trial::plan(&host, Event::Upgrade, versions, &[(&program, true)]);
+        let mut trial = trial.unwrap();
+        trial.begin(&host).unwrap();
+        for _ in 0..starts {
+            assert!(trial.count(&host).unwrap());
+        }
+        (folder, program)
+    }
+
+    #[test]
+    fn where_the_way_back_can_not_be_written_the_hub_starts() {
+        for starts in [0, 3] {
+            let (folder, program) = device(starts);
+            let layer = Arc::new(ReadOnly(AtomicBool::new(true)));
+            let host = host(Files::with(layer.clone()), folder.path());
+            let content = || std::fs::read_to_string(&program).unwrap();
+            let mut on_trial = OnTrial::find(&host);
+            for _ in 0..5 {
+                assert_eq!(on_trial.begin(), Begin::Hub);
+            }
+            assert_eq!(content(), "new");
+            // It waits longer and longer, and goes back as soon as it can.
+            assert!(on_trial.rest() > Duration::from_secs(3000));
+            layer.0.store(false, Ordering::SeqCst);
+            assert_eq!(on_trial.begin(), Begin::Program(program.clone()));
+            assert_eq!(content(), "old");
+            assert_eq!(OnTrial::find(&host).begin(), Begin::Hub);
+            assert!(Trial::load(&host).unwrap().is_none());
+        }
+    }
+}

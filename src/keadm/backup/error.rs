@@ -25,6 +25,11 @@ pub enum BackupError {
     },
     /// A file is not as it was kept.
     Damaged(PathBuf),
+    /// Its program would not end a trial here, or does not start.
+    Unfit {
+        path: PathBuf,
+        why: String,
+    },
     /// The device has another identity than the backup.
     HasIdentity(PathBuf),
     /// An edgecore that runs would not take an identity that is put there.
@@ -64,6 +69,11 @@ impl fmt::Display for BackupError {
             BackupError::Damaged(path) => write!(
                 f,
                 "{} is not as it was kept: take another backup",
+                path.display()
+            ),
+            BackupError::Unfit { path, why } => write!(
+                f,
+                "{} is not put in place: {why} (`kubeedge backup edge --list` shows the backups that there are)",
                 path.display()
             ),
             BackupError::HasIdentity(path) => write!(

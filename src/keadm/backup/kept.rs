@@ -1,10 +1,11 @@
 //! A backup on the disk: files under names with their digest, and a manifest that is written last.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::BackupError;
+use super::{BackupError, FOLDER, IN_MEMORY};
 use crate::system::cause;
 use crate::system::clock::Timestamp;
 use crate::system::files::FileError;
@@ -87,7 +88,7 @@ pub fn write(
     }
     let kept = Kept {
         version: version.to_owned(),
-        created: host.clock.now(),
+        created: newer(host, top),
         node: node.to_owned(),
         files: entries,
         folder: folder.to_owned(),
@@ -101,6 +102,16 @@ pub fn write(
         }
     }
     Ok(())
+}
+
+/// Now, but after all that there are: a clock that was set back makes none the newest one.
+fn newer(host: &Host, top: &Path) -> Timestamp {
+    let tops = [top, &host.root.at(FOLDER), &host.root.at(IN_MEMORY)];
+    let kept = tops.into_iter().filter_map(|top| all(host, top).ok());
+    let last = kept.flatten().map(|kept| kept.created).max();
+    let now = host.clock.now();
+    // Manifests have whole seconds.
+    last.map_or(now, |last| now.max(last.plus(Duration::from_secs(1))))
 }
 
 /// The backup in a folder: ours, or one that KubeEdge's keadm has made.
@@ -206,10 +217,16 @@ pub fn all(host: &Host, top: &Path) -> Result<Vec<Kept>, BackupError> {
     Ok(found)
 }
 
-/// Removes all but the newest ones; gives their versions.
-pub fn prune(host: &Host, top: &Path, count: usize) -> Result<Vec<String>, BackupError> {
+/// Removes all but `made` and the newest ones, so many in all; gives their versions.
+pub fn prune(
+    host: &Host,
+    top: &Path,
+    count: usize,
+    made: &Path,
+) -> Result<Vec<String>, BackupError> {
     let mut removed = Vec::new();
-    for kept in all(host, top)?.into_iter().skip(count) {
+    let others = all(host, top)?.into_iter().filter(|it| it.folder != made);
+    for kept in others.skip(count.saturating_sub(1)) {
         // Without it the rest is no backup.
         host.files.remove(&kept.folder.join(MANIFEST))?;
         host.files.remove_tree(&kept.folder)?;
@@ -315,6 +332,29 @@ mod tests {
     }
 
     #[test]
+    fn the_last_one_made_is_the_newest_whatever_the_clock_says() {
+        let dir = device();
+        let mut host = host(Files::real(), dir.path());
+        let (clock, hand) = Clock::manual(Timestamp::from_unix(2_000_000_000));
+        host.clock = clock;
+        let top = dir.path().join("backup");
+        let versions = || -> Vec<String> {
+            let kept = all(&host, &top).unwrap().into_iter();
+            kept.map(|it| it.version).collect()
+        };
+        keep(&host, "v2").unwrap();
+        hand.set(Timestamp::from_unix(1_000_000_000));
+        keep(&host, "v3").unwrap();
+        keep(&host, "v1").unwrap();
+        assert_eq!(versions(), ["v1", "v3", "v2"]);
+        // Were it not the newest, it would stay all the same.
+        let made = top.join("v3");
+        assert_eq!(prune(&host, &top, 2, &made).unwrap(), ["v2"]);
+        assert_eq!(prune(&host, &top, 1, &made).unwrap(), ["v1"]);
+        assert_eq!(versions(), ["v3"]);
+    }
+
+    #[test]
     fn a_manifest_leads_nowhere_else() {
         let manifest = |name: &str, path: &str| {
             let entry = serde_json::json!({
@@ -363,7 +403,7 @@ mod tests {
             keep(&host, version).unwrap();
         }
         let top = dir.path().join("backup");
-        assert_eq!(prune(&host, &top, 2).unwrap(), ["v1"]);
+        assert_eq!(prune(&host, &top, 2, &top.join("v3")).unwrap(), ["v1"]);
         let left: Vec<_> = all(&host, &top)
             .unwrap()
             .into_iter()

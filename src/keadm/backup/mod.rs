@@ -82,7 +82,7 @@ fn backup(host: &Host, flags: &Flags, known: &mut Known) -> Result<Made, BackupE
     change::run_hook(&flags.pre_run)?;
     let folder = make(host, FOLDER, flags.config.as_deref(), &present)?;
     let removed = match flags.keep {
-        Some(count) => prune(host, &host.root.at(FOLDER), count.max(1))?,
+        Some(count) => prune(host, &host.root.at(FOLDER), count, &folder)?,
         None => Vec::new(),
     };
     known.kept = folder.display().to_string();

@@ -4,11 +4,13 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use super::files::{FileFault, open};
+use crate::config::MAX_FILE;
 use crate::config::migrate::{self, Change};
 use crate::config::set::Kind;
 use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group};
 use crate::system::args::{self, Spec};
+use crate::system::files::with_end;
 use crate::system::host::Host;
 
 pub static COMMAND: Command = Command {
@@ -61,14 +63,20 @@ fn change(host: &Host, flags: &Flags) -> Result<Done, FileFault> {
         return Ok(done);
     }
     let mode = host.files.mode(&file.path)?;
-    let mut kept = file.path.clone().into_os_string();
-    kept.push(".before-migrate");
-    // The first one that was kept is the one that somebody wrote.
-    host.files
-        .create(kept.as_ref(), file.text.as_bytes(), mode)?;
+    let mut kept = with_end(&file.path, ".before-migrate");
+    let mut number = 1;
+    // What was kept before is what somebody wrote: it stays.
+    while !host.files.create(&kept, file.text.as_bytes(), mode)? {
+        let same = host.files.read(&kept, MAX_FILE);
+        if same.is_ok_and(|found| found == file.text.as_bytes()) {
+            break;
+        }
+        number += 1;
+        kept = with_end(&file.path, &format!(".before-migrate-{number}"));
+    }
     host.files
         .replace(&file.path, migrated.text.as_bytes(), mode)?;
-    done.kept = Some(kept.to_string_lossy().into_owned());
+    done.kept = Some(kept.display().to_string());
     Ok(done)
 }
 

@@ -25,8 +25,8 @@ use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
 use crate::system::{build, console, exit};
 use crate::trial::{Event, Keeping, Trial, digest, has_room};
-pub use check::Version;
-use check::{machine, probe, version};
+pub use check::{Version, machine};
+use check::{probe, version};
 use error::UpgradeError;
 use source::{ImageWish, Wanted, Where, read_digest, stage};
 
@@ -190,12 +190,7 @@ fn take(
     present: &Version,
     known: &mut Known,
 ) -> Result<Upgraded, UpgradeError> {
-    machine(staged)?;
-    let found = version(staged)?;
-    known.to = found.tag();
-    if found.is_without_trials() {
-        return Err(UpgradeError::NoTrials);
-    }
+    let found = examine(staged, &mut known.to)?;
     let wanted = flags.to_version.trim_start_matches('v');
     let names = [&found.version, &found.git_version].map(|it| it.trim_start_matches('v'));
     // A tag of an image may be anything.
@@ -259,8 +254,19 @@ fn take(
     trial.begin(host)?;
     known.is_on_trial = true;
     done.changed = true;
-    done.proven = change::prove(host, &trial)? == Proof::Proven;
+    done.proven = change::prove(host, &trial, known.ran)? == Proof::Proven;
     Ok(done)
+}
+
+/// Whether it is for this machine, starts, and would end a trial; `tag` gets its version.
+pub fn examine(file: &Path, tag: &mut String) -> Result<Version, UpgradeError> {
+    machine(file)?;
+    let found = version(file)?;
+    *tag = found.tag();
+    match found.is_without_trials() {
+        true => Err(UpgradeError::NoTrials),
+        false => Ok(found),
+    }
 }
 
 /// What is installed says of itself, or else what this program is.

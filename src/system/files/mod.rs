@@ -306,6 +306,13 @@ impl Files {
     }
 }
 
+/// The path with more at the end of its name.
+pub fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut longer = path.as_os_str().to_owned();
+    longer.push(end);
+    longer.into()
+}
+
 /// The folder that holds `path`.
 fn folder(path: &Path) -> &Path {
     match path.parent() {

@@ -19,8 +19,8 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// For nobody else to read; at most about `limit` bytes.
-    pub fn create(
+    /// In a file that is empty; at most about `limit` bytes.
+    pub fn begin(
         files: &Files,
         path: &Path,
         now: Timestamp,

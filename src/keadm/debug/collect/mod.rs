@@ -26,7 +26,7 @@ use crate::protocol::local::SORTS;
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
 use crate::system::exit;
-use crate::system::files::FileError;
+use crate::system::files::{FileError, with_end};
 use crate::system::host::Host;
 use crate::system::{console, facts, service};
 use archive::Archive;
@@ -98,15 +98,15 @@ fn run(args: &[String], host: &Host) -> u8 {
 
 fn collect(host: &Host, flags: &Flags) -> Result<Collected, FileError> {
     let now = host.clock.now();
-    let name = format!("edge_{}.tar.gz", stamp(now));
-    let path = Path::new(&flags.output_path).join(name);
+    let name = format!("edge_{}", stamp(now));
+    let path = anew(host, &Path::new(&flags.output_path).join(name))?;
     let limit = u64::from(flags.limit) << 20;
     // Half of what is left stays: a full flash would be one more fault.
     let room = facts::free_space(Path::new(&flags.output_path)).unwrap_or(u64::MAX);
-    let archive = Archive::create(&host.files, &path, now, limit.min(room / 2))?;
+    let archive = Archive::begin(&host.files, &path, now, limit.min(room / 2));
     let mut collector = Collector {
         host,
-        archive,
+        archive: archive.inspect_err(|_| forget(host, &path))?,
         redactor: secrets::known(host, flags.config.as_deref()),
         left_out: Vec::new(),
         detail: flags.detail,
@@ -119,10 +119,26 @@ fn collect(host: &Host, flags: &Flags) -> Result<Collected, FileError> {
             left_out: collector.left_out,
         }),
         Err(error) => {
-            let _ = host.files.remove(&path);
+            forget(host, &path);
             Err(error)
         }
     }
+}
+
+/// An empty file, for nobody else to read. What has the name is left alone: a clock that is not set gives every
+/// archive the same one, and in /tmp anybody may have put something there.
+fn anew(host: &Host, start: &Path) -> Result<PathBuf, FileError> {
+    let mut path = with_end(start, ".tar.gz");
+    let mut number = 1;
+    while !host.files.create(&path, b"", 0o600)? {
+        number += 1;
+        path = with_end(start, &format!("-{number}.tar.gz"));
+    }
+    Ok(path)
+}
+
+fn forget(host: &Host, path: &Path) {
+    let _ = host.files.remove(path);
 }
 
 impl Collector<'_> {
