@@ -175,10 +175,7 @@ pub fn judge(kind: Kind, known: Option<&Entry>, change: &Change) -> Verdict {
                 return Verdict::Nothing;
             }
             match known.digest == new.digest {
-                true => Verdict::Confirm(Entry {
-                    size: known.size,
-                    ..new
-                }),
+                true => Verdict::Confirm(new),
                 false => Verdict::Write(new),
             }
         }
@@ -295,14 +292,12 @@ mod tests {
         };
         let known = entry(&node("u", "10", "True", "2026"));
         let again = node("u", "11", "True", "2026-11");
-        let confirmed = Entry {
-            version: "11".into(),
-            ..known.clone()
-        };
+        let confirmed = entry(&again);
         let judge = |known, change: &Change| judge(Kind::Node, Some(known), change);
-        assert_eq!(judge(&known, &again), Verdict::Confirm(confirmed.clone()));
-        let late = node("u", "9", "False", "");
-        assert_eq!(judge(&known, &late), Verdict::Nothing);
+        assert_eq!(judge(&known, &again), Verdict::Confirm(entry(&again)));
+        for late in [&again, &node("u", "9", "False", "")] {
+            assert_eq!(judge(&confirmed, late), Verdict::Nothing);
+        }
         for other in [
             node("u", "12", "False", "2026"),
             node("v", "12", "True", "2026"),
