@@ -48,7 +48,7 @@ class Nodes:
         self.always = {}
         self.deaf = set()
         self.asked = {}
-        self.stale = {}
+        self.seen = {}
 
     # --- what the one who started us wants -------------------------------------------------------
 
@@ -185,13 +185,14 @@ class Nodes:
         if fields != [{}] and "managedFields" in old["metadata"]:
             new["metadata"]["managedFields"] = old["metadata"]["managedFields"]
         self.leases[name] = self.touch(new)
-        grows = new["spec"]["renewTime"] > old["spec"]["renewTime"]
-        self.stale[name] = 0 if grows else self.stale.get(name, 0) + 1
+        latest, stale = self.seen.get(name, (old["spec"]["renewTime"], 0))
+        renewed = new["spec"]["renewTime"]
+        self.seen[name] = (renewed, 0) if renewed > latest else (latest, stale + 1)
 
     def give_up(self):
         """As a cluster: a node whose lease has not grown as long as it is good for, four renewals, is Ready no more."""
-        for name, renewals in self.stale.items():
-            if renewals >= 4 and name in self.nodes:
+        for name, (_, stale) in self.seen.items():
+            if stale >= 4 and name in self.nodes:
                 self.obey("lose-ready", name)
 
     def patch(self, name, content):
