@@ -177,7 +177,7 @@ fn the_hub_has_no_rights_and_does_all_its_work() {
     edge.stop();
     figures::tried(
         "hardening-edge",
-        "rights, limits and identities of the confined hub that were looked at",
+        "rights, limits and identities of the confined hub and its supervisor that were looked at",
         seen,
     );
 }
