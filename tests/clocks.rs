@@ -13,6 +13,7 @@ use common::site::{Cloudcore, Site};
 use kubeedge::protocol::control::{EdgeState, EdgeStatus};
 use kubeedge::system::clock::Timestamp;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 const YEAR: i64 = 365 * 86_400;
 
@@ -131,6 +132,11 @@ fn a_clock_that_is_set_while_the_device_runs_changes_nothing() {
             session.is_some_and(|it| it.generation > before)
         });
         assert_knows_the_time(&edge.status(), off, what);
+        let row = &cloud.nodes()[0];
+        assert!(
+            row.ready && row.condition.as_deref() == Some("True"),
+            "{what}: {row:?}"
+        );
         steps += 1;
     }
     // On order, and never by itself.
@@ -142,6 +148,56 @@ fn a_clock_that_is_set_while_the_device_runs_changes_nothing() {
          and none besides",
         steps,
     );
+}
+
+/// A cluster goes by a lease whose time grows: it must not take the node for dead for the ten years that the clock was ahead.
+#[test]
+fn a_clock_that_was_years_ahead_and_is_set_right_leaves_the_node_ready() {
+    let mut cloud = go_cloud();
+    let mut device = Device::new("edge-ahead");
+    device.edged_keys = vec![
+        "tailoredKubeletConfig:".to_owned(),
+        "  nodeLeaseDurationSeconds: 4".to_owned(),
+        "  nodeStatusUpdateFrequency: 1s".to_owned(),
+    ];
+    // A cloud that has just enrolled it has told the time, and this clock would not be believed.
+    device.configure(&cloud, "");
+    put_identity(&device, &Ca::of(cloud.path()), -86_400, YEAR);
+    let edge = device.start();
+    edge.connected();
+    renewed(&mut cloud, 1);
+    device.set_clock(10 * YEAR);
+    // One may have been on its way.
+    renewed(&mut cloud, 2);
+    device.set_clock(0);
+    // Four are as long as a lease that does not grow is good for.
+    renewed(&mut cloud, 6);
+    cloud.order("show");
+    let store = cloud.event("store");
+    let conditions = &store["nodes"]["edge-ahead"]["status"]["conditions"];
+    assert_eq!(conditions[3]["type"], "Ready");
+    assert_eq!(conditions[3]["status"], "True", "{conditions}");
+    let lease = &store["leases"]["edge-ahead"]["spec"];
+    let time: Timestamp = lease["renewTime"]
+        .as_str()
+        .and_then(|it| it.parse().ok())
+        .expect("a time");
+    assert!(time.unix() > now().unix() + 9 * YEAR, "{lease}");
+    edge.stop();
+    // The times of messages were ahead as well, and that alone was wrong.
+    let wrong = cloud.unread("violation");
+    assert!(
+        wrong.iter().all(|it| it["rule"] == "timestamp"),
+        "{wrong:?}"
+    );
+}
+
+/// Waits for so many renewals of the lease.
+fn renewed(cloud: &mut Cloud, times: usize) {
+    for _ in 0..times {
+        let is_renewal = |event: &Value| event["operation"] == "update" && event["kind"] == "lease";
+        cloud.event_where("asked", is_renewal);
+    }
 }
 
 /// Certificates by token and by renewal.

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::cloud::Cloud;
 use common::device::{BOOTSTRAP, CERTIFICATE, CONFIG, Device, KEY};
@@ -13,7 +13,8 @@ use common::{LIMIT, figures, not_tried, wait_until};
 use kubeedge::protocol::control::{
     self, CLOUD_SOCKET, CloudStatus, EdgeState, EdgeStatus, Request,
 };
-use kubeedge::system::processes;
+use kubeedge::system::{facts, processes};
+use landlock::{AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
 use nix::sys::signal::Signal;
 
 /// A line of `/proc/PID/status`, of every thread the same.
@@ -66,6 +67,67 @@ fn assert_confined(pid: u32, uid: u32) -> u64 {
     seen + 4
 }
 
+/// What the supervisor has: seven rights and no socket to the network. How many properties were looked at.
+fn assert_supervises_only(pid: u32) -> u64 {
+    let rights = |pid, name| u64::from_str_radix(&field(pid, name), 16).expect("a set of rights");
+    // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP; and on old kernels NET_RAW.
+    let mut seven = [0, 1, 3, 5, 6, 7, 8]
+        .iter()
+        .fold(0, |all, it| all | 1 << it);
+    if facts::kernel_is_before(5, 7) {
+        seven |= 1 << 13;
+    }
+    for name in ["CapEff:", "CapPrm:"] {
+        assert_eq!(rights(pid, name) & !seven, 0, "{name}");
+    }
+    assert_eq!(rights(pid, "CapInh:") | rights(pid, "CapAmb:"), 0);
+    if processes::is_root() {
+        // A machine for tests may lack some of them.
+        let all = rights(std::process::id(), "CapBnd:");
+        assert_eq!(rights(pid, "CapBnd:"), seven & all);
+    }
+    // It can't get what it has given up either.
+    assert_eq!(field(pid, "NoNewPrivs:"), "1");
+    let (own, network) = (sockets(pid), to_the_network(pid));
+    assert!(!own.is_empty(), "it hears the hub");
+    assert!(own.iter().all(|it| !network.contains(it)), "{own:?}");
+    6
+}
+
+/// The inodes of all sockets of a process.
+fn sockets(pid: u32) -> Vec<String> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs");
+    let targets = open
+        .flatten()
+        .filter_map(|fd| fs::read_link(fd.path()).ok());
+    let inode = |target: PathBuf| {
+        let target = target.to_str()?.strip_prefix("socket:[")?;
+        target.strip_suffix(']').map(str::to_owned)
+    };
+    targets.filter_map(inode).collect()
+}
+
+/// The inodes of all sockets to the network that anybody has.
+fn to_the_network(pid: u32) -> Vec<String> {
+    let protocols = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"];
+    // There may be no IPv6.
+    let tables = protocols.map(|it| fs::read_to_string(format!("/proc/{pid}/net/{it}")));
+    let tables: String = tables.into_iter().flatten().collect();
+    let inode = |line: &str| line.split_whitespace().nth(9).map(str::to_owned);
+    tables.lines().filter_map(inode).collect()
+}
+
+/// Asked of the kernel, and not of what is tested.
+fn kernel_has_landlock() -> bool {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let rules = rules.handle_access(AccessFs::WriteFile);
+    let has = rules.and_then(Ruleset::create).is_ok();
+    if !has {
+        not_tried("landlock: the kernel has none");
+    }
+    has
+}
+
 fn hub(status: &EdgeStatus) -> u32 {
     status.hub_pid.expect("there is a supervisor")
 }
@@ -88,6 +150,12 @@ fn the_hub_has_no_rights_and_does_all_its_work() {
             first.sandbox
         );
     }
+    assert_eq!(
+        first.sandbox.iter().any(|it| it.starts_with("landlock")),
+        kernel_has_landlock(),
+        "{:?}",
+        first.sandbox
+    );
     assert!(
         !device.read(CONFIG).contains(&cloud.token()),
         "the token is still there"
@@ -98,13 +166,18 @@ fn the_hub_has_no_rights_and_does_all_its_work() {
     edge.until("a session with the new certificate", |now| {
         serial(now).is_some() && serial(now) != serial(&first)
     });
-    // The supervisor can't get what it has given up either.
-    assert_eq!(field(edge.pid(), "NoNewPrivs:"), "1");
-    seen += 1;
+    seen += assert_supervises_only(edge.pid());
+    // The same look finds the tunnel.
+    let hub = hub(&edge.status());
+    assert!(
+        sockets(hub)
+            .iter()
+            .any(|it| to_the_network(hub).contains(it))
+    );
     edge.stop();
     figures::tried(
         "hardening-edge",
-        "rights, limits and identities of the confined hub that were looked at",
+        "rights, limits and identities of the confined hub and its supervisor that were looked at",
         seen,
     );
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use common::cloud::Cloud;
 use common::device::{Device, Edge};
 use common::figures;
+use serde_json::Value;
 
 /// Bytes that the processes of edgecore have caused to be written to a disk, logs included.
 fn written(edge: &Edge<'_>) -> u64 {
@@ -41,19 +42,35 @@ fn changes(folder: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     found
 }
 
+/// Waits until so many reports have come back as pushed Nodes and were acknowledged.
+fn reported(cloud: &mut Cloud, times: usize) {
+    for _ in 0..times {
+        let is_ack = |event: &Value| {
+            event["resource"] == "null/node/at-rest" && event["content"] == "\"OK\""
+        };
+        cloud.event_where("message", is_ack);
+    }
+}
+
 #[test]
 fn a_connected_device_writes_nothing() {
     let mut cloud = Cloud::start(&[]);
     let mut device = Device::new("at-rest");
     device.hub_keys = vec!["heartbeat: 1".to_owned()];
+    device.edged_keys = vec![
+        "tailoredKubeletConfig:".to_owned(),
+        "  nodeStatusUpdateFrequency: 1s".to_owned(),
+        "  nodeStatusReportFrequency: 1s".to_owned(),
+    ];
     device.configure(&cloud, &cloud.token());
     let edge = device.start();
     edge.connected();
     // What belongs to the beginning is over with the first of them.
-    cloud.event("keepalive");
-    cloud.event("keepalive");
+    reported(&mut cloud, 2);
     let before = (written(&edge), changes(&device.path("/")));
-    let heartbeats = 3;
+    let reports = 3;
+    let heartbeats = cloud.unread("keepalive").len() + reports;
+    reported(&mut cloud, reports);
     for _ in 0..heartbeats {
         cloud.event("keepalive");
     }
@@ -62,9 +79,16 @@ fn a_connected_device_writes_nothing() {
     assert_eq!(after.0 - before.0, 0, "bytes were written: {}", edge.log());
     figures::tried(
         "wear-at-rest",
-        "bytes written by a connected device, over three heartbeats",
+        "bytes written by a connected device, over three heartbeats and three reports of the node",
         0,
     );
+    edge.stop();
+    // What is stored says the same under an older version, and that is no reason either.
+    let node = device.path("/var/lib/kubeedge/edgecore/meta/node/null/at-rest.json");
+    let before = changes(&device.path("/"))[&node];
+    let edge = device.start();
+    reported(&mut cloud, 2);
+    assert_eq!(changes(&device.path("/"))[&node], before);
     edge.stop();
     cloud.satisfied();
 }

@@ -8,10 +8,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use kubeedge::protocol::control::{
-    CLOUD_SOCKET, Client, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, HubSession, Request, call,
+    CLOUD_SOCKET, Client, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, HubSession, NodeRow, Request,
+    call,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::device::CLOCK;
@@ -287,8 +289,17 @@ impl Cloudcore {
 
     /// The sessions, as an operator sees them.
     pub fn sessions(&self) -> Vec<HubSession> {
+        self.lines("sessions")
+    }
+
+    /// The nodes, as an operator sees them.
+    pub fn nodes(&self) -> Vec<NodeRow> {
+        self.lines("nodes")
+    }
+
+    fn lines<T: DeserializeOwned>(&self, what: &str) -> Vec<T> {
         let socket = self.path(CLOUD_SOCKET);
-        let asked = Client::ask(&socket, &Request::new("sessions"), LIMIT);
+        let asked = Client::ask(&socket, &Request::new(what), LIMIT);
         let mut lines = asked.expect("cloudcore answers");
         std::iter::from_fn(|| lines.line().expect("a line")).collect()
     }

@@ -48,6 +48,7 @@ class Nodes:
         self.always = {}
         self.deaf = set()
         self.asked = {}
+        self.seen = {}
 
     # --- what the one who started us wants -------------------------------------------------------
 
@@ -68,6 +69,7 @@ class Nodes:
         elif word == "deaf":
             self.deaf = set(rest.split())
         elif word == "show":
+            self.give_up()
             self.cloud.events("store", nodes=self.nodes, leases=self.leases)
         elif word == "delete-node":
             # the cloud ends the session; the lease goes with its owner
@@ -183,6 +185,15 @@ class Nodes:
         if fields != [{}] and "managedFields" in old["metadata"]:
             new["metadata"]["managedFields"] = old["metadata"]["managedFields"]
         self.leases[name] = self.touch(new)
+        latest, stale = self.seen.get(name, (old["spec"]["renewTime"], 0))
+        renewed = new["spec"]["renewTime"]
+        self.seen[name] = (renewed, 0) if renewed > latest else (latest, stale + 1)
+
+    def give_up(self):
+        """As a cluster: a node whose lease has not grown as long as it is good for, four renewals, is Ready no more."""
+        for name, (_, stale) in self.seen.items():
+            if stale >= 4 and name in self.nodes:
+                self.obey("lose-ready", name)
 
     def patch(self, name, content):
         if not isinstance(content, str):

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::protocol::object::{Meta as Head, Object};
-use crate::protocol::resource::ObjectPath;
+use crate::protocol::resource::{Kind, ObjectPath};
 
 /// Of one stored object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,14 +17,18 @@ pub struct Entry {
     pub version: Box<str>,
     /// Bytes of its text.
     pub size: usize,
-    /// Of its text, to know a resend from a change.
+    /// Of its text, to know a resend from a change; of a Node, without what every report of it changes.
     digest: u64,
 }
 
 impl Entry {
-    pub fn of(head: &Head, text: &str) -> Entry {
+    pub fn of(kind: Kind, object: &Object) -> Entry {
+        let (head, text) = (object.meta(), object.text());
         let mut hasher = DefaultHasher::new();
-        hasher.write(text.as_bytes());
+        match kind {
+            Kind::Node => hasher.write(lasting(text).as_bytes()),
+            _ => hasher.write(text.as_bytes()),
+        }
         Entry {
             uid: head.uid.as_str().into(),
             version: head.resource_version.as_str().into(),
@@ -34,6 +40,26 @@ impl Entry {
     /// Bytes that it takes on flash, with what every file costs.
     pub fn room(&self) -> usize {
         self.size + EVERY_FILE
+    }
+}
+
+/// What a Node says but for when it was said. Of what can't be taken apart, all.
+fn lasting(text: &str) -> String {
+    let mut node: Value = serde_json::from_str(text).unwrap_or_default();
+    for place in ["/metadata/resourceVersion", "/metadata/managedFields"] {
+        node.pointer_mut(place).map(Value::take);
+    }
+    let conditions = node.pointer_mut("/status/conditions");
+    for condition in conditions
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        condition.get_mut("lastHeartbeatTime").map(Value::take);
+    }
+    match node.is_null() {
+        true => text.to_owned(),
+        false => node.to_string(),
     }
 }
 
@@ -57,6 +83,8 @@ pub enum Verdict {
     Nothing,
     Remove,
     Write(Entry),
+    /// It says what the stored one says, under another version: not worth a write.
+    Confirm(Entry),
 }
 
 /// All stored objects.
@@ -128,7 +156,7 @@ impl Index {
 }
 
 /// What a change does to an object of which `known` is true.
-pub fn judge(known: Option<&Entry>, change: &Change) -> Verdict {
+pub fn judge(kind: Kind, known: Option<&Entry>, change: &Change) -> Verdict {
     match (change, known) {
         (Change::Delete { .. }, None) => Verdict::Nothing,
         (Change::Delete { uid }, Some(known)) => {
@@ -139,14 +167,15 @@ pub fn judge(known: Option<&Entry>, change: &Change) -> Verdict {
             }
         }
         (Change::Put(object), known) => {
-            let new = Entry::of(object.meta(), object.text());
-            let stays = known.is_some_and(|known| {
-                *known == new
-                    || (known.uid == new.uid
-                        && compare(&new.version, &known.version) == Ordering::Less)
-            });
-            match stays {
-                true => Verdict::Nothing,
+            let new = Entry::of(kind, object);
+            let Some(known) = known.filter(|known| known.uid == new.uid) else {
+                return Verdict::Write(new);
+            };
+            if *known == new || compare(&new.version, &known.version) == Ordering::Less {
+                return Verdict::Nothing;
+            }
+            match known.digest == new.digest {
+                true => Verdict::Confirm(new),
                 false => Verdict::Write(new),
             }
         }
@@ -182,7 +211,7 @@ mod tests {
 
     fn entry(change: &Change) -> Entry {
         match change {
-            Change::Put(object) => Entry::of(object.meta(), object.text()),
+            Change::Put(object) => Entry::of(Kind::Pod, object),
             Change::Delete { .. } => unreachable!(),
         }
     }
@@ -219,9 +248,13 @@ mod tests {
             delete("v"),
         ];
         for change in nothing {
-            assert_eq!(judge(Some(&known), &change), Verdict::Nothing, "{change:?}");
+            assert_eq!(
+                judge(Kind::Pod, Some(&known), &change),
+                Verdict::Nothing,
+                "{change:?}"
+            );
         }
-        assert_eq!(judge(None, &delete("u")), Verdict::Nothing);
+        assert_eq!(judge(Kind::Pod, None, &delete("u")), Verdict::Nothing);
         // A new object of the name, the same one newer or different, and one of a cloud that counts anew.
         for change in [
             object("u", "11", "ten"),
@@ -231,14 +264,50 @@ mod tests {
         ] {
             let new = entry(&change);
             assert_eq!(
-                judge(Some(&known), &change),
+                judge(Kind::Pod, Some(&known), &change),
                 Verdict::Write(new),
                 "{change:?}"
             );
         }
         for change in [delete("u"), delete("")] {
-            assert_eq!(judge(Some(&known), &change), Verdict::Remove);
+            assert_eq!(judge(Kind::Pod, Some(&known), &change), Verdict::Remove);
         }
+    }
+
+    /// A Node with these words, as a cloud sends it after a report.
+    fn node(uid: &str, version: &str, ready: &str, at: &str) -> Change {
+        let node = serde_json::json!({
+            "metadata": {"name": "a", "uid": uid, "resourceVersion": version, "managedFields": [{"time": at}]},
+            "status": {"conditions": [{"type": "Ready", "status": ready, "lastHeartbeatTime": at}]},
+        });
+        let raw = RawValue::from_string(node.to_string()).unwrap();
+        Change::Put(Object::read(raw).unwrap())
+    }
+
+    #[test]
+    fn a_node_that_is_only_confirmed_is_not_written() {
+        let entry = |change: &Change| match change {
+            Change::Put(object) => Entry::of(Kind::Node, object),
+            Change::Delete { .. } => unreachable!(),
+        };
+        let known = entry(&node("u", "10", "True", "2026"));
+        let again = node("u", "11", "True", "2026-11");
+        let confirmed = entry(&again);
+        let judge = |known, change: &Change| judge(Kind::Node, Some(known), change);
+        assert_eq!(judge(&known, &again), Verdict::Confirm(entry(&again)));
+        for late in [&again, &node("u", "9", "False", "")] {
+            assert_eq!(judge(&confirmed, late), Verdict::Nothing);
+        }
+        for other in [
+            node("u", "12", "False", "2026"),
+            node("v", "12", "True", "2026"),
+        ] {
+            assert_eq!(judge(&confirmed, &other), Verdict::Write(entry(&other)));
+        }
+        // Of everything else each word counts.
+        let (one, two) = (node("u", "1", "", ""), node("u", "2", "", ""));
+        let verdict = super::judge(Kind::Pod, Some(&super::tests::entry(&one)), &two);
+        assert!(matches!(verdict, Verdict::Write(_)));
     }
 
     #[test]

@@ -224,10 +224,17 @@ impl Planned {
         let verdict = match &change {
             Change::Delete { .. } if known.is_none() && index.may_hide(&file) => Verdict::Remove,
             Change::Put(object) if self.is_gone(&index, object.meta()) => Verdict::Nothing,
-            change => judge(known, change),
+            change => judge(path.kind, known, change),
         };
         let (entry, object) = match (verdict, change) {
-            (Verdict::Write(entry), Change::Put(object)) => {
+            // Every report of the device comes back like this: it would wear out the flash.
+            (Verdict::Confirm(entry), Change::Put(object)) if !self.entries.contains_key(&path) => {
+                drop(index);
+                edge.meta.index.borrow_mut().set(path, Some(entry));
+                node::news(edge, &object);
+                return None;
+            }
+            (Verdict::Write(entry) | Verdict::Confirm(entry), Change::Put(object)) => {
                 let before = known.map_or(0, Entry::room);
                 if let Some(limit) = edge.meta.limit
                     && entry.room() > before

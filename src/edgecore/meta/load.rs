@@ -107,7 +107,7 @@ pub fn object(text: Vec<u8>) -> Option<Object> {
 fn entry(kind: Kind, namespace: &str, file: &str, text: &[u8]) -> Option<(ObjectPath, Entry)> {
     let object = object(text.to_owned())?;
     let path = place::object(kind, namespace, file, &object.meta().name)?;
-    let entry = Entry::of(object.meta(), object.text());
+    let entry = Entry::of(kind, &object);
     Some((path, entry))
 }
 

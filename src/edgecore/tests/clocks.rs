@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use smol::future::or;
+use smol::future::{or, yield_now};
 
 use super::recorded;
 use super::replay::ok;
@@ -15,23 +15,22 @@ use crate::pki::key::PrivateKey;
 use crate::system::clock::{Clock, http_date};
 use crate::system::scratch::Scratch;
 
-/// Renews as long as it takes for so many requests, and a little longer.
-fn renew_for(edge: &Edge, server: &Server, requests: usize) -> Vec<String> {
+/// Renews as long as this takes, and a little longer.
+fn renew_during(edge: &Edge, server: &Server, work: impl Future<Output = ()>) -> Vec<String> {
     let met = async {
-        for _ in 0..requests {
-            server.news.recv().await.unwrap();
-        }
+        work.await;
         // What must not happen has this time to happen.
         pause(Duration::from_millis(2_500)).await;
     };
-    run(edge, or(met, rotate::run(edge)));
+    // It is first to do something, so that it waits for the renewal to be due when the work begins.
+    run(edge, or(rotate::run(edge), met));
     let seen = server.requests();
     seen.iter().map(|request| request.path.clone()).collect()
 }
 
 #[test]
 fn a_clock_that_is_ahead_asks_once_and_renews_nothing() {
-    for years in [1, 10] {
+    for (years, while_running) in [(1, false), (10, false), (10, true)] {
         let [authority, serving] = recorded::authority("token-ca");
         let now = serving.0.not_before().plus(Duration::from_secs(3_600));
         let (clock, hand) = Clock::manual(now);
@@ -44,11 +43,33 @@ fn a_clock_that_is_ahead_asks_once_and_renews_nothing() {
         let scratch = Scratch::new();
         let edge = edge(&scratch, "edge-1", server.port, &clock);
         edge.adopt(identity(&authority, &edge.settings.node, now));
-        hand.set(now.plus(years * YEAR));
-        assert_eq!(renew_for(&edge, &server, 1), ["/ca.crt"]);
+        let ahead = now.plus(years * YEAR);
+        let step = |wall| {
+            hand.set(wall);
+            // Else it looks at the clock once a minute.
+            edge.time_told.raise();
+        };
+        if !while_running {
+            hand.set(ahead);
+        }
+        let work = async {
+            if while_running {
+                step(ahead);
+            }
+            server.news.recv().await.unwrap();
+            while clock.word().is_none() {
+                pause(Duration::from_millis(1)).await;
+            }
+            // The cloud has just said what time it is: further steps are worth no question.
+            for wall in [now.minus(10 * YEAR), ahead] {
+                step(wall);
+                yield_now().await;
+            }
+        };
+        assert_eq!(renew_during(&edge, &server, work), ["/ca.crt"]);
         assert_eq!(clock.now(), now);
         let status = edge.state.snapshot();
-        assert_eq!(status.clock_shows, Some(now.plus(years * YEAR)));
+        assert_eq!(status.clock_shows, Some(ahead));
         assert_eq!(status.last_error.map(|it| it.message), None);
     }
 }
@@ -71,7 +92,12 @@ fn certificates_that_are_due_at_once_cause_no_storm() {
     let scratch = Scratch::new();
     let edge = edge(&scratch, "edge-1", server.port, &clock);
     edge.adopt(identity(&authority, &edge.settings.node, began));
-    let asked = renew_for(&edge, &server, 2);
+    let two_requests = async {
+        for _ in 0..2 {
+            server.news.recv().await.unwrap();
+        }
+    };
+    let asked = renew_during(&edge, &server, two_requests);
     let renewals = asked.iter().filter(|path| *path == "/edge.crt").count();
     assert_eq!(renewals, 1, "{asked:?}");
 }

@@ -128,8 +128,20 @@ mod tests {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&ended.stdout);
-        assert!(ended.status.success(), "{said}");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{said} {told}");
         assert!(said.contains("all is denied"), "{said}");
+        for line in told.lines().filter_map(|it| it.strip_prefix("not tried: ")) {
+            not_tried(line);
+        }
+    }
+
+    /// Asked of the kernel, and not of what is tested.
+    fn kernel_has_landlock() -> bool {
+        use landlock::{AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
+        let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        let rules = rules.handle_access(AccessFs::WriteFile);
+        rules.and_then(Ruleset::create).is_ok()
     }
 
     fn confined() {
@@ -167,7 +179,12 @@ mod tests {
             let kind = result.map_err(|error| error.kind());
             assert_eq!(kind, Err(std::io::ErrorKind::PermissionDenied));
         };
-        if has("seccomp") {
+        // A kernel without it has no such line.
+        let seccomp = !field("Seccomp:").is_empty();
+        assert_eq!(has("seccomp"), seccomp, "{done:?}");
+        if !seccomp {
+            not_tried("seccomp: the kernel has none");
+        } else {
             assert_eq!(field("Seccomp:"), "2");
             denied(Command::new("/bin/true").status().map(drop));
             denied(std::net::TcpListener::bind("127.0.0.1:0").map(drop));
@@ -181,7 +198,11 @@ mod tests {
             let unshared = nix::unistd::chroot("/");
             assert_eq!(unshared, Err(nix::errno::Errno::EPERM));
         }
-        if has("landlock") {
+        let landlock = kernel_has_landlock();
+        assert_eq!(has("landlock"), landlock, "{done:?}");
+        if !landlock {
+            not_tried("landlock: the kernel has none");
+        } else {
             denied(std::fs::write(other.join("new"), "x"));
             denied(std::fs::read(other.join("old")).map(drop));
             denied(std::fs::remove_file(other.join("old")));

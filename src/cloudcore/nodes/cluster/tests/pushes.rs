@@ -308,6 +308,12 @@ fn what_is_acknowledged_is_recorded_where_that_is_wanted() {
             object_sync: true,
             ..Default::default()
         };
+        // Where it is not wanted, an acknowledgement costs no call.
+        node(&fake, "edge-2");
+        let other = Stage::running(&runner, &fake, "other").await;
+        let mut unrecorded = other.connect("edge-2", false);
+        pod(&fake, "q", "edge-2", json!({}));
+        unrecorded.told(0, "insert default/pod/q").await;
         let stage = Stage::resting(&runner, &fake, options);
         stage.start().await;
         let mut peer = stage.connect("edge-1", false);
@@ -324,6 +330,9 @@ fn what_is_acknowledged_is_recorded_where_that_is_wanted() {
             version().as_ref() == Some(&told["metadata"]["resourceVersion"])
         })
         .await;
+        let has = |part: &str| fake.calls().iter().any(|it| it.1.contains(part));
+        assert!(has("syncs/edge-1.") && !has("syncs/edge-2."));
+        assert_eq!(fake.all(&OBJECT_SYNCS).len(), 1);
         fake.remove(&PODS, Some("default"), "p");
         peer.told(0, "delete default/pod/p").await;
         until("the record is gone", || version().is_none()).await;
