@@ -87,6 +87,7 @@ pub fn start(cloud: &Arc<Cloud>, cluster: &Arc<Cluster>) {
 }
 
 async fn serve(cloud: &Cloud, cluster: &Cluster) {
+    let mut resumes: Option<Instant> = None;
     loop {
         let doubted = cluster.jobs.lock().doubted(Instant::now());
         for key in doubted.iter().take(LOOKS) {
@@ -99,7 +100,10 @@ async fn serve(cloud: &Cloud, cluster: &Cluster) {
             let again = step(cloud, cluster, &key, true).await;
             next = next.into_iter().chain(again).min();
         }
-        release(cluster).await;
+        if resumes.is_none_or(|at| at <= Instant::now()) {
+            resumes = release(cluster).await;
+        }
+        next = next.into_iter().chain(resumes).min();
         let tick = async {
             match next {
                 Some(at) => _ = Timer::at(at).await,
@@ -238,7 +242,8 @@ async fn not_written(cloud: &Cloud, cluster: &Cluster, key: &Key, error: CallErr
 }
 
 /// Cloudcores of KubeEdge have deletions wait for them: where there is none any more, that is for us to end.
-async fn release(cluster: &Cluster) {
+/// When to try it again.
+async fn release(cluster: &Cluster) -> Option<Instant> {
     let stuck = std::mem::take(&mut cluster.jobs.lock().stuck);
     for (key, (version, others)) in stuck {
         let metadata = json!({"resourceVersion": version, "finalizers": others});
@@ -250,8 +255,15 @@ async fn release(cluster: &Cluster) {
             && !error.is_not_found()
         {
             cluster.complain(&error);
+            if error.is_retryable() {
+                // Unless there is news of it.
+                let stuck = &mut cluster.jobs.lock().stuck;
+                stuck.entry(key).or_insert((version, others));
+            }
         }
     }
+    let waits = !cluster.jobs.lock().stuck.is_empty();
+    waits.then(|| Instant::now() + PAUSE)
 }
 
 impl Jobs {

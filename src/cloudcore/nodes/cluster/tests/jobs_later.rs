@@ -106,6 +106,14 @@ fn a_deletion_does_not_wait_for_a_cloudcore_of_kubeedge() {
     play(|runner| async move {
         let fake = FakeCluster::new();
         let _stage = replica(&runner, &fake, "one").await;
+        // The first try fails, and no watch is cut.
+        let ill = refusal(500, "InternalError", "etcd has no leader");
+        fake.order(
+            Some(Method::Patch),
+            "nodeupgradejobs/u",
+            1,
+            Act::Refuse(ill),
+        );
         let object = json!({"kind": "NodeUpgradeJob", "apiVersion": "operations.kubeedge.io/v1alpha2",
             "metadata": {"name": "u", "deletionTimestamp": "2026-11-22T08:04:30Z",
                 "finalizers": ["kubeedge.io/nodeupgradejob-controller", "example.org/mine"]},
