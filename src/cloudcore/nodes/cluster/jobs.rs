@@ -89,10 +89,11 @@ pub fn start(cloud: &Arc<Cloud>, cluster: &Arc<Cluster>) {
 async fn serve(cloud: &Cloud, cluster: &Cluster) {
     let mut resumes: Option<Instant> = None;
     loop {
-        let doubted = cluster.jobs.lock().doubted(Instant::now());
-        for key in doubted.iter().take(LOOKS) {
-            if !look(cloud, cluster, key).await {
-                break;
+        for _ in 0..LOOKS {
+            let doubted = cluster.jobs.lock().doubted(Instant::now());
+            match doubted {
+                Some(key) if look(cloud, cluster, &key).await => {}
+                _ => break,
             }
         }
         let mut next = cluster.jobs.lock().next(Instant::now());

@@ -1,6 +1,6 @@
 //! What is known of all jobs that are not over, and what nodes have said of jobs that are not known.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -84,16 +84,16 @@ impl Known {
         }
     }
 
-    /// Jobs of which nothing could be made of a report for long.
-    pub fn doubted(&self, at: Instant) -> BTreeSet<Key> {
-        let early = self.early.iter().filter(|it| it.until <= at);
-        let held = self.jobs.iter();
-        let held = held.filter(|(_, held)| held.doubt().is_some_and(|until| until <= at));
-        let held = held.map(|(key, _)| key);
-        early.map(|it| &it.key).chain(held).cloned().collect()
+    /// A job of which nothing could be made of a report for long.
+    pub fn doubted(&self, at: Instant) -> Option<Key> {
+        let early = self.early.iter().find(|it| it.until <= at);
+        let is_late = |held: &Held| held.doubt().is_some_and(|until| until <= at);
+        let held = || self.jobs.iter().find(|(_, held)| is_late(held));
+        let key = early.map(|it| &it.key);
+        key.or_else(|| Some(held()?.0)).cloned()
     }
 
-    /// When there are such jobs again.
+    /// When there is one again.
     pub fn next(&self, at: Instant) -> Option<Instant> {
         let held = self.jobs.values().filter_map(Held::doubt);
         let all = self.early.iter().map(|it| it.until).chain(held);
