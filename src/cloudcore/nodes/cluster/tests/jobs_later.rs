@@ -296,6 +296,15 @@ fn a_report_of_a_node_that_has_not_begun_waits_until_it_is_known_to_have() {
     assert!(heard.try_recv().is_err(), "it is early");
     held.settle(true, late);
     assert!(heard.try_recv().is_ok());
+    // Another has chosen the nodes, of which nothing is known here.
+    let mut unchosen = job("6", "Pending");
+    (unchosen.is_new, unchosen.fleet.nodes) = (true, Default::default());
+    let mut held = jobs::held::Held::new(unchosen, start);
+    let heard = held.hear(&node, report(), start).unwrap();
+    held.take(job("8", "InProgress"), start);
+    assert!(heard.try_recv().is_err());
+    let plan = held.plan(NOW, start, None, |_| true).unwrap();
+    assert!(plan.status.is_some());
 }
 
 /// A cluster of which the watches of jobs tell nothing.
