@@ -297,7 +297,7 @@ pub(crate) fn find(words: &[String]) -> Found {
 }
 
 /// How many words at the beginning are flags, with their values.
-pub(crate) fn leading_flags(words: &[String]) -> usize {
+fn leading_flags(words: &[String]) -> usize {
     let mut count = 0;
     while let Some(word) = words.get(count).filter(|word| word.starts_with('-')) {
         count += match word.as_str() {
