@@ -30,7 +30,6 @@ struct Shared {
     /// Peers that have been there at least once: on a slow machine the first may be cut by then.
     came: AtomicUsize,
     held: AtomicUsize,
-    cut: AtomicUsize,
 }
 
 /// What one of them does while it keeps the other side waiting.
@@ -96,11 +95,6 @@ impl Crowd {
     pub fn held(&self) -> usize {
         self.shared.held.load(Ordering::Relaxed)
     }
-
-    /// Connections that the other side has ended.
-    pub fn cut(&self) -> usize {
-        self.shared.cut.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for Crowd {
@@ -126,7 +120,6 @@ async fn keep_coming(
         stream.set_nonblocking(true).unwrap();
         let stream = TcpStream::try_from(stream).unwrap();
         be_slow(stream, kind, &means, &shared, std::mem::take(&mut first)).await;
-        shared.cut.fetch_add(1, Ordering::Relaxed);
         Timer::after(PAUSE).await;
     }
 }

@@ -1,10 +1,12 @@
 //! Floods: of connections, and of bad tokens from one address and from everywhere. Who is in order is served.
 
 use std::net::TcpStream;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
+use std::time::Instant;
 
+use crate::common::LIMIT;
 use crate::common::figures::tried;
 use crate::peer::{Client, Sees, config, dial, watch};
 use crate::requests::{ask_hub, csr_of, enrolment, join, upgrade, with_authorization};
@@ -99,16 +101,27 @@ fn bad_tokens_from_everywhere_are_limited_and_good_ones_are_not() {
     let before = cloud.memory();
     let attempts = if is_long() { 10_000 } else { 2_600 };
     let seen = Mutex::new(Vec::new());
-    let next = AtomicUsize::new(0);
+    let (next, is_limited) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let end = OnceLock::new();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 let request = bad_token();
-                while next.fetch_add(1, Ordering::Relaxed) < attempts {
+                loop {
+                    // A slow machine does not come beyond what is allowed each second so: then each brings several.
+                    let is_more = next.fetch_add(1, Ordering::Relaxed) >= attempts;
+                    let is_late = || Instant::now() > *end.get_or_init(|| Instant::now() + LIMIT);
+                    if is_more && (is_limited.load(Ordering::Relaxed) || is_late()) {
+                        break;
+                    }
                     let mut client =
                         Client::dial(next_address(), cloud.https, config(None)).unwrap();
-                    client.send(&request);
-                    seen.lock().unwrap().push(client.sees());
+                    for _ in 0..if is_more { 50 } else { 1 } {
+                        client.send(&request);
+                        let sees = client.sees();
+                        is_limited.fetch_or(sees == Sees::Later(503), Ordering::Relaxed);
+                        seen.lock().unwrap().push(sees);
+                    }
                 }
             });
         }
@@ -116,14 +129,13 @@ fn bad_tokens_from_everywhere_are_limited_and_good_ones_are_not() {
     let seen = seen.into_inner().unwrap();
     let count = |what| seen.iter().filter(|one| **one == what).count();
     let (refused, limited) = (count(Sees::Status(401)), count(Sees::Later(503)));
-    assert_eq!(refused + limited, attempts, "{:?}", seen.last());
+    assert_eq!(refused + limited, seen.len(), "{:?}", seen.last());
     assert!(refused >= 2000, "{refused} were answered in full");
-    if limited > 0 {
-        let metric = "kubeedge_requests_limited_total{reason=\"all\"}";
-        assert_eq!(cloud.metric(metric), limited as u64);
-        let line = "too many failures come from everywhere";
-        until("the log says so", || cloud.log().contains(line));
-    }
+    assert!(limited > 0, "all of {refused} were answered in full");
+    let metric = "kubeedge_requests_limited_total{reason=\"all\"}";
+    assert_eq!(cloud.metric(metric), limited as u64);
+    let line = "too many failures come from everywhere";
+    until("the log says so", || cloud.log().contains(line));
     assert_eq!(join(&At::new(&cloud), "honest"), Sees::Status(200));
     // 4096 addresses are known at most, in some hundred bytes each.
     let grown = cloud.memory().saturating_sub(before);

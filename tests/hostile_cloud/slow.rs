@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 use crate::common::figures::tried;
 use crate::crowd::{Crowd, Means, Slow};
 use crate::peer::{Sees, config};
-use crate::support::Cloud;
+use crate::support::{Cloud, until};
 use crate::{At, is_long, requests};
 
 /// The hard case: the device stands behind the same address as all of them. Half of them are at the hub.
@@ -47,13 +47,18 @@ fn a_device_is_served_beside_a_thousand_slow_peers_of_its_own_address() {
         let half = SLOW / 2;
         let certificates = Crowd::new(cloud.https, half, &kinds, &means, |_| SITE);
         let tunnels = Crowd::new(cloud.hub, half, &kinds[..3], &known, |_| SITE);
+        let crowds = [&certificates, &tunnels];
+        let are_held = || crowds.iter().all(|it| it.held() >= half * 9 / 10);
+        until("the slow peers are held", are_held);
         let busy = Times::of(&at, &device);
-        for crowd in [&certificates, &tunnels] {
-            assert!(crowd.held() + crowd.cut() >= half);
-        }
+        // After ten seconds each is cut and comes again: times say something only while they are held.
+        let were_held = are_held();
         let grown = cloud.memory().saturating_sub(before);
         assert!(grown <= SLOW * PER_CONNECTION, "{grown} bytes for {SLOW}");
         drop((certificates, tunnels));
+        if !were_held {
+            continue;
+        }
         let is_good = busy.is_near(&quiet, Duration::ZERO);
         if best
             .as_ref()
@@ -66,7 +71,7 @@ fn a_device_is_served_beside_a_thousand_slow_peers_of_its_own_address() {
             break;
         }
     }
-    let (busy, quiet) = best.unwrap();
+    let (busy, quiet) = best.expect("the slow peers are held to the end of a comparison");
     assert!(
         busy.is_near(&quiet, FLOOR),
         "{busy:?} with slow peers, {quiet:?} without"
@@ -103,11 +108,15 @@ fn memory_has_a_bound_whatever_they_send() {
     };
     let certificates = Crowd::new(cloud.https, MOST, &kinds, &means, many);
     let tunnels = Crowd::new(cloud.hub, MOST, &[Slow::FatHello], &means, many);
+    until("more than half of the places are taken", || {
+        certificates.held() > PLACES / 2 && tunnels.held() > PLACES / 2
+    });
     let grown = cloud.memory().saturating_sub(before);
     assert_eq!(requests::join(&device, "honest"), Sees::Status(200));
     drop((certificates, tunnels));
     let bound = 2 * PLACES * PER_CONNECTION;
     assert!(grown <= bound, "{grown} bytes, and {bound} are allowed");
+    assert!(grown > bound / 4, "only {grown} bytes: nothing is tried");
     cloud.is_well();
     tried(
         "hostile-cloud-memory",
@@ -133,9 +142,11 @@ impl Times {
         }
     }
 
-    /// Whether neither takes more than three times as long, and a moment.
+    /// Whether neither takes more than three times as long, and a moment where that is next to nothing.
     fn is_near(&self, quiet: &Times, moment: Duration) -> bool {
-        let near = |busy: Duration, quiet: Duration| busy <= quiet * 3 + moment;
+        let near = |busy: Duration, quiet: Duration| {
+            busy <= quiet * 3 + moment * u32::from(quiet < NEXT_TO_NOTHING)
+        };
         near(self.enrolment, quiet.enrolment) && near(self.session, quiet.session)
     }
 
@@ -162,8 +173,9 @@ fn millis(time: Duration) -> f64 {
 
 const SITE: Ipv4Addr = Ipv4Addr::new(127, 100, 0, 1);
 const SLOW: usize = 1000;
-/// Quiet times are of some milliseconds, and a shared machine may stumble by so much at any time.
+/// A shared machine may stumble by so much at any time, which counts where quiet times are below the second.
 const FLOOR: Duration = Duration::from_millis(10);
+const NEXT_TO_NOTHING: Duration = Duration::from_millis(5);
 
 /// Connections that each port has places for, and as many as the test opens to each.
 const PLACES: usize = 2048;

@@ -10,6 +10,7 @@ use super::argv::{self, Way};
 use super::packages::Packages;
 use super::plan::Node;
 use super::report::{Outcome, State};
+use super::template;
 
 pub struct Job<'a> {
     node: &'a Node,
@@ -172,7 +173,7 @@ impl<'a> Job<'a> {
 
     /// A token, or the answer to the question of a reset.
     fn stdin(&self) -> io::Result<Stdio> {
-        let text = match (&self.node.token, self.node.words.first()) {
+        let text = match (&self.node.token, template::command(&self.node.words)) {
             (Some(token), _) => token.expose(),
             (None, Some(word)) if word == "reset" => "y\n",
             _ => return Ok(Stdio::null()),

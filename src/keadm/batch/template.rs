@@ -1,6 +1,7 @@
 //! From the text of a command to its words: placeholders filled in, quotes taken off, a token set aside.
 
 use crate::config::Secret;
+use crate::keadm::leading_flags;
 
 /// Puts values into `{{.name}}`; the error is a sentence.
 pub fn filled(text: &str, values: &[(String, String)]) -> Result<String, String> {
@@ -78,9 +79,14 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
+/// The name, or its first word: flags may stand before it.
+pub fn command(words: &[String]) -> Option<&String> {
+    words.get(leading_flags(words))
+}
+
 /// Takes the token out of a join, to be read from stdin instead: arguments are seen by everybody, here and there.
 pub fn set_aside(words: &mut Vec<String>) -> Option<Secret> {
-    if words.first().is_none_or(|word| word != "join") {
+    if command(words).is_none_or(|word| word != "join") {
         return None;
     }
     let mut token = None;
@@ -178,10 +184,23 @@ mod tests {
             assert_eq!(token.expose(), "T", "{line}");
             assert_eq!(words.join(" "), "join -e h:1 --token-file -");
         }
+        for (line, rest) in [
+            ("-v 4 join --token T -e h:1", "-v 4 join -e h:1"),
+            ("--v=4 -v2 join -tT -e h:1", "--v=4 -v2 join -e h:1"),
+            ("--v 4 join -t T", "--v 4 join"),
+        ] {
+            let mut words = words(line).unwrap();
+            let token = set_aside(&mut words).expect(line);
+            assert_eq!(token.expose(), "T", "{line}");
+            assert_eq!(words.join(" "), format!("{rest} --token-file -"));
+        }
         for line in ["join -e h:1", "reset --token T", "join --token-file x", ""] {
             let mut words = words(line).unwrap();
             assert!(set_aside(&mut words).is_none());
             assert_eq!(words.join(" "), line);
         }
+        let reset = words("-v 2 reset --force").unwrap();
+        assert_eq!(command(&reset).unwrap(), "reset");
+        assert_eq!(command(&words("-v").unwrap()), None);
     }
 }

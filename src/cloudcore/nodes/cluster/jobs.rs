@@ -3,23 +3,24 @@
 
 mod choice;
 pub mod held;
+mod known;
 pub mod object;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::or;
 
-use self::held::{Held, Plan};
-use super::super::meta::Object;
+use self::held::{EARLY, Held, Plan};
+use self::known::{Early, Known};
 use super::{Cluster, beside};
 use crate::cloudcore::cloud::Cloud;
 use crate::cloudcore::jobs::{Kind, order};
-use crate::kubernetes::object::{name, text};
+use crate::kubernetes::object::name;
 use crate::kubernetes::reflect::{self, Change, Followed, Standing};
 use crate::kubernetes::resource::{CONFIG_UPDATE_JOBS, IMAGE_PRE_PULL_JOBS, NODE_UPGRADE_JOBS};
 use crate::kubernetes::{CallError, Patch, Request, Resource};
@@ -35,27 +36,8 @@ pub struct Jobs {
     bell: (Sender<()>, Receiver<()>),
 }
 
-#[derive(Default)]
-struct Known {
-    jobs: BTreeMap<Key, Held>,
-    /// Reports on jobs that no watch has told of, or not any more.
-    early: VecDeque<Early>,
-    /// Kinds of which all was told once.
-    listed: BTreeSet<usize>,
-    /// Deleted objects that wait for a cloudcore of KubeEdge: their version, and what else they wait for.
-    stuck: BTreeMap<Key, (String, Vec<Value>)>,
-}
-
 /// Place among the kinds, and name.
 type Key = (usize, String);
-
-struct Early {
-    key: Key,
-    node: NodeName,
-    report: Report,
-    at: Instant,
-    waiting: Sender<()>,
-}
 
 static KINDS: &[(Resource, Kind, JobFamily)] = &[
     (
@@ -105,13 +87,24 @@ pub fn start(cloud: &Arc<Cloud>, cluster: &Arc<Cluster>) {
 }
 
 async fn serve(cloud: &Cloud, cluster: &Cluster) {
+    let mut resumes: Option<Instant> = None;
     loop {
-        let mut next = cluster.jobs.lock().expire(Instant::now());
+        for _ in 0..LOOKS {
+            let doubted = cluster.jobs.lock().doubted(Instant::now());
+            match doubted {
+                Some(key) if look(cloud, cluster, &key).await => {}
+                _ => break,
+            }
+        }
+        let mut next = cluster.jobs.lock().next(Instant::now());
         for key in cluster.jobs.keys() {
             let again = step(cloud, cluster, &key, true).await;
             next = next.into_iter().chain(again).min();
         }
-        release(cluster).await;
+        if resumes.is_none_or(|at| at <= Instant::now()) {
+            resumes = release(cluster).await;
+        }
+        next = next.into_iter().chain(resumes).min();
         let tick = async {
             match next {
                 Some(at) => _ = Timer::at(at).await,
@@ -131,6 +124,28 @@ async fn write_all(cloud: &Cloud, cluster: &Cluster) {
             step(cloud, cluster, &key, false).await;
         }
     }
+}
+
+/// A watch may be dead long before that is noticed: that nothing is to be written of a report, only the object
+/// itself says. Whether the cluster has answered.
+async fn look(cloud: &Cloud, cluster: &Cluster, key: &Key) -> bool {
+    let (kind, at) = (key.0, Instant::now());
+    let answer = cluster.call(Request::get(&KINDS[kind].0, None, &key.1));
+    let object = answer.await.and_then(|answer| answer.object());
+    let mut known = cluster.jobs.lock();
+    let error = match object {
+        Ok(object) => {
+            known.set(kind, &object, cloud.clock.stamp());
+            None
+        }
+        Err(error) => Some(error).filter(|error| !error.is_not_found()),
+    };
+    known.settle(key, error.is_none(), at);
+    drop(known);
+    if let Some(error) = &error {
+        cluster.complain(error);
+    }
+    error.is_none()
 }
 
 /// Does what is next for one job; when to look at it again.
@@ -228,7 +243,8 @@ async fn not_written(cloud: &Cloud, cluster: &Cluster, key: &Key, error: CallErr
 }
 
 /// Cloudcores of KubeEdge have deletions wait for them: where there is none any more, that is for us to end.
-async fn release(cluster: &Cluster) {
+/// When to try it again.
+async fn release(cluster: &Cluster) -> Option<Instant> {
     let stuck = std::mem::take(&mut cluster.jobs.lock().stuck);
     for (key, (version, others)) in stuck {
         let metadata = json!({"resourceVersion": version, "finalizers": others});
@@ -240,8 +256,15 @@ async fn release(cluster: &Cluster) {
             && !error.is_not_found()
         {
             cluster.complain(&error);
+            if error.is_retryable() {
+                // Unless there is news of it.
+                let stuck = &mut cluster.jobs.lock().stuck;
+                stuck.entry(key).or_insert((version, others));
+            }
         }
     }
+    let waits = !cluster.jobs.lock().stuck.is_empty();
+    waits.then(|| Instant::now() + PAUSE)
 }
 
 impl Jobs {
@@ -267,14 +290,14 @@ impl Jobs {
         let mut known = self.lock();
         let (key, at) = ((kind, address.job), Instant::now());
         let waits = match known.jobs.get_mut(&key) {
-            Some(held) => held.hear(node, report),
+            Some(held) => held.hear(node, report, at),
             None => {
                 let (waiting, waits) = bounded(1);
                 known.put_by(Early {
                     key,
                     node: node.clone(),
                     report,
-                    at,
+                    until: at + EARLY,
                     waiting,
                 });
                 Some(waits)
@@ -301,7 +324,6 @@ impl Jobs {
         let mut known = self.lock();
         match change {
             Change::Reset(objects) => {
-                known.listed.insert(kind);
                 let names: HashSet<&str> = objects.iter().map(name).collect();
                 let is_there = |key: &Key| key.0 != kind || names.contains(key.1.as_str());
                 known.jobs.retain(|key, _| is_there(key));
@@ -343,84 +365,6 @@ impl Jobs {
     }
 }
 
-impl Known {
-    /// An object as it is now.
-    fn set(&mut self, kind: usize, object: &Object, now: Timestamp) {
-        let key = (kind, name(object).to_owned());
-        if !text(object, "deletionTimestamp").is_empty() {
-            self.jobs.remove(&key);
-            let finalizers = object.get("metadata").and_then(|it| it.get("finalizers"));
-            let finalizers = finalizers.and_then(Value::as_array).cloned();
-            let mut others = finalizers.unwrap_or_default();
-            let count = others.len();
-            let theirs = format!(
-                "kubeedge.io/{}-controller",
-                KINDS[kind].0.kind.to_lowercase()
-            );
-            others.retain(|it| *it != theirs.as_str());
-            if others.len() < count {
-                let version = text(object, "resourceVersion").to_owned();
-                self.stuck.insert(key, (version, others));
-            }
-            return;
-        }
-        let Some(job) = object::read(KINDS[kind].1, object, now) else {
-            return;
-        };
-        let (at, version) = (Instant::now(), job.version);
-        let was_here = self.jobs.contains_key(&key);
-        let held = match self.jobs.get_mut(&key) {
-            Some(held) => {
-                held.take(job, at);
-                held
-            }
-            None => self.jobs.entry(key.clone()).or_insert(Held::new(job, at)),
-        };
-        // One that we have ended ourselves stays until the watch has come so far.
-        if held.is_over() && held.version <= version {
-            if was_here {
-                let title = &KINDS[kind].0.kind;
-                log::info!("{title} {} is over: {}", key.1, object::said(&held.fleet));
-            }
-            self.jobs.remove(&key);
-            return;
-        }
-        let (mine, others) = std::mem::take(&mut self.early)
-            .into_iter()
-            .partition(|it| it.key == key);
-        self.early = others;
-        let mine: VecDeque<Early> = mine;
-        for early in mine {
-            held.hear_early(&early.node, early.report, early.waiting);
-        }
-    }
-
-    /// Of what has waited long enough nothing is to be written; when the next one has.
-    fn expire(&mut self, at: Instant) -> Option<Instant> {
-        let listed = &self.listed;
-        self.early.retain(|it| {
-            let late = listed.contains(&it.key.0) && it.at + EARLY <= at;
-            if late {
-                let _ = it.waiting.try_send(());
-            }
-            !late
-        });
-        let next = self.early.iter().map(|it| (it.at + EARLY).max(at + PAUSE));
-        next.min()
-    }
-
-    fn put_by(&mut self, early: Early) {
-        let of_node = self.early.iter().filter(|it| it.node == early.node);
-        if of_node.count() >= MAX_EARLY_OF_NODE {
-            return;
-        }
-        if self.early.len() >= MAX_EARLY {
-            self.early.pop_front();
-        }
-        self.early.push_back(early);
-    }
-}
-
 fn cut(text: String, bytes: usize) -> String {
     match text.len() > bytes {
         true => text.chars().take(bytes / 4).collect(),
@@ -442,7 +386,5 @@ const MAX_TIME: usize = 64;
 const MAX_REASON: usize = 4096;
 const MAX_EXTEND: usize = 8192;
 
-/// How long a report waits for its job, and how many do.
-const EARLY: Duration = Duration::from_secs(10);
-const MAX_EARLY: usize = 500;
-const MAX_EARLY_OF_NODE: usize = 8;
+/// Jobs that the cluster is asked of before others have their turn.
+const LOOKS: usize = 20;

@@ -40,6 +40,8 @@ struct News {
     number: u64,
     node: NodeName,
     report: Report,
+    /// So long it may take until it is known that the node has begun.
+    until: Instant,
     /// Who is to know when it is written.
     waiting: Sender<()>,
 }
@@ -89,9 +91,9 @@ impl Held {
         self.terms = job.terms;
         let before = std::mem::replace(&mut self.fleet, job.fleet);
         self.see(Some(before), at);
-        let fleet = &self.fleet;
+        let (fleet, is_over) = (&self.fleet, self.is_over());
         self.news.retain(|news| {
-            let waits = awaits(fleet, &news.node, &news.report);
+            let waits = !is_over && awaits(fleet, &news.node, &news.report);
             if !waits {
                 news.tell();
             }
@@ -126,24 +128,30 @@ impl Held {
 
     /// A node says how a step went. The first word on a step counts, as it may come twice. What is returned says
     /// when it is written; nothing when there is nothing to write.
-    pub fn hear(&mut self, node: &NodeName, report: Report) -> Option<Receiver<()>> {
-        if !awaits(&self.fleet, node, &report) {
+    pub fn hear(&mut self, node: &NodeName, report: Report, at: Instant) -> Option<Receiver<()>> {
+        if self.is_over() || !awaits(&self.fleet, node, &report) {
             return None;
         }
         let (waiting, waits) = bounded(1);
-        self.note(node, report, waiting);
+        self.note(node, report, waiting, at);
         Some(waits)
     }
 
     /// The same of what was heard before the job was known.
-    pub fn hear_early(&mut self, node: &NodeName, report: Report, waiting: Sender<()>) {
+    pub fn hear_early(
+        &mut self,
+        node: &NodeName,
+        report: Report,
+        waiting: Sender<()>,
+        at: Instant,
+    ) {
         match awaits(&self.fleet, node, &report) {
-            true => self.note(node, report, waiting),
+            true => self.note(node, report, waiting, at),
             false => _ = waiting.try_send(()),
         }
     }
 
-    fn note(&mut self, node: &NodeName, report: Report, waiting: Sender<()>) {
+    fn note(&mut self, node: &NodeName, report: Report, waiting: Sender<()>, at: Instant) {
         let full = self.news.len() >= MAX_NEWS;
         let mut news = self.news.iter_mut();
         let known = news.find(|it| it.node == *node && it.report.action == report.action);
@@ -157,6 +165,7 @@ impl Held {
                     number: self.number,
                     node: node.clone(),
                     report,
+                    until: at + EARLY,
                     waiting,
                 });
             }
@@ -278,7 +287,10 @@ impl Held {
     /// The plan has nothing that is to be written, or it is written.
     pub fn done(&mut self, plan: Plan, written: Option<Job>, at: Instant) {
         self.news.retain(|news| {
-            let done = news.number <= plan.news;
+            // That it could be written shows that the version is the last one. Otherwise another may have had the
+            // node begin, and no watch has told of it.
+            let is_sure = written.is_some() || !awaits(&plan.fleet, &news.node, &news.report);
+            let done = is_sure && news.number <= plan.news;
             if done {
                 news.tell();
             }
@@ -300,6 +312,25 @@ impl Held {
         for node in &plan.told {
             self.patience.remove(node);
         }
+    }
+
+    /// From when the cluster is to be asked whether a node has begun that says so.
+    pub fn doubt(&self) -> Option<Instant> {
+        let news = self.news.iter().filter(|it| !it.has_begun(&self.fleet));
+        news.map(|it| it.until).min()
+    }
+
+    /// It was asked at that time, and what it has is taken; or it did not answer.
+    pub fn settle(&mut self, has_answered: bool, at: Instant) {
+        self.news.retain_mut(|news| {
+            let over = news.until <= at && !news.has_begun(&self.fleet);
+            if over && has_answered {
+                news.tell();
+            } else if over {
+                news.until = at + EARLY;
+            }
+            !(over && has_answered)
+        });
     }
 
     /// It could not be written. Others have, mostly: they are let go first.
@@ -328,6 +359,11 @@ impl Held {
 }
 
 impl News {
+    fn has_begun(&self, fleet: &Fleet) -> bool {
+        let member = fleet.nodes.get(&self.node);
+        member.is_some_and(|it| it.phase == Stand::InProgress)
+    }
+
     fn tell(&self) {
         // It has room for this one word.
         let _ = self.waiting.try_send(());
@@ -336,13 +372,17 @@ impl News {
 
 /// Whether this says something of a node that is not known.
 fn awaits(fleet: &Fleet, node: &NodeName, report: &Report) -> bool {
-    fleet.nodes.get(node).is_some_and(|member| {
+    // Nobody has chosen them yet, as far as we know.
+    let is_new = fleet.nodes.is_empty();
+    fleet.nodes.get(node).map_or(is_new, |member| {
         let open = matches!(member.phase, Stand::Waiting | Stand::InProgress);
         let mut actions = member.actions.iter();
         open && !actions.any(|known| known.action == report.action)
     })
 }
 
+/// How long a report waits for its job, or for its node to begin.
+pub const EARLY: Duration = Duration::from_secs(10);
 /// For a node to say that it has the job already, before it is given it again.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// For who takes too long.

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::super::jobs;
 use super::jobs::*;
 use super::stage::*;
-use crate::kubernetes::Method;
 use crate::kubernetes::resource::NODE_UPGRADE_JOBS;
 use crate::kubernetes::testing::{Act, FakeCluster, lost, refusal};
+use crate::kubernetes::{Answer, Api, Calling, Events, Method, Patch, Request};
 
 #[test]
 fn a_cloudcore_that_comes_back_goes_on_and_repeats_nothing() {
@@ -106,6 +106,14 @@ fn a_deletion_does_not_wait_for_a_cloudcore_of_kubeedge() {
     play(|runner| async move {
         let fake = FakeCluster::new();
         let _stage = replica(&runner, &fake, "one").await;
+        // The first try fails, and no watch is cut.
+        let ill = refusal(500, "InternalError", "etcd has no leader");
+        fake.order(
+            Some(Method::Patch),
+            "nodeupgradejobs/u",
+            1,
+            Act::Refuse(ill),
+        );
         let object = json!({"kind": "NodeUpgradeJob", "apiVersion": "operations.kubeedge.io/v1alpha2",
             "metadata": {"name": "u", "deletionTimestamp": "2026-11-22T08:04:30Z",
                 "finalizers": ["kubeedge.io/nodeupgradejob-controller", "example.org/mine"]},
@@ -239,6 +247,140 @@ fn a_node_that_moves_has_time_to_say_that_it_has_the_job() {
     held.begun(&node, start + patience * 9);
     assert_eq!(told(&held, patience * 9), 0);
     assert_eq!(told(&held, patience * 10), 1);
+}
+
+#[test]
+fn a_report_of_a_node_that_has_not_begun_waits_until_it_is_known_to_have() {
+    let report = || crate::protocol::jobs::Report {
+        action: "Check".to_owned(),
+        succ: true,
+        finish_time: NOW.to_string(),
+        ..Default::default()
+    };
+    let job = |version: &str, of_first: &str| {
+        let nodes = json!([{"nodeName": "edge-1", "phase": of_first},
+            {"nodeName": "edge-2", "phase": "InProgress"}]);
+        let object = json!({"metadata": {"name": "u", "uid": "1", "resourceVersion": version},
+            "spec": {"version": "v1.23.2", "nodeNames": ["edge-1", "edge-2"], "concurrency": 1},
+            "status": {"phase": "InProgress", "nodeStatus": nodes}});
+        let kind = crate::cloudcore::jobs::Kind::NodeUpgradeJob;
+        jobs::object::read(kind, object.as_object().unwrap(), NOW).unwrap()
+    };
+    let (node, start) = ("edge-1".parse().unwrap(), Instant::now());
+    let nothing_is_written = |held: &mut jobs::held::Held| {
+        let plan = held.plan(NOW, start, None, |_| true).unwrap();
+        assert!(plan.status.is_none());
+        held.done(plan, None, start);
+    };
+    let mut held = jobs::held::Held::new(job("7", "Pending"), start);
+    let heard = held.hear(&node, report(), start).unwrap();
+    nothing_is_written(&mut held);
+    assert!(heard.try_recv().is_err(), "nothing is written");
+    // The cluster is asked, and does not answer; then its watch tells.
+    let late = held.doubt().unwrap();
+    assert_eq!(late, start + jobs::held::EARLY);
+    held.settle(false, late);
+    assert_eq!(held.doubt(), Some(late + jobs::held::EARLY));
+    held.take(job("8", "InProgress"), start);
+    assert!(heard.try_recv().is_err() && held.doubt().is_none());
+    let plan = held.plan(NOW, start, None, |_| true).unwrap();
+    let status = plan.status.as_ref().unwrap();
+    assert_eq!(status["nodeStatus"][0]["actionFlow"][0]["action"], "Check");
+    held.done(plan, Some(job("9", "InProgress")), start);
+    assert!(heard.try_recv().is_ok());
+    // It has indeed not begun: that is told when the cluster says so.
+    let mut held = jobs::held::Held::new(job("7", "Pending"), start);
+    let heard = held.hear(&node, report(), start).unwrap();
+    nothing_is_written(&mut held);
+    held.settle(true, start);
+    assert!(heard.try_recv().is_err(), "it is early");
+    held.settle(true, late);
+    assert!(heard.try_recv().is_ok());
+    // Another has chosen the nodes, of which nothing is known here.
+    let mut unchosen = job("6", "Pending");
+    (unchosen.is_new, unchosen.fleet.nodes) = (true, Default::default());
+    let mut held = jobs::held::Held::new(unchosen, start);
+    let heard = held.hear(&node, report(), start).unwrap();
+    held.take(job("8", "InProgress"), start);
+    assert!(heard.try_recv().is_err());
+    let plan = held.plan(NOW, start, None, |_| true).unwrap();
+    assert!(plan.status.is_some());
+}
+
+/// A cluster of which the watches of jobs tell nothing.
+struct Silent(FakeCluster);
+
+impl Api for Silent {
+    fn call<'a>(&'a self, request: &'a Request) -> Calling<'a, Answer> {
+        self.0.call(request)
+    }
+
+    fn watch<'a>(&'a self, request: &'a Request) -> Calling<'a, Box<dyn Events>> {
+        Box::pin(async move {
+            let events = self.0.watch(request).await?;
+            if request.path.contains("nodeupgradejobs") {
+                smol::future::pending::<()>().await;
+            }
+            Ok(events)
+        })
+    }
+}
+
+#[test]
+fn no_report_counts_as_written_because_a_watch_is_dead() {
+    play(|runner| async move {
+        let fake = FakeCluster::new();
+        for name in ["edge-1", "edge-2"] {
+            node(&fake, name);
+        }
+        let status_of = |phases: [&str; 2]| {
+            let nodes = json!([{"nodeName": "edge-1", "phase": phases[0]},
+                {"nodeName": "edge-2", "phase": phases[1]}]);
+            json!({"phase": "InProgress", "nodeStatus": nodes})
+        };
+        let put = |name: &str, phases| {
+            let object = json!({"kind": "NodeUpgradeJob", "apiVersion": "operations.kubeedge.io/v1alpha2",
+                "metadata": {"name": name}, "status": status_of(phases),
+                "spec": {"version": "v1.23.2", "nodeNames": ["edge-1", "edge-2"]}});
+            fake.put(&NODE_UPGRADE_JOBS, None, object);
+        };
+        put("u", ["Pending", "InProgress"]);
+        let options = super::super::Options {
+            jobs: true,
+            ..Default::default()
+        };
+        let api = std::sync::Arc::new(Silent(fake.clone()));
+        let stage = Stage::with_api(&runner, api, options);
+        stage.start().await;
+        let is_watch =
+            |target: &str| target.contains("nodeupgradejobs?") && target.contains("watch=true");
+        until("it listens", || {
+            fake.calls().iter().any(|it| is_watch(&it.1))
+        })
+        .await;
+        // Another has one begin, and a job of which nothing is known here.
+        let begun = ["InProgress", "Pending"];
+        put("v", begun);
+        let change = json!({"status": status_of(begun)});
+        let patch = Request::patch(&NODE_UPGRADE_JOBS, None, "u", Patch::Merge, &change);
+        fake.call(&patch.part("status")).await.unwrap();
+        let node = "edge-1".parse().unwrap();
+        let heard = ["u", "v", "w"].map(|name| {
+            let report = said(&node, &format!("nodeupgradejob/{name}"), "Check", "", "");
+            (name, stage.cluster.jobs.hear(&node, &report, NOW).unwrap())
+        });
+        for (name, heard) in heard {
+            assert!(heard.recv().await.is_ok(), "{name}");
+            let status = status(&fake, &NODE_UPGRADE_JOBS, name);
+            let flow = &status["nodeStatus"][0]["actionFlow"];
+            // There is no third one.
+            assert_eq!(
+                flow[0]["action"] == "Check",
+                name != "w",
+                "{name}: {status}"
+            );
+        }
+    });
 }
 
 #[test]
