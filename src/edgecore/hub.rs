@@ -13,7 +13,7 @@ use super::backoff::Backoff;
 use super::edge::{Edge, pause};
 use super::follow::{self, Met};
 use super::identity::{Identity, IdentityError};
-use super::life::{tidy, token_comes};
+use super::life::{tidy, token_comes, token_of_use};
 use super::no_tunnel::NoTunnel;
 use super::quic::{self, Tries};
 use super::rhythm::{Leads, Rhythm};
@@ -102,7 +102,7 @@ impl Keeper<'_> {
                     denied = error.is_denial();
                     useless = expired || denied;
                     foreign = matches!(met, Met::Other(_));
-                    if let Some(token) = self.token(useless).await {
+                    if let Some(token) = token_of_use(self.edge, useless).await {
                         return Err(token);
                     }
                     if useless {
@@ -136,7 +136,7 @@ impl Keeper<'_> {
             };
             let token = async {
                 match useless || foreign {
-                    true => token_comes(self.edge).await,
+                    true => token_comes(self.edge, useless).await,
                     false => std::future::pending().await,
                 }
             };
@@ -427,26 +427,6 @@ impl Keeper<'_> {
             &self.presented,
         )?;
         Ok((identity, config))
-    }
-
-    /// A token that waits, when the identity is useless or the token is of another cloud: then
-    /// somebody wants the device to move there.
-    async fn token(&self, useless: bool) -> Option<JoinToken> {
-        let tokens = self.edge.tokens.clone();
-        let token = match self.edge.off_thread(move || tokens.find()).await {
-            Ok(Ok(token)) => token?,
-            Ok(Err(error)) => {
-                self.edge.state.problem(&error, false);
-                return None;
-            }
-            Err(_) => return None,
-        };
-        if self.edge.is_set_aside(&token) {
-            return None;
-        }
-        let identity = self.edge.identity.borrow();
-        let same = |identity: &Identity| identity.trusts(token.ca_hash());
-        (useless || !identity.as_ref().is_some_and(same)).then_some(token)
     }
 
     /// The certificate is over by the clock here, and the cloud has said what time it is.
