@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use smol::Timer;
@@ -41,6 +41,7 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
         edge,
         backoff: Backoff::tunnel(),
         denied: Backoff::new(DENIED_FIRST, DENIED_CAP),
+        refused: None,
         hasty: false,
         quic: Tries::default(),
         presented: Presented::default(),
@@ -64,6 +65,8 @@ struct Keeper<'a> {
     backoff: Backoff,
     /// The same, while the hub refuses this very identity.
     denied: Backoff,
+    /// When one of several hubs refused it first, since the last session.
+    refused: Option<Instant>,
     /// The session replaced another one at a hub that may kill both: then reconnect at once.
     hasty: bool,
     /// What became of the tries to have the tunnel over QUIC.
@@ -89,6 +92,7 @@ impl Keeper<'_> {
             let wanted = match opened {
                 Ok(session) => {
                     self.denied.reset();
+                    self.refused = None;
                     // What was before this session says nothing about its end.
                     let _ = self.moved.try_recv();
                     return Ok(session);
@@ -99,7 +103,7 @@ impl Keeper<'_> {
                         true => follow::met(self.edge).await,
                         false => Met::Nobody,
                     };
-                    denied = error.is_denial();
+                    denied = error.is_denial_by_now(&mut self.refused, Instant::now());
                     useless = expired || denied;
                     foreign = matches!(met, Met::Other(_));
                     if let Some(token) = token_of_use(self.edge, useless).await {
