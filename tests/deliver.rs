@@ -213,6 +213,54 @@ fn items_become_files_and_the_hook_runs_once_a_change_and_after_a_boot() {
     cloud.satisfied();
 }
 
+/// As on a device that keeps objects in memory, after a boot.
+#[test]
+fn what_was_delivered_outlives_the_objects_until_the_cloud_has_had_time_to_send_them() {
+    let mut cloud = Cloud::start(&[]);
+    let scene = Scene::new(&cloud, false);
+    let device = &scene.device;
+    let edge = device.start();
+    edge.connected();
+    cloud.event("connect");
+    let more = json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"more": "x"}});
+    put(
+        &mut cloud,
+        "default/configmap/more",
+        &annotated(&more, FOLDER),
+    );
+    put(
+        &mut cloud,
+        "default/configmap/conf",
+        &annotated(&config("one"), FOLDER),
+    );
+    scene.until(|run| run.found == "one" && scene.exists("more"));
+    edge.stop();
+    cloud.order("down");
+    scene.is_quiet();
+    for lost in ["/run/kubeedge/edgecore", "/var/lib/kubeedge/edgecore/meta"] {
+        fs::remove_dir_all(device.path(lost)).expect("it was there");
+    }
+    let edge = device.start();
+    assert_eq!(scene.next().found, "one");
+    assert!(scene.exists("more"));
+    // Of the two the cloud has only one by now.
+    cloud.order("up");
+    edge.connected();
+    put(
+        &mut cloud,
+        "default/configmap/conf",
+        &annotated(&config("two"), FOLDER),
+    );
+    scene.until(|run| run.found == "two");
+    assert!(scene.exists("more"));
+    let line = scene.lines.recv_timeout(3 * LIMIT).expect("a last change");
+    assert!(line.ends_with(" two"), "{line}");
+    assert!(!scene.exists("more"));
+    edge.stop();
+    scene.is_quiet();
+    cloud.satisfied();
+}
+
 /// The supervisor holds signals back for itself; a daemon that the hook restarts has to hear them.
 #[test]
 fn no_signal_is_held_back_from_a_hook_and_one_that_does_not_start_says_why() {

@@ -181,4 +181,4 @@ fn tidy(host: &Host, identity: &Identity) {
 }
 
 /// While there is no identity.
-const LOOK: Duration = Duration::from_secs(5);
+pub const LOOK: Duration = Duration::from_secs(5);

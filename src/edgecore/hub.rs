@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use smol::Timer;
@@ -13,7 +13,7 @@ use super::backoff::Backoff;
 use super::edge::{Edge, pause};
 use super::follow::{self, Met};
 use super::identity::{Identity, IdentityError};
-use super::life::{tidy, token_comes};
+use super::life::{tidy, token_comes, token_of_use};
 use super::no_tunnel::NoTunnel;
 use super::quic::{self, Tries};
 use super::rhythm::{Leads, Rhythm};
@@ -41,6 +41,7 @@ pub async fn run(edge: &Rc<Edge>) -> JoinToken {
         edge,
         backoff: Backoff::tunnel(),
         denied: Backoff::new(DENIED_FIRST, DENIED_CAP),
+        refused: None,
         hasty: false,
         quic: Tries::default(),
         presented: Presented::default(),
@@ -64,6 +65,8 @@ struct Keeper<'a> {
     backoff: Backoff,
     /// The same, while the hub refuses this very identity.
     denied: Backoff,
+    /// When one of several hubs refused it first, since the last session.
+    refused: Option<Instant>,
     /// The session replaced another one at a hub that may kill both: then reconnect at once.
     hasty: bool,
     /// What became of the tries to have the tunnel over QUIC.
@@ -89,6 +92,7 @@ impl Keeper<'_> {
             let wanted = match opened {
                 Ok(session) => {
                     self.denied.reset();
+                    self.refused = None;
                     // What was before this session says nothing about its end.
                     let _ = self.moved.try_recv();
                     return Ok(session);
@@ -99,10 +103,10 @@ impl Keeper<'_> {
                         true => follow::met(self.edge).await,
                         false => Met::Nobody,
                     };
-                    denied = error.is_denial();
+                    denied = error.is_denial_by_now(&mut self.refused, Instant::now());
                     useless = expired || denied;
                     foreign = matches!(met, Met::Other(_));
-                    if let Some(token) = self.token(useless).await {
+                    if let Some(token) = token_of_use(self.edge, useless).await {
                         return Err(token);
                     }
                     if useless {
@@ -136,7 +140,7 @@ impl Keeper<'_> {
             };
             let token = async {
                 match useless || foreign {
-                    true => token_comes(self.edge).await,
+                    true => token_comes(self.edge, useless).await,
                     false => std::future::pending().await,
                 }
             };
@@ -427,26 +431,6 @@ impl Keeper<'_> {
             &self.presented,
         )?;
         Ok((identity, config))
-    }
-
-    /// A token that waits, when the identity is useless or the token is of another cloud: then
-    /// somebody wants the device to move there.
-    async fn token(&self, useless: bool) -> Option<JoinToken> {
-        let tokens = self.edge.tokens.clone();
-        let token = match self.edge.off_thread(move || tokens.find()).await {
-            Ok(Ok(token)) => token?,
-            Ok(Err(error)) => {
-                self.edge.state.problem(&error, false);
-                return None;
-            }
-            Err(_) => return None,
-        };
-        if self.edge.is_set_aside(&token) {
-            return None;
-        }
-        let identity = self.edge.identity.borrow();
-        let same = |identity: &Identity| identity.trusts(token.ca_hash());
-        (useless || !identity.as_ref().is_some_and(same)).then_some(token)
     }
 
     /// The certificate is over by the clock here, and the cloud has said what time it is.

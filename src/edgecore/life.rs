@@ -210,13 +210,19 @@ pub async fn tidy(edge: Rc<Edge>, identity: Identity) {
     }
 }
 
-/// Returns when another token than the one the cloud refused is there.
-pub async fn token_comes(edge: &Rc<Edge>) {
-    loop {
-        let found = find(edge).await;
-        if found.is_some() && found != *edge.refused.borrow() {
-            return;
-        }
+/// A token that waits, when the identity is useless or the token is of another cloud: then somebody wants the device
+/// to move there.
+pub async fn token_of_use(edge: &Rc<Edge>, useless: bool) -> Option<JoinToken> {
+    let found = find(edge).await;
+    let token = found.filter(|token| !edge.is_set_aside(token))?;
+    let identity = edge.identity.borrow();
+    let same = |identity: &Identity| identity.trusts(token.ca_hash());
+    (useless || !identity.as_ref().is_some_and(same)).then_some(token)
+}
+
+/// Returns when there is one.
+pub async fn token_comes(edge: &Rc<Edge>, useless: bool) {
+    while token_of_use(edge, useless).await.is_none() {
         Timer::after(LOOK).await;
     }
 }

@@ -1,6 +1,6 @@
 //! Why no tunnel came up, and what follows from that.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::edge::Failure;
 use crate::tunnel::TunnelError;
@@ -41,13 +41,18 @@ impl NoTunnel {
         }
     }
 
-    /// Whether a hub refuses this very identity.
-    pub fn is_denial(&self) -> bool {
-        match self {
-            NoTunnel::Failure(_) => false,
-            NoTunnel::Tunnel(error) => error.is_denial(),
-            NoTunnel::Each(failures) => failures.iter().any(NoTunnel::is_denial),
+    /// Whether this very identity is refused; of several hubs by each, or by one since `first`, which is long ago. The
+    /// others may be down for a while, and the one that refuses may have an old view; but they may be down for good.
+    pub fn is_denial_by_now(&self, first: &mut Option<Instant>, now: Instant) -> bool {
+        let is_denial = |it: &NoTunnel| matches!(it, NoTunnel::Tunnel(error) if error.is_denial());
+        let NoTunnel::Each(failures) = self else {
+            return is_denial(self);
+        };
+        if !failures.iter().any(is_denial) {
+            return false;
         }
+        let first = *first.get_or_insert(now);
+        failures.iter().all(is_denial) || now.saturating_duration_since(first) >= LONG
     }
 
     /// Whether a hub has answered the request, with a refusal.
@@ -117,5 +122,40 @@ impl NoTunnel {
                 )
             }
         }
+    }
+}
+
+/// For one of several hubs to refuse what others might take.
+const LONG: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn of_several_hubs_each_has_to_refuse_or_one_for_long() {
+        let refused = |status| {
+            NoTunnel::Tunnel(TunnelError::Refused {
+                status,
+                said: String::new(),
+                retry_after: None,
+            })
+        };
+        let lost = || NoTunnel::Tunnel(TunnelError::Lost(io::ErrorKind::BrokenPipe.into()));
+        let now = Instant::now();
+        let mut first = None;
+        let mut is_denial = |failures, after| {
+            let each = NoTunnel::each(failures);
+            each.is_denial_by_now(&mut first, now + after)
+        };
+        assert!(is_denial(vec![refused(403)], Duration::ZERO));
+        assert!(is_denial(vec![refused(403), refused(401)], Duration::ZERO));
+        assert!(!is_denial(vec![refused(403), lost()], LONG / 2));
+        assert!(!is_denial(vec![lost(), lost()], LONG));
+        assert!(!is_denial(vec![refused(503), lost()], LONG));
+        assert!(is_denial(vec![lost(), refused(403)], LONG));
+        assert!(!is_denial(Vec::new(), LONG));
     }
 }

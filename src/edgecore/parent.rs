@@ -167,15 +167,22 @@ impl Parent {
             }
         };
         let mut lines = BufReader::with_capacity(MAX_ANSWER, stream);
+        let mut is_rest = false;
         loop {
-            let mut line = String::new();
+            let mut line = Vec::new();
             let mut bounded = (&mut lines).take(MAX_ANSWER as u64);
-            match bounded.read_line(&mut line).await {
-                Ok(length) if length > 0 => match line.trim_end().strip_prefix(NEWS) {
-                    Some(news) => drop(desk_of_news().0.try_send(news.to_owned())),
-                    None => drop(self.answers.send(line.trim_end().to_owned())),
-                },
+            match bounded.read_until(b'\n', &mut line).await {
+                Ok(length) if length > 0 => {}
                 _ => return,
+            }
+            // What a line has too much of is no line of its own.
+            if std::mem::replace(&mut is_rest, !line.ends_with(b"\n")) {
+                continue;
+            }
+            let line = String::from_utf8_lossy(&line);
+            match line.trim_end().strip_prefix(NEWS) {
+                Some(news) => drop(desk_of_news().0.try_send(news.to_owned())),
+                None => drop(self.answers.send(line.trim_end().to_owned())),
             }
         }
     }
@@ -195,5 +202,29 @@ pub const DONE: &str = "done";
 pub const NEWS: &str = "news ";
 /// For the supervisor to write two files.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes of a line.
+/// Bytes of a line; what is longer is cut.
 const MAX_ANSWER: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_is_neither_an_end_nor_an_answer() {
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        let (sender, answers) = channel();
+        let parent = Parent {
+            stream: ours,
+            pid: 0,
+            answers: sender,
+        };
+        // The bound lies in the middle of a letter.
+        let news = format!("{NEWS}{}{}\n", "x".repeat(1018), "\u{e9}".repeat(1500));
+        theirs.write_all(news.as_bytes()).unwrap();
+        theirs.write_all(b"done\nno\xff\n").unwrap();
+        drop(theirs);
+        smol::block_on(parent.gone());
+        let answers: Vec<String> = answers.try_iter().collect();
+        assert_eq!(answers, [DONE, "no\u{fffd}"]);
+    }
+}

@@ -96,6 +96,11 @@ impl State {
         self.0.messages.get().skipped
     }
 
+    /// How many sessions there were in this process.
+    pub fn sessions(&self) -> u64 {
+        self.0.sessions.get()
+    }
+
     /// A channel that holds an item whenever something changed since it was last read.
     pub fn watch(&self) -> Receiver<()> {
         let (sender, receiver) = bounded(1);

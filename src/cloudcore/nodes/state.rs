@@ -213,7 +213,7 @@ impl State {
     }
 
     /// What a node that has just connected is to be sent: all that is its own, and what it is to
-    /// forget; that first where something else has taken the name.
+    /// forget; that first where something else has taken the name, and Pods, with which it may forget more.
     pub fn everything_for(&self, node: &NodeName) -> Vec<(Item, bool)> {
         let owed = self.owed.get(node).into_iter().flatten();
         let owed = owed.filter_map(|uid| {
@@ -223,7 +223,7 @@ impl State {
             })
         });
         let (first, last): (Vec<Item>, Vec<Item>) =
-            owed.partition(|item| self.objects.contains_key(&item.path));
+            owed.partition(|it| it.path.kind == Kind::Pod || self.objects.contains_key(&it.path));
         let seen = self.seen_by(node).into_iter();
         let seen = seen.map(|path| Item { path, gone: None });
         let items = first.into_iter().chain(seen).chain(last);
@@ -403,7 +403,18 @@ impl State {
         // The Node itself is never taken back by a message: its session ends.
         lost.retain(|(_, kept)| kept.path.kind != Kind::Node);
         let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut again: Vec<Push> = Vec::new();
         for (node, kept) in lost {
+            if kept.path.kind == Kind::Pod {
+                // With a Pod an edge lets go of what no other one needs there, also of what it was given besides.
+                let needed = index::needed(&kept).filter(|it| !self.index.needs(&node, it));
+                let stays = needed.filter_map(|it| self.objects.get(&it));
+                let stays = stays.filter(|it| self.sees(&node, it));
+                again.extend(stays.map(|it| {
+                    let path = it.path.clone();
+                    (node.clone(), Item { path, gone: None }, false)
+                }));
+            }
             if touched.insert(kept.uid.clone()) {
                 self.note_gone(&kept.uid, effects);
             }
@@ -418,6 +429,7 @@ impl State {
             };
             effects.pushes.push((node, item, false));
         }
+        effects.pushes.append(&mut again);
         for (node, kept, new) in found {
             let owed = self.owed.get(&node);
             if owed.is_some_and(|owed| owed.contains(&kept.uid)) {

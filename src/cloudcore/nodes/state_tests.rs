@@ -142,6 +142,29 @@ fn a_pod_shows_its_node_what_it_needs_and_nobody_else() {
 }
 
 #[test]
+fn what_a_node_was_given_comes_again_after_a_pod_that_needed_it() {
+    let mut state = State::default();
+    let spec = json!({"nodeName": "a", "volumes": [{"configMap": {"name": "c"}}]});
+    state.put(config("c", "u", given(&["a"], None)));
+    for pod in ["p", "q"] {
+        state.put(kept(Kind::Pod, pod, pod, spec.clone(), Given::default()));
+    }
+    let path = |pod: &str| ObjectPath::new("default", Kind::Pod, pod).unwrap();
+    // The other one keeps it there.
+    let effects = state.remove(&path("p"));
+    assert_eq!(pushes(&effects), [("a", "p", true, false)]);
+    let effects = state.remove(&path("q"));
+    assert_eq!(
+        pushes(&effects),
+        [("a", "q", true, false), ("a", "c", false, false)]
+    );
+    // So it does for a node that was away.
+    let everything = state.everything_for(&name("a"));
+    let order = everything.iter().map(|(item, _)| item.path.name.as_str());
+    assert_eq!(order.collect::<Vec<_>>(), ["p", "q", "c"]);
+}
+
+#[test]
 fn what_is_written_restores_the_same_state() {
     let mut state = State::default();
     let mut stored: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();

@@ -18,7 +18,7 @@ pub fn is_path(path: &str) -> bool {
 
 /// Writes what is different and removes what was delivered and is not wanted any more; true if that was anything.
 pub fn write(files: &Files, folder: &Path, wanted: &spool::Files) -> Result<bool, String> {
-    if wanted.0.is_empty() && fs::symlink_metadata(folder).is_err() {
+    if wanted.by_path.is_empty() && fs::symlink_metadata(folder).is_err() {
         return Ok(false);
     }
     let mut place = Place::open(files, folder)?;
@@ -28,18 +28,27 @@ pub fn write(files: &Files, folder: &Path, wanted: &spool::Files) -> Result<bool
 
 fn bring(files: &Files, place: &mut Place, wanted: &spool::Files) -> Result<bool, String> {
     let before = manifest(files, place)?;
-    let wanted: BTreeMap<_, _> = wanted.0.iter().filter(|(path, _)| is_path(path)).collect();
+    let keep_others = wanted.keep_others;
+    let wanted = wanted.by_path.iter().filter(|(path, _)| is_path(path));
+    let wanted: BTreeMap<_, _> = wanted.collect();
     let now: BTreeSet<String> = wanted.keys().map(|path| (*path).clone()).collect();
     let mut changed = false;
-    if before != now {
+    let mut listed: BTreeSet<String> = before.union(&now).cloned().collect();
+    if listed != before {
         // Before the files: what is in it and was not written is harmless.
-        list(files, place, &before.union(&now).cloned().collect())?;
+        list(files, place, &listed)?;
     }
-    let gone: Vec<&String> = before.difference(&now).collect();
+    let mut gone: Vec<&String> = before.difference(&now).collect();
     // A file may become a folder.
-    for path in &gone {
+    let is_in_the_way = |path: &String| {
         let folder = format!("{path}/");
-        if now.iter().any(|it| it.starts_with(&folder))
+        now.iter().any(|it| it.starts_with(&folder))
+    };
+    if keep_others {
+        gone.retain(|path| is_in_the_way(path));
+    }
+    for path in &gone {
+        if is_in_the_way(path)
             && let Some(path) = place.find(files, path)?
         {
             changed |= files.remove(&path).map_err(said)?;
@@ -55,7 +64,7 @@ fn bring(files: &Files, place: &mut Place, wanted: &spool::Files) -> Result<bool
             changed = true;
         }
     }
-    for path in gone {
+    for path in &gone {
         if let Some(target) = place.find(files, path)?
             && fs::symlink_metadata(&target).is_ok_and(|it| !it.is_dir())
         {
@@ -66,8 +75,9 @@ fn bring(files: &Files, place: &mut Place, wanted: &spool::Files) -> Result<bool
     batch
         .commit()
         .map_err(|uncommitted| uncommitted.error.to_string())?;
-    if before != now {
-        list(files, place, &now)?;
+    if !gone.is_empty() {
+        listed.retain(|path| !gone.contains(&path));
+        list(files, place, &listed)?;
     }
     Ok(changed)
 }
@@ -217,7 +227,10 @@ mod tests {
     fn wanted(given: &[(&str, &str)]) -> spool::Files {
         let file =
             |(name, text): &(&str, &str)| ((*name).to_owned(), File::new(text.as_bytes(), false));
-        spool::Files(given.iter().map(file).collect())
+        spool::Files {
+            by_path: given.iter().map(file).collect(),
+            ..spool::Files::default()
+        }
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -266,6 +279,26 @@ mod tests {
             why.contains(&folder.join("a").display().to_string()),
             "{why}"
         );
+    }
+
+    #[test]
+    fn while_not_all_is_known_nothing_is_removed_but_what_is_in_the_way() {
+        let (scratch, files) = (Scratch::new(), Files::real());
+        let folder = scratch.path().join("app");
+        let put = |keep_others, given: &[(&str, &str)]| {
+            let wanted = spool::Files {
+                keep_others,
+                ..wanted(given)
+            };
+            write(&files, &folder, &wanted).unwrap()
+        };
+        assert!(put(false, &[("a", "1"), ("b", "2"), ("c", "3")]));
+        assert!(!put(true, &[]));
+        assert!(put(true, &[("a/d", "4"), ("e", "5")]));
+        assert_eq!(names(&folder), ["a", "b", "c", "e"]);
+        assert!(put(false, &[("c", "3")]));
+        assert_eq!(names(&folder), ["a", "c"]);
+        assert_eq!(names(&folder.join("a")), [""; 0]);
     }
 
     #[test]

@@ -141,7 +141,10 @@ mod tests {
             ("2", false, 2),
             ("2", true, 3),
         ] {
-            let files = Files([("a".to_owned(), File::new(text.as_bytes(), false))].into());
+            let files = Files {
+                by_path: [("a".to_owned(), File::new(text.as_bytes(), false))].into(),
+                ..Files::default()
+            };
             spool::write(&host, app, &files).unwrap();
             if let Some(due) = put(&host, &config, app, anew).unwrap() {
                 Hook::start(&due.delivery).unwrap().finish().unwrap();

@@ -13,7 +13,7 @@ mod wanted;
 
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::or;
@@ -34,8 +34,9 @@ pub async fn run(edge: &Rc<Edge>) {
     }
     let changed = edge.meta.news.watch();
     let mut looker = Looker::default();
+    let mut session = (0, Instant::now());
     loop {
-        let settled = all(edge, &mut looker).await;
+        let settled = all(edge, &mut looker, &mut session).await;
         let again = async {
             match settled {
                 true => std::future::pending().await,
@@ -67,7 +68,7 @@ pub async fn run(edge: &Rc<Edge>) {
 }
 
 /// Brings every folder up to date; false when there is something to be tried again.
-async fn all(edge: &Rc<Edge>, looker: &mut Looker) -> bool {
+async fn all(edge: &Rc<Edge>, looker: &mut Looker, session: &mut (u64, Instant)) -> bool {
     while !edge.meta.is_ready() {
         pause(MOMENT).await;
     }
@@ -79,14 +80,33 @@ async fn all(edge: &Rc<Edge>, looker: &mut Looker) -> bool {
             return false;
         }
     };
-    let mut settled = true;
-    for (folder, files) in wanted {
+    let lacks = lacks(edge, session);
+    let mut settled = !lacks;
+    for (folder, mut files) in wanted {
+        files.keep_others = lacks;
         if let Err(sentence) = bring(edge, &folder, files).await {
             edge.state.problem(&sentence, true);
             settled = false;
         }
     }
     settled
+}
+
+/// Whether the cloud may want more here than is known: until a session that began after the store was read has lasted
+/// for a while. `session`: the last one that may be that, and since when.
+fn lacks(edge: &Edge, session: &mut (u64, Instant)) -> bool {
+    let Some(before) = edge.meta.lacks_since.get() else {
+        return false;
+    };
+    let number = edge.state.sessions();
+    if number == before || number != session.0 || edge.sessions.get() == 0 {
+        *session = (number, Instant::now());
+    }
+    if session.1.elapsed() < LASTS {
+        return true;
+    }
+    edge.meta.lacks_since.set(None);
+    false
 }
 
 /// What was done for a folder.
@@ -174,6 +194,8 @@ async fn ended(folder: &Path) -> Result<Result<(), String>, String> {
 
 /// Between two tries.
 const AGAIN: Duration = Duration::from_secs(30);
+/// By then a cloud has sent all that it has for this device.
+const LASTS: Duration = Duration::from_secs(60);
 /// So long nothing must come for what came to be acted upon, but not more often than so.
 const MOMENT: Duration = Duration::from_millis(30);
 const MAX_WAITS: usize = 10;

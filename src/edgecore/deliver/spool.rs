@@ -11,9 +11,12 @@ use super::folder::MANIFEST;
 use crate::pki::hash::Sha256Hash;
 use crate::system::host::Host;
 
-/// By name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Files(pub BTreeMap<String, File>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    pub by_path: BTreeMap<String, File>,
+    /// More may be wanted than is known now: what was delivered stays.
+    pub keep_others: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct File {
@@ -40,13 +43,16 @@ impl File {
 
 impl Files {
     pub fn hash(&self) -> String {
-        let text = serde_json::to_vec(self).unwrap_or_default();
-        Sha256Hash::of(&text).to_string()
+        Sha256Hash::of(&self.text().unwrap_or_default()).to_string()
+    }
+
+    fn text(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&(self.keep_others, &self.by_path))
     }
 
     /// Whether there is nothing to write, and nothing was written in an earlier boot.
     pub fn is_empty_since(&self, host: &Host, folder: &Path) -> bool {
-        self.0.is_empty() && !host.root.at(folder).join(MANIFEST).exists()
+        self.by_path.is_empty() && !host.root.at(folder).join(MANIFEST).exists()
     }
 }
 
@@ -102,12 +108,16 @@ pub fn read(host: &Host, folder: &Path) -> Result<Option<Files>, String> {
     }
     let text = host.files.read_opt(&path, MAX_BYTES);
     let text = text.map_err(|error| error.to_string())?;
-    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    let laid_down = text.and_then(|text| serde_json::from_slice(&text).ok());
+    Ok(laid_down.map(|(keep_others, by_path)| Files {
+        by_path,
+        keep_others,
+    }))
 }
 
 /// Lays it down, and remembers that a change has begun.
 pub fn write(host: &Host, folder: &Path, files: &Files) -> Result<(), String> {
-    let text = serde_json::to_vec(files).map_err(|error| error.to_string())?;
+    let text = files.text().map_err(|error| error.to_string())?;
     if text.len() > MAX_BYTES {
         return Err("it is more than 8 MiB: deliver less".to_owned());
     }

@@ -159,7 +159,10 @@ impl Claims {
                 }
             }
         }
-        Files(files)
+        Files {
+            by_path: files,
+            ..Files::default()
+        }
     }
 }
 
@@ -211,7 +214,7 @@ mod tests {
         for (object, text, secret, chosen) in given {
             claims.add(object, text, *secret, chosen, &mut remarks);
         }
-        let files = claims.settle(Path::new("/etc/app"), &mut remarks).0;
+        let files = claims.settle(Path::new("/etc/app"), &mut remarks).by_path;
         let files = files.into_iter();
         let files = files.map(|(path, it)| (path, (it.content().unwrap(), it.mode())));
         (files.collect(), remarks.into_iter().collect())

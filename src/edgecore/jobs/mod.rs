@@ -217,7 +217,7 @@ impl Desk {
                 let job = &order.address.job;
                 log::info!("the job {job} of the cloud waits for `kubeedge ctl confirm`");
             }
-            let (done, other) = match self.agreement().await {
+            let (done, other) = match self.agreement(&job.came).await {
                 Heard::Yes => (Ok(()), None),
                 Heard::Session => return,
                 Heard::Other(message) => (Err(OTHER.to_owned()), Some(message)),
@@ -346,19 +346,23 @@ impl Desk {
         });
     }
 
-    /// Waits for a person's agreement.
-    async fn agreement(&self) -> Heard {
+    /// Waits for a person's agreement to this job. It may come again, since the cloud has not heard of it yet.
+    async fn agreement(&self, job: &Came) -> Heard {
         let jobs = &self.edge.jobs;
         jobs.waiting.set(true);
         let yes = async {
             jobs.confirmed.wait().await;
             Heard::Yes
         };
+        let node = self.edge.settings.node.as_str();
         let other = async {
-            match jobs.came.1.recv().await {
-                Ok(message) => Heard::Other(Box::new(message)),
-                Err(_) => Heard::Session,
+            while let Ok(message) = jobs.came.1.recv().await {
+                let is_ours = Address::of(&message).is_some_and(|it| it.node == node);
+                if is_ours && !job.is_of(&message) {
+                    return Heard::Other(Box::new(message));
+                }
             }
+            Heard::Session
         };
         let session = async {
             jobs.session.wait().await;

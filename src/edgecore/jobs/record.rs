@@ -69,6 +69,14 @@ impl Came {
         }
     }
 
+    /// Whether it is this one that comes again.
+    pub fn is_of(&self, message: &Message) -> bool {
+        let content = |it: &Option<Box<RawValue>>| it.as_ref().map(|it| it.get().to_owned());
+        self.resource == message.route.resource
+            && self.operation == message.route.operation
+            && content(&self.content) == content(&message.content)
+    }
+
     /// The same door as for what comes from the cloud.
     pub fn order(&self) -> Result<Order, BadJob> {
         let message = self.message();

@@ -460,6 +460,14 @@ fn a_job_waits_for_a_persons_agreement_and_gives_way_to_another() {
         run(&stage.edge, waits);
     };
     wait("upgrade-6");
+    // The cloud has not heard of it, or has mistaken the node: it waits on.
+    let again = order("upgrade/messages.jsonl", "upgrade-6");
+    let mut astray = again.clone();
+    astray.route.resource = astray.route.resource.replace("edge-1", "edge-2");
+    assert_ne!(astray.route.resource, again.route.resource);
+    for message in [again.clone(), astray, again] {
+        stage.edge.jobs.take(message);
+    }
     stage
         .edge
         .jobs

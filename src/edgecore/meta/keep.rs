@@ -190,11 +190,14 @@ impl Planned {
         let Some(todo) = self.plan_one(edge, push) else {
             return Vec::new();
         };
-        let is_end = todo.path.kind == Kind::Pod && todo.object.is_none();
+        let is_pod = todo.path.kind == Kind::Pod;
         let mut all = vec![todo];
-        if is_end {
+        if let (true, Some(object)) = (is_pod, &all[0].object) {
+            edge.meta.pods.comes(&all[0].path, object.text());
+        } else if is_pod {
             // What only this Pod needed goes with it.
-            for path in edge.meta.pods.only_of(&all[0].path) {
+            let goes = |path: &ObjectPath| matches!(self.entries.get(path), Some(None));
+            for path in edge.meta.pods.only_of(&all[0].path, goes) {
                 let planned = self.entries.get(&path);
                 if planned.is_none() && edge.meta.has(&path) {
                     self.entries.insert(path.clone(), None);
@@ -301,6 +304,9 @@ impl Planned {
             counts.stored += 1;
             let file = place::file(&edge.meta.top, &path);
             edge.meta.index.borrow_mut().unread.remove(&file);
+            if path.kind == Kind::Pod && entry.is_none() {
+                edge.meta.pods.goes(&path);
+            }
             let is_own = path == own && entry.is_some();
             tell(&edge.meta, path, entry);
             if is_own && let Ok(Some(object)) = edge.meta.get(&own).await {

@@ -42,6 +42,8 @@ pub struct Meta {
     ready: Cell<bool>,
     /// Raised whenever that becomes so.
     known: Signal,
+    /// The store was found empty, or in part, when there had been so many sessions, and none has made up for that.
+    pub(super) lacks_since: Cell<Option<u64>>,
     /// The index may not be what is on the disk.
     stale: Cell<bool>,
     /// Between two tries to find out.
@@ -75,6 +77,7 @@ impl Meta {
             news: News::default(),
             pods: Pods::default(),
             ready: Cell::new(false),
+            lacks_since: Cell::default(),
             known: Signal::default(),
             stale: Cell::new(true),
             again: RefCell::new(Backoff::tunnel()),
@@ -197,6 +200,9 @@ pub(super) async fn load(edge: &Edge) -> bool {
             "{objects} objects of the cloud's are kept, {} damaged",
             found.damaged
         );
+    }
+    if objects == 0 || found.damaged > 0 {
+        edge.meta.lacks_since.set(Some(edge.state.sessions()));
     }
     edge.meta.again.borrow_mut().reset();
     edge.meta.fill(found.index);

@@ -54,20 +54,36 @@ pub async fn run(edge: &Rc<Edge>) {
 }
 
 impl Pods {
-    /// What no Pod but this one names, of what it names.
-    pub fn only_of(&self, path: &ObjectPath) -> Vec<ObjectPath> {
+    /// What no Pod but this one names, of what it names; `goes` tells of Pods that go as well.
+    pub fn only_of(
+        &self,
+        path: &ObjectPath,
+        goes: impl Fn(&ObjectPath) -> bool,
+    ) -> Vec<ObjectPath> {
         let known = self.known.borrow();
         let Some(pod) = known.get(path) else {
             return Vec::new();
         };
         let is_named_by_another = |named: &ObjectPath| {
-            let mut others = known.iter().filter(|(other, _)| *other != path);
+            let mut others = known.iter().filter(|(other, _)| !goes(other));
             others.any(|(_, other)| other.references.contains(named))
         };
         let own = pod.references.iter();
         own.filter(|named| !is_named_by_another(named))
             .cloned()
             .collect()
+    }
+
+    /// A Pod comes: what it names is not to go before it is seen.
+    pub fn comes(&self, path: &ObjectPath, text: &str) {
+        let pod = Pod::read(path.namespace.as_str().unwrap_or_default(), text);
+        let mut known = self.known.borrow_mut();
+        known.extend(pod.map(|pod| (path.clone(), pod)));
+    }
+
+    /// A Pod is gone, also one that was never seen.
+    pub fn goes(&self, path: &ObjectPath) {
+        self.known.borrow_mut().remove(path);
     }
 
     fn is_named(&self, object: &ObjectPath) -> bool {
@@ -164,7 +180,7 @@ async fn anew(edge: &Rc<Edge>) {
 }
 
 fn forget(pods: &Pods, path: &ObjectPath) {
-    pods.known.borrow_mut().remove(path);
+    pods.goes(path);
     let about = [Job::Delete(path.clone()), Job::Report(path.clone())];
     let mut jobs = pods.jobs.borrow_mut();
     for job in about {
@@ -262,3 +278,75 @@ async fn does(edge: &Rc<Edge>, job: &Job) -> Outcome {
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(600);
 const NO_SESSION: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use smol::channel::bounded;
+
+    use super::super::keep;
+    use super::*;
+    use crate::edgecore::pushes::Push;
+    use crate::edgecore::tests::{edge, run};
+    use crate::protocol::message::{Message, Route};
+    use crate::system::clock::{Clock, Timestamp};
+    use crate::system::scratch::Scratch;
+
+    /// Of a Pod that names the ConfigMap `x`, or of that one.
+    fn message(operation: &str, resource: &str) -> Message {
+        let route = Route {
+            source: "edgecontroller".to_owned(),
+            group: "resource".to_owned(),
+            operation: operation.to_owned(),
+            resource: format!("default/{resource}"),
+            ..Route::default()
+        };
+        let (_, name) = resource.split_once('/').unwrap();
+        let content = json!({
+            "metadata": {"name": name, "namespace": "default", "uid": name, "resourceVersion": "1"},
+            "spec": {"volumes": [{"name": "v", "configMap": {"name": "x"}}]},
+        });
+        Message::new(Timestamp::from_unix(1), route, &content)
+    }
+
+    #[test]
+    fn what_pods_name_goes_with_the_last_of_them_also_of_those_that_come_and_go_together() {
+        let scratch = Scratch::new();
+        let clock = Clock::manual(Timestamp::from_unix(1_800_000_000)).0;
+        let edge = edge(&scratch, "edge-1", 1, &clock);
+        let (acks, _acknowledged) = bounded(16);
+        // All in one batch; what is left then.
+        let store = |said: &[(&str, &str)]| {
+            let work = async {
+                for (operation, resource) in said {
+                    let push = Push {
+                        message: message(operation, resource),
+                        acks: acks.clone(),
+                    };
+                    edge.pushes.add(push).await;
+                }
+                keep::once(&edge).await;
+            };
+            run(&edge, work);
+            let left = edge.meta.paths(|_| true);
+            let names: Vec<String> = left.into_iter().map(|path| path.name).collect();
+            names.join(" ")
+        };
+        let seen = || run(&edge, anew(&edge));
+        assert_eq!(
+            store(&[("update", "configmap/x"), ("update", "pod/a")]),
+            "x a"
+        );
+        seen();
+        assert_eq!(store(&[("update", "pod/b"), ("delete", "pod/a")]), "x b");
+        // Nobody has looked at the other one yet.
+        assert_eq!(store(&[("update", "pod/c")]), "x b c");
+        assert_eq!(store(&[("delete", "pod/b")]), "x c");
+        seen();
+        assert_eq!(store(&[("update", "pod/d")]), "x c d");
+        seen();
+        assert_eq!(store(&[("delete", "pod/c"), ("delete", "pod/d")]), "");
+        assert_eq!(store(&[("update", "pod/e"), ("delete", "pod/e")]), "");
+        assert!(edge.meta.pods.known.borrow().is_empty());
+    }
+}

@@ -30,7 +30,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
 use super::backoff::Backoff;
-use super::first_boot::FirstBoot;
+use super::first_boot::{self, FirstBoot};
 use crate::system::host::Host;
 use crate::system::{cause, exit, notify};
 pub use child::HUB;
@@ -109,7 +109,9 @@ impl Supervisor {
         }
         while self.keeper.first.must_wait() {
             notify::alive();
-            match self.events.wait(None, self.keeper.first.rest()) {
+            // What is waited for may just have come: then there is no next look.
+            let rest = self.keeper.first.rest().min(first_boot::LOOK);
+            match self.events.wait(None, rest) {
                 Event::Stop => return false,
                 Event::Reload => self.keeper.first.hurry(),
                 _ => {}

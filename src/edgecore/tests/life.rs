@@ -1,11 +1,14 @@
 //! The life of an edge whose cloud wants neither its certificate nor its token, or gives nothing for it.
 
+use std::time::{Duration, Instant};
+
 use smol::future::or;
 
 use super::recorded;
 use super::server::Server;
 use super::{edge, identity, run};
-use crate::edgecore::life::live;
+use crate::edgecore::edge::pause;
+use crate::edgecore::life::{live, token_comes};
 use crate::pki::csr::Csr;
 use crate::pki::hash::Sha256Hash;
 use crate::protocol::control::EdgeState;
@@ -66,6 +69,42 @@ fn a_token_that_nothing_comes_of_does_not_keep_the_identity_from_the_hub() {
     assert!(tried.starts_with("TTTTII"), "{tried}");
     assert!(!tried.contains("TTTTT"), "{tried}");
     assert_eq!(edge.tokens.find().unwrap(), token.parse().ok());
+}
+
+/// Else the wait for it would be none, again and again: a hub that refuses would be asked without a pause.
+#[test]
+fn a_token_is_waited_for_only_while_it_would_be_taken() {
+    let [authority, _] = recorded::authority("token-ca");
+    let clock = Clock::manual(authority.0.not_before()).0;
+    let scratch = Scratch::new();
+    let edge = edge(&scratch, "edge-1", 1, &clock);
+    edge.adopt(identity(&authority, &edge.settings.node, clock.now()));
+    let comes = |hash: Sha256Hash, useless: bool| {
+        let token = JoinToken::new(hash, &format!("e30.e30.{}", "s".repeat(43))).unwrap();
+        let (files, text) = (&edge.host.files, token.secret_string());
+        files
+            .replace(&edge.settings.bootstrap, text.as_bytes(), 0o600)
+            .unwrap();
+        let came = async {
+            token_comes(&edge, useless).await;
+            true
+        };
+        let waits = async {
+            pause(Duration::from_secs(1)).await;
+            false
+        };
+        (run(&edge, or(came, waits)), token)
+    };
+    let (own, other) = (authority.0.hash(), Sha256Hash::of(b"a third CA"));
+    assert!(!comes(own, false).0);
+    assert!(comes(own, true).0);
+    let (came, token) = comes(other, false);
+    assert!(came);
+    let later = Instant::now() + Duration::from_secs(300);
+    edge.postponed.replace(Some((token, later)));
+    assert!(!comes(other, true).0);
+    edge.set_nothing_aside();
+    assert!(comes(other, true).0);
 }
 
 /// The power goes between the cloud's counting of a use and the device's disk: whoever starts then asks with

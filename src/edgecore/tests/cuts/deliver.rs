@@ -37,7 +37,10 @@ const FLOWS: &[Given] = &[
 fn wanted(given: Given) -> Wanted {
     let file =
         |(name, text): &(&str, &str)| ((*name).to_owned(), File::new(text.as_bytes(), false));
-    Wanted(given.iter().map(file).collect())
+    Wanted {
+        by_path: given.iter().map(file).collect(),
+        ..Wanted::default()
+    }
 }
 
 fn prepared() -> Scratch {
