@@ -80,6 +80,10 @@ async fn all(edge: &Rc<Edge>, looker: &mut Looker, session: &mut (u64, Instant))
             return false;
         }
     };
+    if !wanted.keys().any(|it| spool::was_delivered(&edge.host, it)) {
+        // There is nothing that could go.
+        edge.meta.lacks_since.set(None);
+    }
     let lacks = lacks(edge, session);
     let mut settled = !lacks;
     for (folder, mut files) in wanted {

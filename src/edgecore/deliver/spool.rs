@@ -52,8 +52,13 @@ impl Files {
 
     /// Whether there is nothing to write, and nothing was written in an earlier boot.
     pub fn is_empty_since(&self, host: &Host, folder: &Path) -> bool {
-        self.by_path.is_empty() && !host.root.at(folder).join(MANIFEST).exists()
+        self.by_path.is_empty() && !was_delivered(host, folder)
     }
+}
+
+/// Whether there are files in it, or were.
+pub fn was_delivered(host: &Host, folder: &Path) -> bool {
+    host.root.at(folder).join(MANIFEST).exists()
 }
 
 /// A short name for a folder.
