@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::cloud::Cloud;
-use common::device::Device;
+use common::device::{Device, Edge};
 use common::{LIMIT, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -143,6 +143,14 @@ fn config(text: &str) -> Value {
     json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"conf": text}})
 }
 
+/// The device runs, and both sides say that it is connected.
+fn begin<'a>(cloud: &mut Cloud, device: &'a Device) -> Edge<'a> {
+    let edge = device.start();
+    edge.connected();
+    cloud.event("connect");
+    edge
+}
+
 fn annotated(object: &Value, folder: &str) -> Value {
     let mut object = object.clone();
     object["metadata"] = json!({"annotations": {"kubeedge.io/deliver": folder}});
@@ -154,9 +162,7 @@ fn items_become_files_and_the_hook_runs_once_a_change_and_after_a_boot() {
     let mut cloud = Cloud::start(&[]);
     let scene = Scene::new(&cloud, false);
     let device = &scene.device;
-    let edge = device.start();
-    edge.connected();
-    cloud.event("connect");
+    let edge = begin(&mut cloud, device);
     have(&mut cloud, "default/configmap/conf", &config("one"));
     let secret = json!({"kind": "Secret", "apiVersion": "v1", "data": {"word": "aGlkZGVu"}});
     have(&mut cloud, "default/secret/key", &secret);
@@ -219,9 +225,7 @@ fn what_was_delivered_outlives_the_objects_until_the_cloud_has_had_time_to_send_
     let mut cloud = Cloud::start(&[]);
     let scene = Scene::new(&cloud, false);
     let device = &scene.device;
-    let edge = device.start();
-    edge.connected();
-    cloud.event("connect");
+    let edge = begin(&mut cloud, device);
     let more = json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"more": "x"}});
     put(
         &mut cloud,
@@ -275,9 +279,7 @@ fn no_signal_is_held_back_from_a_hook_and_one_that_does_not_start_says_why() {
     ];
     let words = "grep SigBlk: /proc/$$/status; sleep 0.01 & wait";
     let scene = Scene::saying(&cloud, words, false, &keys);
-    let edge = scene.device.start();
-    edge.connected();
-    cloud.event("connect");
+    let edge = begin(&mut cloud, &scene.device);
     let own = annotated(&config("own"), FOLDER);
     put(&mut cloud, "default/configmap/own", &own);
     let none = "0".repeat(16);
@@ -300,9 +302,7 @@ fn no_signal_is_held_back_from_a_hook_and_one_that_does_not_start_says_why() {
 fn a_folder_that_is_not_allowed_stays_untouched() {
     let mut cloud = Cloud::start(&[]);
     let scene = Scene::new(&cloud, false);
-    let edge = scene.device.start();
-    edge.connected();
-    cloud.event("connect");
+    let edge = begin(&mut cloud, &scene.device);
     let other = annotated(&config("x"), "/etc/other");
     put(&mut cloud, "default/configmap/conf", &other);
     cloud.event_where("acked", |it| it["resource"] == "default/configmap/conf");
@@ -323,9 +323,7 @@ fn a_folder_that_is_not_allowed_stays_untouched() {
 fn mappings_name_the_files_and_of_two_that_want_one_the_first_has_it() {
     let mut cloud = Cloud::start(&[]);
     let scene = Scene::new(&cloud, false);
-    let edge = scene.device.start();
-    edge.connected();
-    cloud.event("connect");
+    let edge = begin(&mut cloud, &scene.device);
     let data =
         json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"a": "1", "b": "2", "c": "3"}});
     have(&mut cloud, "default/configmap/mapped", &data);

@@ -71,10 +71,10 @@ impl Came {
 
     /// Whether it is this one that comes again.
     pub fn is_of(&self, message: &Message) -> bool {
-        let content = |it: &Option<Box<RawValue>>| it.as_ref().map(|it| it.get().to_owned());
+        let (one, other) = (self.content.as_deref(), message.content.as_deref());
         self.resource == message.route.resource
             && self.operation == message.route.operation
-            && content(&self.content) == content(&message.content)
+            && one.map(RawValue::get) == other.map(RawValue::get)
     }
 
     /// The same door as for what comes from the cloud.
