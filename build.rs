@@ -19,11 +19,11 @@ fn main() {
     pack();
 }
 
-/// Those that Cargo has been asked for.
+/// Those that Cargo has been asked for, without the names of sets of them.
 fn features() -> String {
     let names = std::env::vars().filter_map(|(name, _)| {
         let name = name.strip_prefix("CARGO_FEATURE_")?.to_lowercase();
-        (name != "default").then_some(name)
+        (!["default", "device"].contains(&name.as_str())).then_some(name)
     });
     let mut names: Vec<String> = names.collect();
     names.sort();

@@ -15,7 +15,9 @@ dist/SHA256SUMS, the parts list kubeedge-<version>.cdx.json (CycloneDX) with kub
 table of sizes. What it needs, it installs first.
 
 usage: ./musl-build.sh [TARGET...]            build (x86_64 aarch64 armv7 armv6 unless told otherwise)
-       ./musl-build.sh --edge [TARGET...]     build for devices alone, without cloudcore, Kubernetes, QUIC, tools:
+       ./musl-build.sh --device [TARGET...]   build all that a device runs, without cloudcore and Kubernetes:
+                                                dist/kubeedge-<version>-device-<target>
+       ./musl-build.sh --edge [TARGET...]     build for little flash: besides, without QUIC, upgrades, jobs and tools:
                                                 dist/kubeedge-<version>-edge-<target>
        ./musl-build.sh --setup [TARGET...]    only install and prepare what a build needs
        ./musl-build.sh --image [TARGET...]    put what dist/ has (x86_64 aarch64 armv7) into a container image:
@@ -47,7 +49,7 @@ main() {
   local action=build
   case ${1:-} in
     --help | -h) usage && return ;;
-    --check | --setup | --env | --image | --edge) action=${1#--} && shift ;;
+    --check | --setup | --env | --image | --device | --edge) action=${1#--} && shift ;;
     -*) die "unknown option $1: see --help" 64 ;;
   esac
   if [ "$action" = check ]; then
@@ -66,6 +68,7 @@ main() {
   case $action in
     env) environment "${names[@]}" ;;
     build) build "${names[@]}" ;;
+    device) build_device "${names[@]}" ;;
     edge) build_edge "${names[@]}" ;;
   esac
 }
@@ -78,6 +81,12 @@ build() {
   compile "kubeedge-$version" "$@"
   list_parts "$version" "$@"
   rm -f "$top/dist/kubeedge-$version-image.tar" # it holds the executables from before
+  write_sums
+}
+
+build_device() {
+  features=(--no-default-features --features device)
+  compile "kubeedge-$(version)-device" "$@"
   write_sums
 }
 

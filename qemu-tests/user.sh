@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the executables of dist/ for other machines under qemu-user, as devices of a cloud that runs natively.
-# usage: qemu-tests/user.sh [TARGET...]    armv7, aarch64, armv6 and edge-armv7 unless told otherwise; ./musl-build.sh makes
-# them (the last one, for devices alone, with --edge)
+# usage: qemu-tests/user.sh [TARGET...]    armv7, aarch64, armv6, device-armv7 and edge-armv7 unless told otherwise;
+# ./musl-build.sh makes them (the last two, with less in them, with --device and --edge)
 # KUBEEDGE_NATIVE=FILE is the executable for this machine: dist/ has it, else cargo's target/
 set -uo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,7 +12,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -n 1)
 
 main() {
   local name
-  [ $# -gt 0 ] || set -- armv7 aarch64 armv6 edge-armv7
+  [ $# -gt 0 ] || set -- armv7 aarch64 armv6 device-armv7 edge-armv7
   folder=$(mktemp -d /tmp/kq.XXXXXX) # short: sockets lie below it
   trap clean_up EXIT
   find_native || exit 1
@@ -24,13 +24,15 @@ main() {
 
 run_target() { # TARGET
   target=$1 executable=$top/dist/kubeedge-$version-$1 device=$folder/$1
-  conf=$top/cross/${target#edge-}.conf
+  conf=$top/cross/${target##*-}.conf
   # shellcheck source=cross/armv7.conf
   . "$conf"
+  case $target in *-*) option="--${target%-*} " ;; *) option='' ;; esac
   emulator=("$(command -v "$qemu")" -cpu "$qemu_cpu")
-  [ -x "$executable" ] || { verdict 1 "$executable is missing: run ./musl-build.sh ${target/edge-/--edge }" && return; }
+  [ -x "$executable" ] || { verdict 1 "$executable is missing: run ./musl-build.sh ${option}${target##*-}" && return; }
   mkdir "$device"
   test_version
+  test_left_out
   test_time
   test_join && test_rotation && test_status
   stop_edge
@@ -44,13 +46,29 @@ test_version() {
   verdict $? "version says ${said:-nothing}"
 }
 
+# Commands of the other builds are not unknown words.
+test_left_out() {
+  local absent said words
+  case $target in
+    edge-*) absent=('cloudcore' 'gettoken' 'init' 'upgrade edge' 'config view' 'ctl describe node') ;;
+    device-*) absent=('cloudcore' 'gettoken' 'token list' 'certs revoke' 'init' 'manifest' 'upgrade cloud' 'config images list') ;;
+    *) return ;;
+  esac
+  for words in "${absent[@]}"; do
+    # shellcheck disable=SC2086 # words
+    said=$(emulated $words 2>&1)
+    [[ $? = 64 && $said == *"is left out of this program"* ]]
+    verdict $? "says that it has no '$words': $said"
+  done
+}
+
 # Reads a file dated 2040. A 32-bit time would call it a file of 1903.
 test_time() {
   local said rust
   rust=$(sed -n 's/^rust=//p' "$conf")
   touch -d 2040-01-01T00:00:00Z "$device/late"
   said=$(
-    eval "$("$top/musl-build.sh" --env "${target#edge-}" 2>"$device/time64.log")"
+    eval "$("$top/musl-build.sh" --env "${target##*-}" 2>"$device/time64.log")"
     linker=CARGO_TARGET_${rust//-/_}_LINKER flags=CARGO_TARGET_${rust//-/_}_RUSTFLAGS
     linker=${linker^^} flags=${flags^^}
     # shellcheck disable=SC2086 # the flags are words

@@ -43,6 +43,7 @@ stage_build() {
   step image tests/image.py
   step packages tests/packages.py
   step musl-build ./musl-build.sh
+  step musl-build-device ./musl-build.sh --device armv7
   step musl-build-edge ./musl-build.sh --edge armv7
   step image-build ./musl-build.sh --image
   step image-built tests/image.py --built

@@ -282,7 +282,7 @@ def wrong_result(place):
     place.expect(1, said=["refused: not a static executable for armv7"], made=[])
 
 
-def for_devices_alone(place):
+def for_little_flash(place):
     place.have_sources()
     place.run("--edge", "armv7")
     place.expect(
@@ -290,6 +290,17 @@ def for_devices_alone(place):
         logged=['--no-default-features --features edge --config profile.release.package.ring.opt-level="z"\n'],
         not_logged=["sbom.py"],
         made=["SHA256SUMS", "kubeedge-0.1.0-edge-armv7"],
+    )
+
+
+def all_that_a_device_runs(place):
+    place.have_sources()
+    place.run("--device", "armv7")
+    place.expect(
+        0,
+        logged=["--no-default-features --features device\n"],
+        not_logged=["sbom.py", "opt-level"],
+        made=["SHA256SUMS", "kubeedge-0.1.0-device-armv7"],
     )
 
 
@@ -352,7 +363,8 @@ PLACES = [
     (no_way_at_all, {}),
     (several_targets_at_once, RUSTUP),
     (wrong_result, RUSTUP),
-    (for_devices_alone, RUSTUP),
+    (all_that_a_device_runs, RUSTUP),
+    (for_little_flash, RUSTUP),
     (smaller_by_the_compiler, {**RUSTUP, "printed": '#!/bin/sh\necho "$* bootstrap=$RUSTC_BOOTSTRAP"\n'}),
     (environment_for_cargo, RUSTUP),
     (bad_words, {}),

@@ -191,7 +191,7 @@ def whole(life):
 
 
 def small(life):
-    """With the package for devices alone: what differs by the executable."""
+    """With the package for little flash: what differs by the executable."""
     life.install()
     life.join()
     services.logs(life)

@@ -35,6 +35,7 @@ pub mod help;
 mod hooks;
 #[cfg(feature = "edge")]
 mod join;
+mod left_out;
 pub mod links;
 #[cfg(feature = "edge")]
 mod lock;
@@ -185,32 +186,6 @@ pub static COMMANDS: &[&Command] = &[
     &help::COMMAND,
 ];
 
-/// What a build without the features `tools` and `upgrade` lacks, by its first words.
-const LEFT_OUT: &[&str] = &[
-    #[cfg(not(feature = "upgrade"))]
-    "upgrade edge",
-    #[cfg(not(feature = "upgrade"))]
-    "rollback",
-    #[cfg(not(feature = "upgrade"))]
-    "backup",
-    #[cfg(not(feature = "upgrade"))]
-    "config-update",
-    #[cfg(not(feature = "upgrade"))]
-    "ctl confirm",
-    #[cfg(not(feature = "tools"))]
-    "batch",
-    #[cfg(not(feature = "tools"))]
-    "ctl describe",
-    #[cfg(not(feature = "tools"))]
-    "ctl edit",
-    #[cfg(not(feature = "tools"))]
-    "debug get",
-    #[cfg(not(feature = "tools"))]
-    "debug diagnose",
-    #[cfg(not(feature = "tools"))]
-    "debug collect",
-];
-
 /// The names under which this executable answers besides its own, with what each is.
 pub const ROLES: &[(&str, &str)] = &[
     (
@@ -322,8 +297,8 @@ fn incomplete(first: &str, names: &[&str], rest: &[String]) -> u8 {
     }
     let list = names.join("\", \"");
     let sentence = match rest.first() {
-        Some(word) if LEFT_OUT.contains(&format!("{first} {word}").as_str()) => {
-            left_out(&format!("{first} {word}"))
+        Some(word) if left_out::has(&format!("{first} {word}")) => {
+            left_out::sentence(&format!("{first} {word}"))
         }
         Some(word) => {
             let begun = format!("{first} {word} ");
@@ -347,11 +322,8 @@ fn unknown(word: &str) -> u8 {
 
 /// The sentence for a word that is neither a command nor one of `more`.
 pub fn unknown_command(word: &str, more: &[&str]) -> String {
-    if LEFT_OUT
-        .iter()
-        .any(|name| name.split(' ').next() == Some(word))
-    {
-        return left_out(word);
+    if left_out::has_group(word) {
+        return left_out::sentence(word);
     }
     let mut known = Vec::new();
     for name in more
@@ -371,13 +343,6 @@ pub fn unknown_command(word: &str, more: &[&str]) -> String {
         }
         None => format!("unknown command \"{shown}\": there are {exist}"),
     }
-}
-
-fn left_out(name: &str) -> String {
-    format!(
-        "\"{name}\" is left out of this program, which is built for small flash: use kubeedge-VERSION-MACHINE, \
-         without \"edge\" in its name"
-    )
 }
 
 fn first_word(command: &Command) -> &'static str {

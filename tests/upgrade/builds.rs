@@ -19,7 +19,7 @@ pub enum Manner {
     Frail,
     /// It is no kubeedge, and says so.
     Other,
-    /// For devices alone: it has no trials.
+    /// For little flash: it has no trials.
     Bare,
 }
 
