@@ -16,10 +16,10 @@ names=("$@")
 [ $# -gt 0 ] || names=(x86_64 aarch64 armv7 armv6 device-armv7 edge-armv7)
 for name in "${names[@]}"; do
   case $name in
-    device-* | edge-*) option=--${name%%-*} ;;
-    *) option= ;;
+    device-* | edge-*) options=("--${name%%-*}") ;;
+    *) options=() ;;
   esac
-  [ -n "$built" ] || "$top/musl-build.sh" $option "${name#*-}" >/dev/null
+  [ -n "$built" ] || "$top/musl-build.sh" "${options[@]}" "${name#*-}" >/dev/null
 done
 
 # In hundredths, of a file with every role; a quarter is usual.
