@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::call::Program;
 use super::error::ServiceError;
@@ -84,6 +84,20 @@ impl Procd {
         }
         self.host.files.replace(&path, after.as_bytes(), 0o600)?;
         Ok(Some(Touch::Changed(path)))
+    }
+
+    /// What procd starts, and starts again.
+    fn instances(&self, ubus: &Program) -> Result<Map<String, Value>, ServiceError> {
+        let name = self.daemon.name;
+        let asked = format!("{{\"name\":\"{name}\"}}");
+        let told = ubus.output(&["call", "service", "list", &asked])?;
+        // What is no JSON names no instance.
+        let mut told: Value = serde_json::from_str(&told).unwrap_or_default();
+        let instances = told.pointer_mut(&format!("/{name}/instances"));
+        Ok(match instances.map(Value::take) {
+            Some(Value::Object(instances)) => instances,
+            _ => Map::new(),
+        })
     }
 
     fn without_procd(&self) -> NoInit {
@@ -187,13 +201,18 @@ impl Service for Procd {
     }
 
     fn stop(&self) -> Result<Report, ServiceError> {
-        if self.ubus.is_none() {
+        let Some(ubus) = &self.ubus else {
             return self.without_procd().stop();
-        }
-        let Status::Running(pid) = self.status()? else {
-            return Ok(Report::nothing());
         };
-        let process = pid.and_then(Process::get);
+        if !self.is_installed() {
+            return Ok(Report::nothing());
+        }
+        // Between two starts none runs, and procd would start the next.
+        let instances = self.instances(ubus)?;
+        if instances.is_empty() {
+            return Ok(Report::nothing());
+        }
+        let process = running(&instances).flatten().and_then(Process::get);
         let ran = self.command().run(&["stop"])?;
         // procd goes on while the process ends.
         let end = Instant::now() + GRACE;
@@ -213,20 +232,8 @@ impl Service for Procd {
         if !self.is_installed() {
             return Ok(Status::NotInstalled);
         }
-        let name = self.daemon.name;
-        let asked = format!("{{\"name\":\"{name}\"}}");
-        let told = ubus.output(&["call", "service", "list", &asked])?;
-        // What is no JSON names no instance.
-        let told: Value = serde_json::from_str(&told).unwrap_or_default();
-        let instances = told[name]["instances"].as_object();
-        let mut running = instances
-            .into_iter()
-            .flat_map(|instances| instances.values())
-            .filter(|instance| instance["running"] == true);
-        Ok(running.next().map_or(Status::Stopped, |instance| {
-            let pid = instance["pid"].as_u64();
-            Status::Running(pid.and_then(|pid| u32::try_from(pid).ok()))
-        }))
+        let running = running(&self.instances(ubus)?);
+        Ok(running.map_or(Status::Stopped, Status::Running))
     }
 
     fn starts_at_boot(&self) -> Result<bool, ServiceError> {
@@ -248,6 +255,13 @@ impl Service for Procd {
         }
         Ok(report)
     }
+}
+
+/// The first that runs, by its process if procd tells it.
+fn running(instances: &Map<String, Value>) -> Option<Option<u32>> {
+    let instance = instances.values().find(|it| it["running"] == true)?;
+    let pid = instance["pid"].as_u64();
+    Some(pid.and_then(|pid| u32::try_from(pid).ok()))
 }
 
 const SCRIPT: &str = include_str!("../../../init-scripts/procd/edgecore");

@@ -90,13 +90,15 @@ cd "${0%/*}"
 [ "$*" = 'call service list {"name":"edgecore"}' ] || exit 4
 if [ -e running ]; then
     echo '{"edgecore":{"instances":{"instance1":{"running":true,"pid":4194300}}}}'
+elif [ -e waiting ]; then
+    echo '{"edgecore":{"instances":{"instance1":{"running":false}}}}'
 else
     echo '{}'
 fi
 "#;
 const RC_COMMON: &str = r#"cd "${0%/*}/../stub"
 echo "${1##*/etc/} $2" >> calls
-case $2 in start) [ -e broken ] || touch running ;; stop) rm running ;; esac
+case $2 in start) [ -e broken ] || touch running ;; stop) rm -f running waiting ;; esac
 "#;
 
 #[test]
@@ -173,7 +175,7 @@ fn procd_knows_that_it_is_off_before_it_stops() {
     let look = "; grep -o \"enabled '.'\" ../etc/config/kubeedge >> calls ;;";
     site.put(
         "etc/rc.common",
-        &RC_COMMON.replace("rm running ;;", &format!("rm running{look}")),
+        &RC_COMMON.replace("waiting ;;", &format!("waiting{look}")),
     );
     let mut service = Procd::new(&site.host, site.daemon());
     service.ubus = Some(Program::at(&site.stub(UBUS), "ubus"));
@@ -186,6 +188,20 @@ fn procd_knows_that_it_is_off_before_it_stops() {
     let calls = site.calls();
     let (_, then) = calls.split_once("init.d/edgecore stop\n").unwrap();
     assert_eq!(then.lines().next(), Some("enabled '0'"), "{calls}");
+}
+
+#[test]
+fn procd_stops_what_waits_for_its_next_start() {
+    let site = Site::new();
+    site.put("etc/rc.common", RC_COMMON);
+    let mut service = Procd::new(&site.host, site.daemon());
+    service.ubus = Some(Program::at(&site.stub(UBUS), "ubus"));
+    service.install().unwrap();
+    site.put("stub/waiting", "");
+    assert_eq!(service.status().unwrap(), Status::Stopped);
+    assert_eq!(service.stop().unwrap().outcome, Outcome::Done);
+    assert_eq!(site.calls(), "init.d/edgecore stop\n");
+    assert_eq!(service.stop().unwrap(), Report::nothing());
 }
 
 #[test]
