@@ -47,8 +47,25 @@ impl Procd {
         ["S95", "K10"].map(|order| folder.join(format!("{order}{}", self.daemon.name)))
     }
 
+    /// Whether each firmware brings executable and script anew. What is kept would lie over them.
+    fn is_packaged(&self) -> bool {
+        let mut lists = LISTS.iter().map(|list| self.host.root.at(list));
+        self.daemon.is_packaged() && lists.any(|list| list.exists())
+    }
+
+    /// As a package has it, or with our mark.
+    fn text(&self, text: &str) -> String {
+        match self.is_packaged() {
+            true => text.to_owned(),
+            false => written::marked(text),
+        }
+    }
+
     /// Executables, scripts, and the list itself: what no package brings back.
     fn keep(&self) -> String {
+        if self.is_packaged() {
+            return KEEP.to_owned();
+        }
         let mut text = KEEP.to_owned();
         for name in ["kubeedge", "keadm", "edgecore", "cloudcore"] {
             text.push_str(&format!("{}/{name}\n", self.daemon.folder));
@@ -123,9 +140,9 @@ impl Service for Procd {
     fn files(&self) -> Vec<(PathBuf, String)> {
         let script = self.daemon.adapted(SCRIPT);
         vec![
-            (self.script(), written::marked(&script)),
+            (self.script(), self.text(&script)),
             (self.host.root.at(CONFIG), SHIPPED.to_owned()),
-            (self.host.root.at(KEPT), written::marked(&self.keep())),
+            (self.host.root.at(KEPT), self.text(&self.keep())),
         ]
     }
 
@@ -140,22 +157,19 @@ impl Service for Procd {
 
     fn install(&self) -> Result<Report, ServiceError> {
         let mut report = Report::nothing();
-        let (script, host) = (self.script(), &self.host);
-        if written::is_foreign(host, &script)? {
+        let script = (self.script(), self.daemon.adapted(SCRIPT), 0o755);
+        if written::is_foreign(&self.host, &script.0)? {
             return Ok(report);
         }
-        report.add(written::put(
-            host,
-            &script,
-            &self.daemon.adapted(SCRIPT),
-            0o755,
-        )?);
-        report.add(written::put(
-            host,
-            &host.root.at(KEPT),
-            &self.keep(),
-            0o644,
-        )?);
+        let mut files = [script, (self.host.root.at(KEPT), self.keep(), 0o644)];
+        if self.is_packaged() {
+            // With the script the package has its own again, should the power fail.
+            files.reverse();
+        }
+        for (path, text, mode) in files {
+            let text = self.text(&text);
+            report.add(written::put_plain(&self.host, &path, &text, mode)?);
+        }
         Ok(report)
     }
 
@@ -274,6 +288,13 @@ const NAMES: [&str; 2] = ["edgecore", "cloudcore"];
 const SCRIPTS: &str = "/etc/init.d";
 const CONFIG: &str = "/etc/config/kubeedge";
 const KEPT: &str = "/lib/upgrade/keep.d/kubeedge";
+/// What opkg and apk have of our packages.
+const LISTS: [&str; 4] = [
+    "/usr/lib/opkg/info/kubeedge.list",
+    "/usr/lib/opkg/info/kubeedge-edge.list",
+    "/lib/apk/packages/kubeedge.list",
+    "/lib/apk/packages/kubeedge-edge.list",
+];
 /// The script has procd kill after 20 s.
 const GRACE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);

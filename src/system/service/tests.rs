@@ -228,6 +228,38 @@ fn procd_leaves_to_a_package_what_is_its_own() {
 }
 
 #[test]
+fn procd_gives_back_what_a_firmware_brings_anew() {
+    let site = Site::new();
+    let daemon = Daemon {
+        folder: "/usr/bin",
+        ..site.daemon()
+    };
+    let [loose, packaged] = [site.daemon(), daemon].map(|it| Procd::new(&site.host, it));
+    let kept = || site.read("lib/upgrade/keep.d/kubeedge");
+    loose.install().unwrap();
+    assert!(kept().contains("\n/usr/local/bin/kubeedge\n"));
+    // Put there by hand, nothing brings it back.
+    packaged.install().unwrap();
+    assert!(kept().contains("\n/usr/bin/kubeedge\n"));
+    for name in [
+        "lib/apk/packages/kubeedge",
+        "usr/lib/opkg/info/kubeedge-edge",
+    ] {
+        loose.install().unwrap();
+        let list = site.put(&format!("{name}.list"), "");
+        assert_eq!(packaged.install().unwrap().touched.len(), 2, "{name}");
+        assert_eq!(kept(), include_str!("../../../init-scripts/procd/keep.d"));
+        let script = site.read("etc/init.d/edgecore");
+        assert!(script.contains("/usr/bin/$N") && !packaged.is_ours());
+        packaged.remove().unwrap();
+        assert_eq!(site.read("etc/init.d/edgecore"), script);
+        fs::remove_file(list).unwrap();
+        fs::remove_file(site.at("etc/init.d/edgecore")).unwrap();
+        fs::remove_file(site.at("lib/upgrade/keep.d/kubeedge")).unwrap();
+    }
+}
+
+#[test]
 fn procd_keeps_what_the_other_daemon_needs() {
     let site = Site::new();
     let edge = Procd::new(&site.host, site.daemon());
