@@ -173,9 +173,9 @@ impl Service for Inittab {
         "busybox"
     }
 
-    fn files(&self) -> Vec<(PathBuf, String)> {
-        let lines = text::installed("", self.daemon.name, &self.line());
-        vec![(self.host.root.at(INITTAB), lines)]
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError> {
+        let text = text::installed(&self.read()?, self.daemon.name, &self.line());
+        Ok(vec![(self.host.root.at(INITTAB), text)])
     }
 
     fn is_installed(&self) -> bool {

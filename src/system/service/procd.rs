@@ -137,13 +137,13 @@ impl Service for Procd {
         "procd"
     }
 
-    fn files(&self) -> Vec<(PathBuf, String)> {
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError> {
         let script = self.daemon.adapted(SCRIPT);
-        vec![
+        Ok(vec![
             (self.script(), self.text(&script)),
             (self.host.root.at(CONFIG), SHIPPED.to_owned()),
             (self.host.root.at(KEPT), self.text(&self.keep())),
-        ]
+        ])
     }
 
     fn is_installed(&self) -> bool {

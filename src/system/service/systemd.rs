@@ -65,8 +65,11 @@ impl Service for Systemd {
         "systemd"
     }
 
-    fn files(&self) -> Vec<(PathBuf, String)> {
-        vec![(self.unit_file(), self.daemon.adapted(self.daemon.unit))]
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError> {
+        Ok(vec![(
+            self.unit_file(),
+            self.daemon.adapted(self.daemon.unit),
+        )])
     }
 
     fn is_installed(&self) -> bool {

@@ -352,7 +352,10 @@ fn rcs_and_inittab_start_what_is_there() {
     site.host.files.set_mode(&path, 0o600).unwrap();
     let line = Inittab::new(&site.host, site.daemon());
     assert!(!line.is_installed());
+    let whole = line.files().unwrap();
     line.install().unwrap();
+    assert_eq!(whole, [(path.clone(), site.read("etc/inittab"))]);
+    assert!(whole[0].1.starts_with(before));
     assert_eq!(line.install().unwrap(), Report::nothing());
     assert!(line.starts_at_boot().unwrap() && line.is_ours());
     assert!(
@@ -369,6 +372,7 @@ fn rcs_and_inittab_start_what_is_there() {
     site.put("etc/inittab", sysv);
     let error = line.install().unwrap_err().to_string();
     assert!(error.contains("BusyBox"), "{error}");
+    assert!(line.files().is_err());
     assert_eq!(site.read("etc/inittab"), sysv);
 }
 
@@ -442,8 +446,9 @@ fn texts_for_both_daemons_are_one() {
         folder: "/usr/bin",
         ..site.daemon()
     };
+    let files = |choice| detect(&site.host, daemon.clone(), choice).files().unwrap();
     for choice in Choice::ALL {
-        for (path, text) in detect(&site.host, daemon.clone(), *choice).files() {
+        for (path, text) in files(*choice) {
             assert!(!text.contains("/usr/local/bin"), "{}", path.display());
         }
     }
