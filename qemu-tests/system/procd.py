@@ -19,6 +19,7 @@ def triggers(life):
     life.step("procd: reload tells it of a changed edgecore.yaml", lambda: told(device, 17, "/etc/init.d/edgecore reload"))
     life.step("procd: so does start, by the file that it watches", lambda: watched(device, 16, "/etc/init.d/edgecore start"))
     life.step("procd: so does an uplink that comes up", lambda: told(device, 18, "/lib/procd/event interface.wan.up wan"))
+    life.step("procd: stop counts between two starts", lambda: between_starts(device))
     device.machine.put(CONFIG, before + "\n", "600")
 
 
@@ -79,6 +80,18 @@ def watched(device, heartbeat, event):
     told(device, heartbeat, event)
     # One new session, and not two: with the file as it was, nothing had come.
     assert device.generation() == session + 1, (session, device.generation())
+
+
+def between_starts(device):
+    """What ends at once is started again 5 s later; until then procd says that it does not run."""
+    session, ask = device.generation(), "ubus call service list '{\"name\":\"edgecore\"}'"
+    device.must(f"cp {YAML} /tmp/edgecore.yaml && echo '{{' >{YAML} && /etc/init.d/edgecore restart")
+    wait_for(lambda: '"running":false' in device.must(ask), END_SECONDS, "the end of what can't start")
+    services.service(device, "stop")
+    assert device.must(ask).strip() == "{}", device.must(ask)
+    device.must(f"cat /tmp/edgecore.yaml >{YAML} && rm /tmp/edgecore.yaml")
+    services.service(device, "start")
+    device.await_session(session)
 
 
 # ---- a firmware without the package

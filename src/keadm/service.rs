@@ -78,8 +78,15 @@ fn run(args: &[String], host: &Host) -> u8 {
     };
     let (name, executable) = (daemon.name, daemon.executable.clone());
     let service = service::detect(host, daemon, flags.init);
+    let fail = |error: ServiceError| {
+        let code = code(&error);
+        out::fail(SPEC.name, &error, given.verbosity, flags.output, code)
+    };
     if action == "print" {
-        let files = service.files().into_iter();
+        let files = match service.files() {
+            Ok(files) => files.into_iter(),
+            Err(error) => return fail(error),
+        };
         let files = files.map(|(path, content)| File { path, content });
         let init = service.kind();
         let files = files.collect();
@@ -94,10 +101,7 @@ fn run(args: &[String], host: &Host) -> u8 {
             out::show(&told, flags.output);
             told.code(action)
         }
-        Err(error) => {
-            let code = code(&error);
-            out::fail(SPEC.name, &error, given.verbosity, flags.output, code)
-        }
+        Err(error) => fail(error),
     }
 }
 
@@ -230,7 +234,7 @@ impl Report for Printed {
     fn text(&self) -> String {
         let only = self.files.len() == 1;
         let shown = self.files.iter().map(|file| match only {
-            // Ready to be written into a file.
+            // Ready to become that file.
             true => file.content.clone(),
             false => format!("### {}\n{}\n", file.path.display(), file.content),
         });

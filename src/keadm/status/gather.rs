@@ -1,16 +1,19 @@
 //! Collects what is known of a device: from edgecore, from its files, from the init system.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{CertificateFacts, Edgecore, Executable, Problem, Registration, ServiceFacts, Session};
 use crate::keadm::ROLES;
 use crate::keadm::device::{Device, DeviceError};
+use crate::keadm::running;
 use crate::pki::MAX_INPUT;
 use crate::pki::certificate::Certificate;
 use crate::protocol::control::{self, ControlError, EDGE_STATUS_SOCKET, EdgeStatus, Request};
 use crate::system::host::Host;
 use crate::system::processes;
+use crate::system::root::Root;
 use crate::system::service::{self, Choice, Daemon, Service, ServiceError, Status};
 
 /// Everything, before it is judged.
@@ -19,6 +22,8 @@ pub struct Found {
     pub cloud: Option<String>,
     pub executable: Executable,
     pub service: ServiceFacts,
+    /// Below /usr/local, while a package has brought this executable.
+    pub runs_another: bool,
     pub edgecore: Answer,
     pub certificate: Option<CertificateFacts>,
     /// What was wrong with the device's files; none when they are as they should be.
@@ -54,6 +59,7 @@ pub fn gather(host: &Host, config: Option<&str>) -> Found {
         cloud: device.as_ref().map(|device| device.hub.to_string()),
         executable: executable(host),
         service: service_facts(host),
+        runs_another: false,
         certificate: device.as_ref().and_then(|device| on_disk(host, device)),
         edgecore,
         fault,
@@ -72,7 +78,15 @@ pub fn gather(host: &Host, config: Option<&str>) -> Found {
             });
         }
     }
+    let own = processes::own_executable().unwrap_or_default();
+    let runs = found.service.pid.and_then(running::executable);
+    found.runs_another = runs.is_some_and(|runs| is_another(&host.root, &own, &runs));
     found
+}
+
+fn is_another(root: &Root, own: &Path, runs: &Path) -> bool {
+    let [loose, packaged] = service::FOLDERS;
+    service::folder_of(root, own) == packaged && runs == root.at(loose).join("kubeedge")
 }
 
 fn ask(host: &Host) -> Answer {
@@ -189,3 +203,25 @@ fn on_disk(host: &Host, device: &Device) -> Option<CertificateFacts> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::files::Files;
+    use crate::system::scratch::Scratch;
+
+    #[test]
+    fn an_executable_that_a_package_would_replace_is_known() {
+        let (dir, files) = (Scratch::new(), Files::real());
+        let root = Root::new(Some(dir.path().into()));
+        let [loose, packaged] = service::FOLDERS.map(|folder| {
+            files.make_dir(&root.at(folder), 0o755).unwrap();
+            root.at(folder).join("kubeedge")
+        });
+        files.replace(&packaged, b"", 0o755).unwrap();
+        assert!(is_another(&root, &packaged, &loose));
+        assert!(!is_another(&root, &packaged, &packaged));
+        assert!(!is_another(&root, &loose, &packaged));
+        assert!(!is_another(&root, &loose, &loose));
+    }
+}

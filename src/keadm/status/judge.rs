@@ -33,16 +33,15 @@ fn of_running(status: &EdgeStatus, found: &Found) -> Verdict {
     let hopeless = problem.is_some_and(|problem| !problem.retryable);
     match status.state {
         EdgeState::Connected => {
-            let boot = found.service.running && !found.service.starts_at_boot;
+            let advice = match &found.service {
+                it if it.running && !it.starts_at_boot => Some(NOT_AT_BOOT.to_owned()),
+                _ => found.runs_another.then(|| ANOTHER.to_owned()),
+            };
             Verdict {
                 connected: true,
                 code: exit::OK,
                 sentence: format!("{node} is connected to {}.", status.hub()),
-                advice: boot.then(|| {
-                    "nothing now; but edgecore will not start when this device boots: join again \
-                     with an init system, or have your boot scripts start it."
-                        .to_owned()
-                }),
+                advice,
             }
         }
         EdgeState::NeedsToken => Verdict::not(
@@ -133,6 +132,11 @@ fn restart(found: &Found) -> &'static str {
     }
 }
 
+const NOT_AT_BOOT: &str = "nothing now; but edgecore will not start when this device boots: join again \
+                           with an init system, or have your boot scripts start it.";
+const ANOTHER: &str = "nothing now; but edgecore runs from /usr/local/bin, and not from the package: \
+                       `/usr/bin/kubeedge service install`, then `/usr/bin/kubeedge service restart`.";
+
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -152,6 +156,7 @@ mod tests {
                 installed: true,
                 ..Default::default()
             },
+            runs_another: false,
             edgecore,
             certificate: None,
             fault: None,
@@ -232,6 +237,15 @@ mod tests {
                 .unwrap()
                 .contains("will not start when this device boots")
         );
+    }
+
+    #[test]
+    fn a_connected_device_that_has_passed_over_its_package_says_so() {
+        let mut found = running(EdgeState::Connected, None);
+        found.runs_another = true;
+        let verdict = judge(&found);
+        assert_eq!(verdict.code, exit::OK);
+        assert!(verdict.advice.unwrap().contains("not from the package"));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Inittab {
     host: Host,
     daemon: Daemon,
     init: Option<Box<dyn Init>>,
+    /// How often nothing may be seen before all has ended.
+    looks: u32,
 }
 
 /// Process 1; tests put another in its place.
@@ -84,6 +86,7 @@ impl Inittab {
             host: host.clone(),
             init: is_real.then(|| Box::new(init) as Box<dyn Init>),
             daemon,
+            looks: LOOKS,
         }
     }
 
@@ -141,16 +144,27 @@ impl Inittab {
 
     /// Ends what runs although its line does not count any more.
     fn end_all(&self, init: &dyn Init, report: &mut Report) -> Result<(), ServiceError> {
-        if report.outcome == Outcome::Done {
+        let mut left = 0;
+        // It may not know yet of a line that has been switched off before.
+        if report.outcome == Outcome::Done || init.process().is_some() {
             init.tell()?;
+            left = self.looks;
         }
-        // Found again for as long as init may not have read the file.
+        // Init waits for a second, starts what has ended, and only then reads the file.
         let end = Instant::now() + PATIENCE;
-        while let Some(process) = init.process().filter(|_| Instant::now() < end) {
-            init.end(&process)?;
-            report.add(Some(Touch::Ended(process.pid)));
+        loop {
+            match init.process().filter(|_| Instant::now() < end) {
+                Some(process) => {
+                    init.end(&process)?;
+                    report.add(Some(Touch::Ended(process.pid)));
+                }
+                None if left == 0 => return Ok(()),
+                None => {
+                    left -= 1;
+                    sleep(LOOK);
+                }
+            }
         }
-        Ok(())
     }
 }
 
@@ -159,9 +173,9 @@ impl Service for Inittab {
         "busybox"
     }
 
-    fn files(&self) -> Vec<(PathBuf, String)> {
-        let lines = text::installed("", self.daemon.name, &self.line());
-        vec![(self.host.root.at(INITTAB), lines)]
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError> {
+        let text = text::installed(&self.read()?, self.daemon.name, &self.line());
+        Ok(vec![(self.host.root.at(INITTAB), text)])
     }
 
     fn is_installed(&self) -> bool {
@@ -283,6 +297,9 @@ const INITTAB: &str = "/etc/inittab";
 const LINE: &str = include_str!("../../../init-scripts/busybox/inittab");
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
+/// 2 s, of which init may need one.
+const LOOKS: u32 = 20;
+const LOOK: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 #[path = "inittab/tests.rs"]

@@ -37,8 +37,8 @@ pub trait Service {
     /// As `--init` calls it.
     fn kind(&self) -> &'static str;
 
-    /// What `install` would write where.
-    fn files(&self) -> Vec<(PathBuf, String)>;
+    /// What `install` would write where: the whole of each file.
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError>;
 
     /// Whether the files are there, ours or a package's.
     fn is_installed(&self) -> bool;
@@ -122,7 +122,8 @@ pub fn give_up(
         .filter(|service| kept.is_none_or(|it| it.kind() != service.kind()))
         .collect();
     // What a power cut has left half written is no service's.
-    for (path, _) in all.iter().flat_map(|service| service.files()) {
+    // In one that can't be used nothing was ever written.
+    for (path, _) in all.iter().filter_map(|it| it.files().ok()).flatten() {
         results.extend(written::sweep(host, &path).err().map(Err));
     }
     all.retain(|service| service.is_installed());

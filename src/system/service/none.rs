@@ -51,8 +51,8 @@ impl Service for NoInit {
         "none"
     }
 
-    fn files(&self) -> Vec<(PathBuf, String)> {
-        Vec::new()
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError> {
+        Ok(Vec::new())
     }
 
     /// There is nothing to install; what it has started counts.

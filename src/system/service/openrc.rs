@@ -48,12 +48,12 @@ impl Service for OpenRc {
         "openrc"
     }
 
-    fn files(&self) -> Vec<(PathBuf, String)> {
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError> {
         let script = self.daemon.adapted(SCRIPT);
-        vec![
+        Ok(vec![
             (self.at(SCRIPTS), written::marked(&script)),
             (self.at(SETTINGS), SETTINGS_TEXT.to_owned()),
-        ]
+        ])
     }
 
     fn is_installed(&self) -> bool {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::call::Program;
 use super::error::ServiceError;
@@ -47,8 +47,25 @@ impl Procd {
         ["S95", "K10"].map(|order| folder.join(format!("{order}{}", self.daemon.name)))
     }
 
+    /// Whether each firmware brings executable and script anew. What is kept would lie over them.
+    fn is_packaged(&self) -> bool {
+        let mut lists = LISTS.iter().map(|list| self.host.root.at(list));
+        self.daemon.is_packaged() && lists.any(|list| list.exists())
+    }
+
+    /// As a package has it, or with our mark.
+    fn text(&self, text: &str) -> String {
+        match self.is_packaged() {
+            true => text.to_owned(),
+            false => written::marked(text),
+        }
+    }
+
     /// Executables, scripts, and the list itself: what no package brings back.
     fn keep(&self) -> String {
+        if self.is_packaged() {
+            return KEEP.to_owned();
+        }
         let mut text = KEEP.to_owned();
         for name in ["kubeedge", "keadm", "edgecore", "cloudcore"] {
             text.push_str(&format!("{}/{name}\n", self.daemon.folder));
@@ -86,6 +103,20 @@ impl Procd {
         Ok(Some(Touch::Changed(path)))
     }
 
+    /// What procd starts, and starts again.
+    fn instances(&self, ubus: &Program) -> Result<Map<String, Value>, ServiceError> {
+        let name = self.daemon.name;
+        let asked = format!("{{\"name\":\"{name}\"}}");
+        let told = ubus.output(&["call", "service", "list", &asked])?;
+        // What is no JSON names no instance.
+        let mut told: Value = serde_json::from_str(&told).unwrap_or_default();
+        let instances = told.pointer_mut(&format!("/{name}/instances"));
+        Ok(match instances.map(Value::take) {
+            Some(Value::Object(instances)) => instances,
+            _ => Map::new(),
+        })
+    }
+
     fn without_procd(&self) -> NoInit {
         NoInit::new(&self.host, self.daemon.clone())
     }
@@ -106,13 +137,13 @@ impl Service for Procd {
         "procd"
     }
 
-    fn files(&self) -> Vec<(PathBuf, String)> {
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError> {
         let script = self.daemon.adapted(SCRIPT);
-        vec![
-            (self.script(), written::marked(&script)),
+        Ok(vec![
+            (self.script(), self.text(&script)),
             (self.host.root.at(CONFIG), SHIPPED.to_owned()),
-            (self.host.root.at(KEPT), written::marked(&self.keep())),
-        ]
+            (self.host.root.at(KEPT), self.text(&self.keep())),
+        ])
     }
 
     fn is_installed(&self) -> bool {
@@ -126,22 +157,19 @@ impl Service for Procd {
 
     fn install(&self) -> Result<Report, ServiceError> {
         let mut report = Report::nothing();
-        let (script, host) = (self.script(), &self.host);
-        if written::is_foreign(host, &script)? {
+        let script = (self.script(), self.daemon.adapted(SCRIPT), 0o755);
+        if written::is_foreign(&self.host, &script.0)? {
             return Ok(report);
         }
-        report.add(written::put(
-            host,
-            &script,
-            &self.daemon.adapted(SCRIPT),
-            0o755,
-        )?);
-        report.add(written::put(
-            host,
-            &host.root.at(KEPT),
-            &self.keep(),
-            0o644,
-        )?);
+        let mut files = [script, (self.host.root.at(KEPT), self.keep(), 0o644)];
+        if self.is_packaged() {
+            // With the script the package has its own again, should the power fail.
+            files.reverse();
+        }
+        for (path, text, mode) in files {
+            let text = self.text(&text);
+            report.add(written::put_plain(&self.host, &path, &text, mode)?);
+        }
         Ok(report)
     }
 
@@ -187,13 +215,18 @@ impl Service for Procd {
     }
 
     fn stop(&self) -> Result<Report, ServiceError> {
-        if self.ubus.is_none() {
+        let Some(ubus) = &self.ubus else {
             return self.without_procd().stop();
-        }
-        let Status::Running(pid) = self.status()? else {
-            return Ok(Report::nothing());
         };
-        let process = pid.and_then(Process::get);
+        if !self.is_installed() {
+            return Ok(Report::nothing());
+        }
+        // Between two starts none runs, and procd would start the next.
+        let instances = self.instances(ubus)?;
+        if instances.is_empty() {
+            return Ok(Report::nothing());
+        }
+        let process = running(&instances).flatten().and_then(Process::get);
         let ran = self.command().run(&["stop"])?;
         // procd goes on while the process ends.
         let end = Instant::now() + GRACE;
@@ -213,20 +246,8 @@ impl Service for Procd {
         if !self.is_installed() {
             return Ok(Status::NotInstalled);
         }
-        let name = self.daemon.name;
-        let asked = format!("{{\"name\":\"{name}\"}}");
-        let told = ubus.output(&["call", "service", "list", &asked])?;
-        // What is no JSON names no instance.
-        let told: Value = serde_json::from_str(&told).unwrap_or_default();
-        let instances = told[name]["instances"].as_object();
-        let mut running = instances
-            .into_iter()
-            .flat_map(|instances| instances.values())
-            .filter(|instance| instance["running"] == true);
-        Ok(running.next().map_or(Status::Stopped, |instance| {
-            let pid = instance["pid"].as_u64();
-            Status::Running(pid.and_then(|pid| u32::try_from(pid).ok()))
-        }))
+        let running = running(&self.instances(ubus)?);
+        Ok(running.map_or(Status::Stopped, Status::Running))
     }
 
     fn starts_at_boot(&self) -> Result<bool, ServiceError> {
@@ -250,6 +271,13 @@ impl Service for Procd {
     }
 }
 
+/// The first that runs, by its process if procd tells it.
+fn running(instances: &Map<String, Value>) -> Option<Option<u32>> {
+    let instance = instances.values().find(|it| it["running"] == true)?;
+    let pid = instance["pid"].as_u64();
+    Some(pid.and_then(|pid| u32::try_from(pid).ok()))
+}
+
 const SCRIPT: &str = include_str!("../../../init-scripts/procd/edgecore");
 const SHIPPED: &str = include_str!("../../../init-scripts/procd/kubeedge.config");
 const KEEP: &str = include_str!("../../../init-scripts/procd/keep.d");
@@ -260,6 +288,13 @@ const NAMES: [&str; 2] = ["edgecore", "cloudcore"];
 const SCRIPTS: &str = "/etc/init.d";
 const CONFIG: &str = "/etc/config/kubeedge";
 const KEPT: &str = "/lib/upgrade/keep.d/kubeedge";
+/// What opkg and apk have of our packages.
+const LISTS: [&str; 4] = [
+    "/usr/lib/opkg/info/kubeedge.list",
+    "/usr/lib/opkg/info/kubeedge-edge.list",
+    "/lib/apk/packages/kubeedge.list",
+    "/lib/apk/packages/kubeedge-edge.list",
+];
 /// The script has procd kill after 20 s.
 const GRACE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);

@@ -51,9 +51,9 @@ impl Service for Rcs {
         "rcs"
     }
 
-    fn files(&self) -> Vec<(PathBuf, String)> {
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError> {
         let text = self.daemon.adapted(SCRIPT);
-        vec![(self.script(), written::marked(&text))]
+        Ok(vec![(self.script(), written::marked(&text))])
     }
 
     fn is_installed(&self) -> bool {

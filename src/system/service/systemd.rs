@@ -1,7 +1,7 @@
-//! systemd: a unit file, and a few calls of systemctl with a bound on each.
+//! systemd: a unit file, and a few calls of systemctl with a bound on each; below a root prefix, a link instead.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::system::host::Host;
 
@@ -9,7 +9,7 @@ use super::call::Program;
 use super::none::NoInit;
 use super::{Daemon, Outcome, Report, Service, ServiceError, Status, Touch, written};
 
-/// Below a root prefix, and where it does not run, systemd is never called: only the unit file is
+/// Below a root prefix, and where it does not run, systemd is never called: only files are
 /// written, and the daemon is started as without an init system.
 pub struct Systemd {
     host: Host,
@@ -51,12 +51,16 @@ impl Systemd {
         NoInit::new(&self.host, self.daemon.clone())
     }
 
-    /// Whether a package has brought a unit, which is used as it is.
-    fn is_packaged(&self) -> bool {
-        let mut folders = PACKAGED_UNITS
+    /// What a package has brought, which is used as it is, without the root prefix.
+    fn packaged(&self) -> Option<PathBuf> {
+        let mut units = PACKAGED_UNITS
             .iter()
-            .map(|folder| self.host.root.at(folder));
-        folders.any(|folder| folder.join(self.unit()).exists())
+            .map(|folder| Path::new(folder).join(self.unit()));
+        units.find(|unit| self.host.root.at(unit).exists())
+    }
+
+    fn is_packaged(&self) -> bool {
+        self.packaged().is_some()
     }
 }
 
@@ -65,8 +69,11 @@ impl Service for Systemd {
         "systemd"
     }
 
-    fn files(&self) -> Vec<(PathBuf, String)> {
-        vec![(self.unit_file(), self.daemon.adapted(self.daemon.unit))]
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, ServiceError> {
+        Ok(vec![(
+            self.unit_file(),
+            self.daemon.adapted(self.daemon.unit),
+        )])
     }
 
     fn is_installed(&self) -> bool {
@@ -102,7 +109,15 @@ impl Service for Systemd {
 
     fn enable(&self) -> Result<Report, ServiceError> {
         let Some(systemctl) = &self.systemctl else {
-            return self.without_systemd().enable();
+            if self.host.root.prefix().is_none() {
+                return self.without_systemd().enable();
+            }
+            let own = || Path::new(UNIT_FOLDER).join(self.unit());
+            let packaged = self.packaged().filter(|_| !self.is_ours());
+            let target = packaged.unwrap_or_else(own);
+            let mut report = Report::nothing();
+            report.add(written::link(&self.host, &target, &self.wanted_link())?);
+            return Ok(report);
         };
         let ran = systemctl.run(&["enable", &self.unit()])?;
         Ok(Report::new(Outcome::Done).with(ran))
@@ -170,7 +185,8 @@ impl Service for Systemd {
 
     fn starts_at_boot(&self) -> Result<bool, ServiceError> {
         let Some(systemctl) = &self.systemctl else {
-            return Ok(false);
+            let is_image = self.host.root.prefix().is_some();
+            return Ok(is_image && self.wanted_link().is_symlink());
         };
         let shown = systemctl.output(&["show", "--property=UnitFileState", &self.unit()])?;
         let state = shown.trim().strip_prefix("UnitFileState=");
@@ -217,7 +233,6 @@ mod tests {
     use crate::system::root::Root;
     use crate::system::scratch::Scratch;
     use std::io;
-    use std::path::Path;
     use std::process::Command;
     use std::thread::sleep;
     use std::time::Duration;
@@ -334,13 +349,27 @@ esac
         let dir = Scratch::new();
         let service = service(dir.path(), false);
         assert_eq!(service.install().unwrap().outcome, Outcome::Done);
-        assert!(matches!(
-            service.enable().unwrap().outcome,
-            Outcome::Impossible(_)
-        ));
+        assert!(!service.starts_at_boot().unwrap());
+        let link = service.wanted_link();
+        let linked = service.enable().unwrap();
+        assert_eq!(linked, Report::done(Touch::Linked(link.clone())));
+        let own = Path::new("/etc/systemd/system/edgecore.service");
+        assert_eq!(link.read_link().unwrap(), own);
+        assert_eq!(service.enable().unwrap(), Report::nothing());
+        assert!(service.starts_at_boot().unwrap());
+        assert_eq!(service.disable().unwrap().outcome, Outcome::Done);
         assert!(!service.starts_at_boot().unwrap());
         assert_eq!(service.status().unwrap(), Status::NotInstalled);
+        service.enable().unwrap();
         assert_eq!(service.remove().unwrap().outcome, Outcome::Done);
+        assert!(!link.is_symlink());
+        // A package's unit is what the link leads to.
+        let packaged = Path::new("/lib/systemd/system/edgecore.service");
+        let (files, at) = (&service.host.files, service.host.root.at(packaged));
+        files.make_dir(at.parent().unwrap(), 0o755).unwrap();
+        files.replace(&at, b"", 0o644).unwrap();
+        service.enable().unwrap();
+        assert_eq!(link.read_link().unwrap(), packaged);
         assert_eq!(calls(dir.path()), [""; 0]);
     }
 }

@@ -90,13 +90,15 @@ cd "${0%/*}"
 [ "$*" = 'call service list {"name":"edgecore"}' ] || exit 4
 if [ -e running ]; then
     echo '{"edgecore":{"instances":{"instance1":{"running":true,"pid":4194300}}}}'
+elif [ -e waiting ]; then
+    echo '{"edgecore":{"instances":{"instance1":{"running":false}}}}'
 else
     echo '{}'
 fi
 "#;
 const RC_COMMON: &str = r#"cd "${0%/*}/../stub"
 echo "${1##*/etc/} $2" >> calls
-case $2 in start) [ -e broken ] || touch running ;; stop) rm running ;; esac
+case $2 in start) [ -e broken ] || touch running ;; stop) rm -f running waiting ;; esac
 "#;
 
 #[test]
@@ -173,7 +175,7 @@ fn procd_knows_that_it_is_off_before_it_stops() {
     let look = "; grep -o \"enabled '.'\" ../etc/config/kubeedge >> calls ;;";
     site.put(
         "etc/rc.common",
-        &RC_COMMON.replace("rm running ;;", &format!("rm running{look}")),
+        &RC_COMMON.replace("waiting ;;", &format!("waiting{look}")),
     );
     let mut service = Procd::new(&site.host, site.daemon());
     service.ubus = Some(Program::at(&site.stub(UBUS), "ubus"));
@@ -186,6 +188,20 @@ fn procd_knows_that_it_is_off_before_it_stops() {
     let calls = site.calls();
     let (_, then) = calls.split_once("init.d/edgecore stop\n").unwrap();
     assert_eq!(then.lines().next(), Some("enabled '0'"), "{calls}");
+}
+
+#[test]
+fn procd_stops_what_waits_for_its_next_start() {
+    let site = Site::new();
+    site.put("etc/rc.common", RC_COMMON);
+    let mut service = Procd::new(&site.host, site.daemon());
+    service.ubus = Some(Program::at(&site.stub(UBUS), "ubus"));
+    service.install().unwrap();
+    site.put("stub/waiting", "");
+    assert_eq!(service.status().unwrap(), Status::Stopped);
+    assert_eq!(service.stop().unwrap().outcome, Outcome::Done);
+    assert_eq!(site.calls(), "init.d/edgecore stop\n");
+    assert_eq!(service.stop().unwrap(), Report::nothing());
 }
 
 #[test]
@@ -209,6 +225,38 @@ fn procd_leaves_to_a_package_what_is_its_own() {
     assert!(!service.starts_at_boot().unwrap());
     assert_eq!(site.read("etc/init.d/edgecore"), script);
     assert!(before.iter().all(|path| site.at(path).exists()));
+}
+
+#[test]
+fn procd_gives_back_what_a_firmware_brings_anew() {
+    let site = Site::new();
+    let daemon = Daemon {
+        folder: "/usr/bin",
+        ..site.daemon()
+    };
+    let [loose, packaged] = [site.daemon(), daemon].map(|it| Procd::new(&site.host, it));
+    let kept = || site.read("lib/upgrade/keep.d/kubeedge");
+    loose.install().unwrap();
+    assert!(kept().contains("\n/usr/local/bin/kubeedge\n"));
+    // Put there by hand, nothing brings it back.
+    packaged.install().unwrap();
+    assert!(kept().contains("\n/usr/bin/kubeedge\n"));
+    for name in [
+        "lib/apk/packages/kubeedge",
+        "usr/lib/opkg/info/kubeedge-edge",
+    ] {
+        loose.install().unwrap();
+        let list = site.put(&format!("{name}.list"), "");
+        assert_eq!(packaged.install().unwrap().touched.len(), 2, "{name}");
+        assert_eq!(kept(), include_str!("../../../init-scripts/procd/keep.d"));
+        let script = site.read("etc/init.d/edgecore");
+        assert!(script.contains("/usr/bin/$N") && !packaged.is_ours());
+        packaged.remove().unwrap();
+        assert_eq!(site.read("etc/init.d/edgecore"), script);
+        fs::remove_file(list).unwrap();
+        fs::remove_file(site.at("etc/init.d/edgecore")).unwrap();
+        fs::remove_file(site.at("lib/upgrade/keep.d/kubeedge")).unwrap();
+    }
 }
 
 #[test]
@@ -304,7 +352,10 @@ fn rcs_and_inittab_start_what_is_there() {
     site.host.files.set_mode(&path, 0o600).unwrap();
     let line = Inittab::new(&site.host, site.daemon());
     assert!(!line.is_installed());
+    let whole = line.files().unwrap();
     line.install().unwrap();
+    assert_eq!(whole, [(path.clone(), site.read("etc/inittab"))]);
+    assert!(whole[0].1.starts_with(before));
     assert_eq!(line.install().unwrap(), Report::nothing());
     assert!(line.starts_at_boot().unwrap() && line.is_ours());
     assert!(
@@ -321,6 +372,7 @@ fn rcs_and_inittab_start_what_is_there() {
     site.put("etc/inittab", sysv);
     let error = line.install().unwrap_err().to_string();
     assert!(error.contains("BusyBox"), "{error}");
+    assert!(line.files().is_err());
     assert_eq!(site.read("etc/inittab"), sysv);
 }
 
@@ -394,8 +446,9 @@ fn texts_for_both_daemons_are_one() {
         folder: "/usr/bin",
         ..site.daemon()
     };
+    let files = |choice| detect(&site.host, daemon.clone(), choice).files().unwrap();
     for choice in Choice::ALL {
-        for (path, text) in detect(&site.host, daemon.clone(), *choice).files() {
+        for (path, text) in files(*choice) {
             assert!(!text.contains("/usr/local/bin"), "{}", path.display());
         }
     }

@@ -44,7 +44,16 @@ pub(super) fn put(
     text: &str,
     mode: u32,
 ) -> Result<Option<Touch>, ServiceError> {
-    let text = marked(text);
+    put_plain(host, path, &marked(text), mode)
+}
+
+/// Writes a text, unless it is there or something foreign is.
+pub(super) fn put_plain(
+    host: &Host,
+    path: &Path,
+    text: &str,
+    mode: u32,
+) -> Result<Option<Touch>, ServiceError> {
     sweep(host, path)?;
     if is_foreign(host, path)?
         || host

@@ -173,7 +173,7 @@ impl Collector<'_> {
         }
         let daemon = service::Daemon::edgecore(&host.root);
         let service = service::detect(host, daemon, service::Choice::Auto);
-        for (path, _) in service.files() {
+        for (path, _) in service.files().unwrap_or_default() {
             let name = path
                 .file_name()
                 .unwrap_or_default()

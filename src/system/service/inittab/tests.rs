@@ -16,6 +16,10 @@ const BEFORE: &str = "::sysinit:/etc/init.d/rcS\n";
 struct Stub {
     child: Cell<Option<Child>>,
     told: Cell<usize>,
+    /// How often it starts it again when it was told otherwise.
+    starts: Cell<u32>,
+    /// At how many looks nothing is seen.
+    rests: Cell<u32>,
     /// Whether what it started can be ended.
     is_stuck: bool,
 }
@@ -25,6 +29,8 @@ impl Stub {
         Rc::new(Stub {
             child: Cell::new(Some(child())),
             told: Cell::default(),
+            starts: Cell::new(u32::MAX),
+            rests: Cell::default(),
             is_stuck,
         })
     }
@@ -53,16 +59,27 @@ impl Init for Rc<Stub> {
     }
 
     fn process(&self) -> Option<Process> {
+        if let Some(left) = self.rests.get().checked_sub(1) {
+            self.rests.set(left);
+            return None;
+        }
         self.with(|child| Process::get(child.as_ref()?.id()))
     }
 
-    /// Respawns, as long as it was not told otherwise.
+    /// It sleeps before it respawns.
     fn end(&self, process: &Process) -> Result<(), ProcessError> {
         if self.is_stuck {
             return Err(ProcessError::Stuck(process.pid));
         }
+        let left = match self.told.get() {
+            0 => Some(self.starts.get()),
+            _ => self.starts.get().checked_sub(1),
+        };
+        self.starts.set(left.unwrap_or_default());
+        self.rests.set(1);
         self.with(|child| {
-            let mut ended = child.replace(self::child()).unwrap();
+            let mut ended = child.take().unwrap();
+            *child = left.map(|_| self::child());
             assert_eq!(ended.id(), process.pid);
             ended.kill().unwrap();
             ended.wait().unwrap();
@@ -86,6 +103,7 @@ fn service(files: Files, folder: &Scratch, init: &Rc<Stub>) -> Inittab {
     };
     Inittab {
         init: Some(Box::new(init.clone())),
+        looks: 2,
         ..Inittab::new(&host, Daemon::edgecore(&root))
     }
 }
@@ -166,4 +184,22 @@ fn what_init_does_not_know_is_ended_as_well() {
     let report = service.restart(Some(&own)).unwrap();
     let ended = |touch: &&Touch| **touch == Touch::Ended(own.pid);
     assert_eq!(report.touched.iter().filter(ended).count(), 1);
+}
+
+#[test]
+fn what_init_starts_before_it_reads_the_file_is_ended_too() {
+    for is_off_before in [false, true] {
+        let init = Stub::new(false);
+        init.starts.set(1);
+        let folder = machine(&init);
+        let service = service(Files::real(), &folder, &init);
+        if is_off_before {
+            service.disable().unwrap();
+        }
+        let report = service.stop().unwrap();
+        let ended = |touch: &&Touch| matches!(touch, Touch::Ended(_));
+        assert_eq!(report.touched.iter().filter(ended).count(), 2);
+        assert_eq!((init.process(), init.told.get()), (None, 1));
+        assert_eq!(service.stop().unwrap(), Report::nothing());
+    }
 }
