@@ -245,6 +245,19 @@ class Opkg(Installed):
         self.assertEqual(self.read("etc/config/kubeedge"), MINE)
 
 
+    def test_in_the_place_of_what_join_wrote(self):
+        """tests/init_scripts.rs has what `kubeedge service` does then."""
+        kept = ["etc/kubeedge/config/edgecore.yaml", IDENTITY, "etc/config/kubeedge"]
+        replaced = ["etc/init.d/edgecore", "lib/upgrade/keep.d/kubeedge"]
+        for path in kept + replaced:
+            self.write(path, MINE, 0o600)
+        self.opkg("install", self.file("1.0.0", self.PATTERN))
+        self.check_programs("1.0.0", "full", "armv7")
+        self.assertEqual([self.read(path) for path in kept], [MINE] * len(kept))
+        self.assertIn("/usr/bin/", self.read(replaced[0]))
+        self.assertEqual(self.read(replaced[1]), "/etc/kubeedge/\n")
+
+
 @unittest.skipUnless(shutil.which("apk"), "no apk, which Debian and PyPI lack")
 class Apk(Installed):
     FORMAT, TARGETS = "alpine,openwrt-apk", ["armv7"]
