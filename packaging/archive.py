@@ -30,14 +30,16 @@ def folders_of(entries):
     return sorted({"/".join(part[:length]) for part in parts for length in range(1, len(part) + 1)})
 
 
-def tar(entries, prefix="", folders=True, headers=None, end=bytes(2 * 512)):
-    """prefix: `./` where paths start with it. headers: pax headers of an entry, by a function. end: what ends it."""
+def tar(entries, prefix="", folders=True, headers=None, end=bytes(2 * 512), empty=()):
+    """prefix: `./` where paths start with it. headers: pax headers of an entry, by a function. end: what ends it.
+    empty: folders with nothing in them."""
     made = io.BytesIO()
     kind = tarfile.PAX_FORMAT if headers else tarfile.GNU_FORMAT
     with tarfile.open(fileobj=made, mode="w", format=kind) as archive:
         if folders:
             entries = sorted(entries, key=lambda entry: entry.path)
-            for path in ([""] if prefix else []) + folders_of(entries):
+            empty = [Entry(f"{path}/.") for path in empty]
+            for path in ([""] if prefix else []) + folders_of([*entries, *empty]):
                 add(archive, prefix + path, tarfile.DIRTYPE, 0o755)
         for entry in entries:
             kind = tarfile.SYMTYPE if entry.link else tarfile.REGTYPE

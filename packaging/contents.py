@@ -18,6 +18,9 @@ SUMMARY = {
     "full": "keadm, cloudcore and edgecore of KubeEdge in one static file",
     "edge": "keadm and edgecore of KubeEdge in one static file, for devices",
 }
+# StateDirectory= and LogsDirectory= of the units: on a root that can't be written to systemd could not make them, and would
+# start nothing.
+DEBIAN_FOLDERS = ["var/lib/kubeedge", "var/log/kubeedge"]
 
 
 class Fault(Exception):

@@ -27,7 +27,7 @@ def make(package):
     members = [
         ("debian-binary", b"2.0\n"),
         ("control.tar.gz", gz(control(package, version, architecture, entries))),
-        ("data.tar.xz", xz(tar(entries, prefix="./"), package.target)),
+        ("data.tar.xz", xz(tar(entries, prefix="./", empty=contents.DEBIAN_FOLDERS), package.target)),
     ]
     suffix = SUFFIX.get(package.target, "")
     yield f"{package.name}_{version}_{architecture}{suffix}.deb", ar(members)

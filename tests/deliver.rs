@@ -157,6 +157,41 @@ fn annotated(object: &Value, folder: &str) -> Value {
     object
 }
 
+/// As systemd has it by `ProtectSystem=strict`: what is not named can't be written to, before and after the drop-in.
+#[test]
+fn a_unit_that_does_not_allow_the_folder_is_told_of() {
+    let mut cloud = Cloud::start(&[]);
+    let mut scene = Scene::new(&cloud, false);
+    let invocation = ("INVOCATION_ID", "0123".to_owned());
+    scene.device.environment.push(invocation);
+    let unit = |folders: &str| {
+        format!(
+            "mount --bind $1 $1; for it in {folders}; do mount --bind $1/$it $1/$it; done; mount -o remount,ro,bind $1"
+        )
+    };
+    let own = "etc/kubeedge run var";
+    for folder in own.split(' ') {
+        fs::create_dir_all(scene.device.path(folder)).expect("a folder");
+    }
+    scene.device.mounts = Some(unit(own));
+    let edge = begin(&mut cloud, &scene.device);
+    put(
+        &mut cloud,
+        "default/configmap/conf",
+        &annotated(&config("one"), FOLDER),
+    );
+    edge.until("the unit's refusal", |status| {
+        let said = status.last_error.as_ref().map(|it| it.message.as_str());
+        said.is_some_and(|it| it.contains("app is not delivered") && it.contains("ReadWritePaths="))
+    });
+    edge.stop();
+    fs::create_dir(scene.device.path(FOLDER)).expect("the folder");
+    scene.device.mounts = Some(unit(&format!("{own} etc/app")));
+    let edge = begin(&mut cloud, &scene.device);
+    scene.until(|run| run.found == "one");
+    edge.stop();
+}
+
 #[test]
 fn items_become_files_and_the_hook_runs_once_a_change_and_after_a_boot() {
     let mut cloud = Cloud::start(&[]);

@@ -437,15 +437,21 @@ fn openrc_is_told_to_keep_it_alive() {
     }
 }
 
-#[test]
-fn what_a_package_brought_is_used_as_it_is() {
-    let (cloud, site) = (Cloudcore::start(&[]), Site::new());
+/// What a package brings into `/usr/bin`.
+fn packaged_program(site: &Site) -> PathBuf {
     let program = site.path("/usr/bin/kubeedge");
     fs::create_dir_all(site.path("/usr/bin")).expect("a folder");
     fs::copy(KUBEEDGE, &program).expect("the program is copied");
     for name in ["keadm", "edgecore", "cloudcore"] {
         symlink("kubeedge", site.path("/usr/bin").join(name)).expect("a link");
     }
+    program
+}
+
+#[test]
+fn what_a_package_brought_is_used_as_it_is() {
+    let (cloud, site) = (Cloudcore::start(&[]), Site::new());
+    let program = packaged_program(&site);
     let packaged = text("openrc/edgecore").replace("/usr/local/bin", "/usr/bin");
     site.write("/etc/init.d/edgecore", &packaged, 0o755);
     let run = |words: &[&str]| {
@@ -486,6 +492,53 @@ fn what_a_package_brought_is_used_as_it_is() {
     assert!(site.has("/etc/conf.d/edgecore"));
     run(&["service", "remove", "--init", "openrc"]).ends(0);
     assert!(!site.has("/etc/init.d/edgecore") && !site.has("/etc/conf.d/edgecore"));
+}
+
+/// By the words of docs/installing.md, "From the archive to a package".
+#[test]
+fn a_package_takes_over_from_the_archive() {
+    let (script, options) = ("/etc/init.d/edgecore", "/etc/config/kubeedge");
+    let after_join = || {
+        let site = Site::new();
+        site.write(CONFIG, "# mine\n", 0o600);
+        site.run(&["--install", "/usr/local/bin"]).ends(0);
+        for action in ["install", "enable"] {
+            site.run(&["service", action, "--init", "procd"]).ends(0);
+        }
+        let text = site.read(options) + "\toption log_level 'debug'\n";
+        site.write(options, &text, 0o600);
+        packaged_program(&site);
+        (site, text)
+    };
+    let by_package = |site: &Site| {
+        for action in ["install", "enable"] {
+            let mut command = Command::new(site.path("/usr/bin/kubeedge"));
+            command.args(["service", action, "--init", "procd"]);
+            command.env("KUBEEDGE_ROOT", site.path("/"));
+            Said::of(command.stdin(Stdio::null()).output()).ends(0);
+        }
+    };
+    // opkg has put its own in the place of what join wrote.
+    let (site, before) = after_join();
+    let packaged = text("procd/edgecore").replace("/usr/local/bin", "/usr/bin");
+    site.write(script, &packaged, 0o755);
+    by_package(&site);
+    assert_eq!(site.read(script), packaged);
+    assert!(site.has("/etc/rc.d/S95edgecore"));
+    assert_eq!(
+        (site.read(options), site.read(CONFIG)),
+        (before, "# mine\n".to_owned())
+    );
+    // A firmware upgrade has kept what join wrote.
+    let (site, before) = after_join();
+    assert!(site.read(script).contains("/usr/local/bin/"));
+    by_package(&site);
+    let now = site.read(script);
+    assert!(now.contains("\"/usr/bin/$N\"") && !now.contains("/usr/local/bin/"));
+    assert_eq!(
+        (site.read(options), site.read(CONFIG)),
+        (before, "# mine\n".to_owned())
+    );
 }
 
 #[test]

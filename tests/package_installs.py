@@ -13,6 +13,7 @@ from package_places import Place, run
 SHELLS = [["dash"], ["busybox", "ash"]]
 MINE = "mine = 1\n"
 IDENTITY = "etc/kubeedge/certs/server.key"
+FOLDERS = ["var/lib/kubeedge", "var/log/kubeedge"]
 
 
 class Installed(unittest.TestCase):
@@ -94,6 +95,10 @@ class Dpkg(Installed):
 
         self.write("etc/default/edgecore", MINE)
         self.write(IDENTITY, "key", 0o600)
+        for folder in FOLDERS:
+            # As systemd would make them.
+            self.assertEqual(os.stat(self.at(folder)).st_mode & 0o7777, 0o755)
+            self.write(f"{folder}/mine", MINE)
         os.remove(self.at(self.ENABLED))
         self.install("2.0.0")
         self.check_programs("2.0.0", "full", "x86_64")
@@ -106,8 +111,9 @@ class Dpkg(Installed):
         self.check_gone()
         self.assertEqual(self.read("etc/default/edgecore"), MINE)
         self.assertEqual(self.read(IDENTITY), "key")
+        self.assertEqual([self.read(f"{folder}/mine") for folder in FOLDERS], [MINE] * 2)
         self.dpkg("--purge", "kubeedge")
-        self.assertFalse(os.path.exists(self.at("etc/kubeedge")))
+        self.assertEqual([path for path in ("etc/kubeedge", *FOLDERS) if os.path.exists(self.at(path))], [])
         self.assertFalse(os.path.exists(self.at("etc/default/edgecore")))
 
     def test_one_flavour_takes_the_place_of_the_other(self):
@@ -237,6 +243,19 @@ class Opkg(Installed):
         self.opkg("install", edge)
         self.check_programs("2.0.0", "edge", "armv7")
         self.assertEqual(self.read("etc/config/kubeedge"), MINE)
+
+
+    def test_in_the_place_of_what_join_wrote(self):
+        """tests/init_scripts.rs has what `kubeedge service` does then."""
+        kept = ["etc/kubeedge/config/edgecore.yaml", IDENTITY, "etc/config/kubeedge"]
+        replaced = ["etc/init.d/edgecore", "lib/upgrade/keep.d/kubeedge"]
+        for path in kept + replaced:
+            self.write(path, MINE, 0o600)
+        self.opkg("install", self.file("1.0.0", self.PATTERN))
+        self.check_programs("1.0.0", "full", "armv7")
+        self.assertEqual([self.read(path) for path in kept], [MINE] * len(kept))
+        self.assertIn("/usr/bin/", self.read(replaced[0]))
+        self.assertEqual(self.read(replaced[1]), "/etc/kubeedge/\n")
 
 
 @unittest.skipUnless(shutil.which("apk"), "no apk, which Debian and PyPI lack")

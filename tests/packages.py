@@ -149,6 +149,9 @@ class Formats(unittest.TestCase):
             papers = ["share/doc/{}/copyright", "share/doc/{}/changelog.Debian.gz", "share/lintian/overrides/{}"]
             more = {"usr/" + path.format(name): (0o644, "") for path in papers}
             self.check(read, "debian", flavour, target, more)
+            # Their owners and modes, which systemd would have them have, are checked with those of all folders.
+            above = {path.rpartition("/")[0] for path in (*read.files, *read.folders)}
+            self.assertEqual(set(read.folders) - above, {"var/lib/kubeedge", "var/log/kubeedge"})
             keys = ("Package", "Version", "Architecture", "Conflicts", "Provides", "Replaces")
             expected = [name, "1.0.0-1", architecture.removesuffix("-armv6"), *[other] * 3]
             self.assertEqual([read.fields[key] for key in keys], expected)

@@ -251,6 +251,40 @@ fn systemd_forgets_it() {
     assert!(site.has("/etc/systemd/system/edgecore.service.d/mine.conf"));
 }
 
+/// A package's script is not ours, nor is the file with its options; but the token in it has nobody else.
+#[test]
+fn no_token_stays_in_uci() {
+    let cloud = Cloudcore::start(&[]);
+    let asks = |server: &str, token: &str| {
+        format!(
+            "config edgecore 'edgecore'\n\toption enabled '0'\n\toption server '{server}'\n{token}\toption respawn '5'\n"
+        )
+    };
+    let token = "\toption token 'of-another-cloud'\n";
+    let (asked, never_asked) = (joined(&cloud, "of-one-cloud"), Site::new());
+    for (site, headline) in [
+        (asked, "of-one-cloud is reset"),
+        (never_asked, "this device is reset"),
+    ] {
+        site.write(
+            "/etc/init.d/edgecore",
+            "#!/bin/sh /etc/rc.common\nUSE_PROCD=1\n",
+            0o755,
+        );
+        site.write("/etc/config/kubeedge", &asks("b:10000", token), 0o600);
+        let said = site.run(&["reset", "edge", "--force"]).ends(0);
+        assert!(
+            said.out.contains(headline) && said.out.contains("erased what"),
+            "{}",
+            said.out
+        );
+        assert_eq!(site.read("/etc/config/kubeedge"), asks("b:10000", ""));
+        assert!(site.has("/etc/init.d/edgecore"));
+        let again = site.run(&["reset", "edge", "--force"]).ends(0);
+        assert!(again.out.contains("nothing to do"), "{}", again.out);
+    }
+}
+
 #[test]
 fn scripts_and_flags_of_kubeedge() {
     let cloud = Cloudcore::start(&[]);

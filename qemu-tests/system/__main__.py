@@ -163,6 +163,7 @@ def whole(life):
     services.logs(life)
     if life.device.system == "systemd":
         services.confined(life)
+        services.delivers(life)
     life.reboot()
     life.kill()
     life.rotate()

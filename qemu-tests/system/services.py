@@ -50,6 +50,29 @@ def do_confined(device):
         assert re.search(r"^Seccomp:\s*2$", device.must(f"cat /proc/{pid}/status"), re.M), "no filter"
 
 
+# All of it in memory, so that nothing of it is left.
+FOLDER, ALLOWING = "/run/app", "/run/systemd/system/edgecore.service.d"
+DELIVERED = f"""{{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {{"name": "app", "namespace": "default",
+ "annotations": {{"kubeedge.io/deliver": "{FOLDER}"}}}}, "data": {{"greeting": "hello"}}}}"""
+
+
+def delivers(life):
+    life.step("delivers into a folder when a drop-in allows it", lambda: do_deliver(life.device))
+
+
+def do_deliver(device):
+    config = "/etc/kubeedge/config/edgecore.yaml"
+    device.must(f"cp -p {config} /run/before && kubeedge config-update --set 'modules.metaManager.deliver[0].folder={FOLDER}'")
+    device.cloud.apply(DELIVERED, device.node)
+    wait_for(lambda: "ReadWritePaths=" in device.machine.run("kubeedge status").text, END_SECONDS, "what the unit forbids")
+    device.must(f"mkdir -p {FOLDER} {ALLOWING}; printf '[Service]\\nReadWritePaths=-{FOLDER}\\n' >{ALLOWING}/folders.conf; "
+                "systemctl daemon-reload && systemctl restart edgecore")
+    wait_for(lambda: device.machine.run(f"grep -q hello {FOLDER}/greeting").status == 0, END_SECONDS, "the file")
+    before = device.generation()
+    device.must(f"rm -r {ALLOWING} && cp -p /run/before {config} && systemctl daemon-reload && systemctl restart edgecore")
+    device.await_session(before)
+
+
 # ---- by hand
 
 def by_hand(life):

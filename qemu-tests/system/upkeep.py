@@ -18,8 +18,8 @@ ENABLE = {
     "rcs": "kubeedge service install",
 }
 BACK_SECONDS = 120
-# The .deb enables its unit; whoever resets the device has it disabled.
-ENABLED_BY_PACKAGE = "/etc/systemd/system/multi-user.target.wants/edgecore.service"
+# The .deb enables its unit; whoever resets the device has it disabled. Its two empty folders are edgecore's, and go.
+BY_PACKAGE = ("/etc/systemd/system/multi-user.target.wants/edgecore.service", " /var/lib/kubeedge", " /var/log/kubeedge")
 # qemu gives it to the first network card.
 MAC = "525400123456"
 
@@ -71,7 +71,7 @@ def do_reset(life):
     device = life.device
     device.boot()
     device.must("kubeedge reset --force")
-    after, before = set(device.files()), {line for line in life.before if not line.endswith(ENABLED_BY_PACKAGE)}
+    after, before = set(device.files()), {line for line in life.before if not line.endswith(BY_PACKAGE)}
     assert after == before, f"more: {sorted(after - before)[:20]} less: {sorted(before - after)[:20]}"
     # These may be in memory, where the list of files does not look.
     left = device.must("ls -d /run/kubeedge /run/edgecore.pid /var/lib/kubeedge /var/log/kubeedge /etc/kubeedge/* "

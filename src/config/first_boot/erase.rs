@@ -16,6 +16,12 @@ pub fn erase(host: &Host) -> Result<bool, FirstBootError> {
     Ok(of_uci? | of_file?)
 }
 
+/// Whether UCI has a token, of a service that is switched on or off.
+pub fn keeps_token(host: &Host) -> bool {
+    let text = text(&host.files, &host.root.at(UCI)).ok().flatten();
+    text.is_some_and(|text| matches!(options::without_token(&text), Ok(Some(_))))
+}
+
 /// The file with the token goes before what names it: afterwards nobody would find it.
 fn erase_named(host: &Host, source: Source) -> Result<bool, FirstBootError> {
     let pairs = match source.read(host) {

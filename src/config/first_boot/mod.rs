@@ -12,7 +12,7 @@ pub mod pairs;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use erase::erase;
+pub use erase::{erase, keeps_token};
 pub use error::FirstBootError;
 pub use name::{filled, node_name};
 

@@ -237,9 +237,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
     if token.is_some() {
         // A person's word counts for more than an image's.
         match first_boot_request::erase(host) {
-            Ok(true) => tell(vec![
-                "erased what this device was asked at its first boot".to_owned(),
-            ]),
+            Ok(true) => tell(vec![ERASED.to_owned()]),
             Ok(false) => {}
             Err(error) => progress.tell(&error.to_string()),
         }
@@ -440,6 +438,7 @@ const fn ignored(
     }
 }
 
+pub const ERASED: &str = "erased what this device was asked at its first boot";
 const NO_IMAGE: &str = "no image is pulled, this very file is installed";
 const OWN_VERSION: &str = "this very file is installed, in its own version";
 const CERT_PATH: &str = "/etc/kubeedge/certs";

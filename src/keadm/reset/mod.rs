@@ -100,7 +100,8 @@ fn reset(host: &Host, flags: &Flags) -> Result<Outcome, ResetError> {
     if let Some(script) = script(&flags.pre_run) {
         hooks::run(&script).map_err(ResetError::Hook)?;
     }
-    let stopped = stop::stop(host);
+    let mut stopped = stop::stop(host);
+    stopped.forget_request(host);
     let mut sweep = Sweep::new(&host.files, &traces.of_cloud);
     for path in &traces.own {
         sweep.remove(path);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::first_boot;
+use crate::keadm::join::ERASED;
 use crate::keadm::running;
 use crate::system::host::Host;
 use crate::system::processes::{self, Ended};
@@ -37,18 +39,28 @@ pub fn stop(host: &Host) -> Stopped {
 }
 
 impl Stopped {
+    /// What asks the device to join may lie where nothing else is removed, such as in UCI.
+    pub fn forget_request(&mut self, host: &Host) {
+        match first_boot::erase(host) {
+            Ok(true) => self.done.push(ERASED.to_owned()),
+            Ok(false) => {}
+            Err(error) => self.keep(error.to_string()),
+        }
+    }
+
     fn note(&mut self, result: Result<Report, ServiceError>) {
         match result {
             Ok(report) => self
                 .done
                 .extend(report.touched.iter().map(Touch::to_string)),
-            Err(error) => {
-                let sentence = error.to_string();
-                // Two steps may meet the same file.
-                if !self.left.contains(&sentence) {
-                    self.left.push(sentence);
-                }
-            }
+            Err(error) => self.keep(error.to_string()),
+        }
+    }
+
+    fn keep(&mut self, sentence: String) {
+        // Two steps may meet the same file.
+        if !self.left.contains(&sentence) {
+            self.left.push(sentence);
         }
     }
 }

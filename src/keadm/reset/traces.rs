@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config::edge::pending;
+use crate::config::first_boot;
 use crate::keadm::device::Device;
 use crate::keadm::{ROLES, running};
 use crate::pki::certificate::Certificate;
@@ -56,6 +57,7 @@ impl Traces {
         let is_edge = edge_files
             || status.is_some()
             || running::process(host).is_some()
+            || first_boot::keeps_token(host)
             || !running::edgecores(host).is_empty()
             || (of_cloud.is_empty() && own.iter().chain(&run).any(|path| !is_empty_folder(path)));
         let program = processes::own_executable().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What can go wrong with a file, said so that the reader knows what to do.
 
+use std::env;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -92,7 +93,7 @@ impl fmt::Display for FileError {
                     path.display(),
                     cause::of(source)
                 )?;
-                match remedy(action, source) {
+                match remedy(action, source, is_in_unit()) {
                     Some(remedy) => write!(f, ": {remedy}"),
                     None => Ok(()),
                 }
@@ -145,7 +146,12 @@ fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }
 
-fn remedy(action: &str, error: &io::Error) -> Option<&'static str> {
+/// Whether systemd has started this, or who did; then it may see read-only what others can write.
+fn is_in_unit() -> bool {
+    env::var_os("INVOCATION_ID").is_some()
+}
+
+fn remedy(action: &str, error: &io::Error, is_in_unit: bool) -> Option<&'static str> {
     let reading = matches!(
         action,
         "read" | "list" | "read the mode of" | "set the mode of"
@@ -158,6 +164,10 @@ fn remedy(action: &str, error: &io::Error) -> Option<&'static str> {
         Errno::ENOENT if reading => "check the path",
         Errno::ENOENT => "create the folder first",
         Errno::ENOTDIR => "a part of the path is a file, move it away",
+        Errno::EROFS if is_in_unit => {
+            "the unit may not allow it: make the folder, name it in ReadWritePaths= by `systemctl edit`, and \
+             restart the service; else remount it for writing, or choose another folder"
+        }
         Errno::EROFS => "remount it for writing, or choose another folder",
         _ => return None,
     })
@@ -178,11 +188,14 @@ mod tests {
             message("write", Errno::ENOSPC),
             "cannot write /x: no space left on device: free some space and run it again"
         );
+        let read_only = message("write", Errno::EROFS);
+        assert!(read_only.starts_with("cannot write /x: read-only file system: "));
+        let remedy = |is_in_unit| remedy("write", &Errno::EROFS.into(), is_in_unit).unwrap();
         assert_eq!(
-            message("write", Errno::EROFS),
-            "cannot write /x: read-only file system: remount it for writing, or choose another \
-             folder"
+            remedy(false),
+            "remount it for writing, or choose another folder"
         );
+        assert!(remedy(true).contains("ReadWritePaths=") && remedy(true).ends_with(remedy(false)));
         assert_eq!(
             message("read", Errno::EACCES),
             "cannot read /x: permission denied: run it as root, or check owner and mode"

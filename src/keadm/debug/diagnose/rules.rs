@@ -194,6 +194,15 @@ static RULES: &[Rule] = &[
                  modules.metaManager.stateDir",
         holds: Holds::ForADay,
     },
+    // What systemd does not allow looks like a disk that the kernel trusts no more.
+    Rule {
+        marks: &["in ReadWritePaths= by "],
+        item: "disk",
+        what: "its unit allows no writing there, or the disk can't be written to",
+        remedy: "make the folder, name it in ReadWritePaths= by `systemctl edit edgecore`, and restart edgecore; one of \
+                 its own is writable, unless the disk fails: look at dmesg",
+        holds: Holds::ForADay,
+    },
     Rule {
         marks: &[
             "was set aside in ",
@@ -358,6 +367,10 @@ mod tests {
         let often = line(&TunnelError::Lost(refused()).to_string(), 9, 1, 5);
         let found = rule(&often, None, Timestamp::from_unix(9));
         assert_eq!(found.map(|rule| rule.item), Some("line"));
+        // With systemd's part in it, though the kernel's is there too.
+        let unit = "read-only file system: the unit may not allow it: make the folder, name it in ReadWritePaths= by `systemctl";
+        let found = rule(&line(unit, 1, 5, 5), None, Timestamp::from_unix(9));
+        assert!(found.unwrap().what.contains("its unit"));
     }
 
     /// Those of edgecore's own files, which are above this one's floor.
