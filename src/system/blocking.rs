@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,31 +91,26 @@ struct State {
     /// Threads that were woken and have not noticed.
     woken: usize,
     running: [usize; KINDS],
-    queues: [VecDeque<Box<dyn Job>>; KINDS],
+    queues: [VecDeque<Job>; KINDS],
 }
 
-trait Job: Send {
-    fn run(self: Box<Self>);
-    /// Nobody waits for the result any more.
-    fn is_abandoned(&self) -> bool;
+/// Work of which only the end is told; what it gives goes its own way.
+struct Job {
+    work: Box<dyn FnOnce() + Send>,
+    /// Nothing is ever sent: that it is gone tells the end, of a panic too.
+    end: Sender<()>,
 }
 
-struct Work<T, F> {
-    work: F,
-    result: Sender<T>,
-}
-
-impl<T: Send, F: FnOnce() -> T + Send> Job for Work<T, F> {
-    fn run(self: Box<Self>) {
+impl Job {
+    fn run(self) {
         if !self.is_abandoned() {
-            let Work { work, result } = *self;
-            // On a panic the sender is dropped, by which the receiver knows.
-            let _ = catch_unwind(AssertUnwindSafe(move || result.try_send(work())));
+            let _ = catch_unwind(AssertUnwindSafe(self.work));
         }
     }
 
+    /// Nobody waits for the end any more.
     fn is_abandoned(&self) -> bool {
-        self.result.is_closed()
+        self.end.is_closed()
     }
 }
 
@@ -134,23 +129,44 @@ impl Pool {
         }
     }
 
+    /// Little depends on what the work gives: that little is compiled anew for each kind of it.
     async fn run<T: Send + 'static>(
         &'static self,
         kind: Kind,
         deadline: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Blocked> {
-        let (result, answer) = bounded(1);
-        self.submit(kind, Box::new(Work { work, result }))?;
-        let answered = async { answer.recv().await.map_err(|_| Blocked::Died) };
+        let result = Arc::new(Mutex::new(None));
+        let place = result.clone();
+        let work = Box::new(move || {
+            let given = work();
+            *lock(&place) = Some(given);
+        });
+        self.wait(kind, deadline, work).await?;
+        lock(&result).take().ok_or(Blocked::Died)
+    }
+
+    /// Returns when the work has ended, in whatever way.
+    async fn wait(
+        &'static self,
+        kind: Kind,
+        deadline: Duration,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), Blocked> {
+        let (end, ended) = bounded(1);
+        self.submit(kind, Job { work, end })?;
+        let ended = async {
+            let _ = ended.recv().await;
+            Ok(())
+        };
         let late = async {
             Timer::after(deadline).await;
             Err(Blocked::TimedOut)
         };
-        smol::future::or(answered, late).await
+        smol::future::or(ended, late).await
     }
 
-    fn submit(&'static self, kind: Kind, job: Box<dyn Job>) -> Result<(), Blocked> {
+    fn submit(&'static self, kind: Kind, job: Job) -> Result<(), Blocked> {
         let mut state = self.lock();
         let queue = &mut state.queues[kind as usize];
         if queue.len() >= MAX_QUEUE {
@@ -214,9 +230,8 @@ impl Pool {
         }
     }
 
-    /// No code panics while it holds the lock, so a poisoned state is still whole.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -228,7 +243,7 @@ impl State {
             && (kind == Kind::Disk || besides_disk + 1 < self.limit)
     }
 
-    fn take(&mut self) -> Option<(usize, Box<dyn Job>)> {
+    fn take(&mut self) -> Option<(usize, Job)> {
         for kind in [Kind::Disk, Kind::Dns, Kind::Https] {
             if self.may_run(kind)
                 && let Some(job) = self.queues[kind as usize].pop_front()
@@ -238,6 +253,11 @@ impl State {
         }
         None
     }
+}
+
+/// No code panics while it holds a lock of this file, so what is poisoned is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 static POOL: Pool = Pool::new();

@@ -7,13 +7,15 @@ mod normal;
 use std::error::Error;
 use std::path::Component;
 
-use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
+use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FromArgs};
 
 pub use help::text as help_text;
 pub use help::wrap;
 pub use nearest::nearest;
 
 use crate::system::{cause, console, exit};
+
+use normal::Normal;
 
 /// What is known of a command besides its flags, which its argh type describes.
 pub struct Spec {
@@ -60,27 +62,26 @@ pub enum Stop {
 
 /// Reads the command line, prints help, faults and notes; the error is the exit code to end with.
 pub fn enter<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Given<T>, u8> {
-    match parse(spec, args) {
-        Ok(given) => {
-            for note in &given.notes {
-                console::complain(spec.name, note);
-            }
-            Ok(given)
-        }
-        Err(Stop::Help(text)) => {
-            console::out(&text);
-            Err(exit::OK)
-        }
-        Err(Stop::Usage(sentence)) => {
-            console::complain(spec.name, &sentence);
-            Err(exit::USAGE)
-        }
-    }
+    let given = parse(spec, args).map_err(|stop| told(spec, stop))?;
+    note(spec, &given.notes);
+    Ok(given)
 }
 
-/// As `enter`, without printing.
+/// As `enter`, without printing. It is compiled for each command anew: what does not need the flags' type is elsewhere.
 pub fn parse<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Given<T>, Stop> {
-    let info = T::get_args_info();
+    let normal = complete(spec, T::get_args_info, args)?;
+    let flags = T::from_args(&[spec.name], &normal.for_argh())
+        .map_err(|refusal| refused(&normal, &refusal))?;
+    Ok(Given {
+        flags,
+        verbosity: normal.verbosity,
+        notes: normal.notes,
+    })
+}
+
+/// The words of a command that is to be carried out, with all that it needs.
+fn complete(spec: &Spec, info: fn() -> Info, args: &[String]) -> Result<Normal, Stop> {
+    let info = info();
     let normal = normal::read(spec, &info, args).map_err(Stop::Usage)?;
     if normal.help {
         return Err(Stop::Help(help::text(spec, &info)));
@@ -88,14 +89,31 @@ pub fn parse<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Giv
     normal
         .check_completeness(&info)
         .map_err(|why| Stop::Usage(format!("{why}: see \"{} --help\"", spec.name)))?;
-    let words = normal.for_argh();
-    let flags = T::from_args(&[spec.name], &words)
-        .map_err(|refusal| Stop::Usage(normal.explain(&refusal.output)))?;
-    Ok(Given {
-        flags,
-        verbosity: normal.verbosity,
-        notes: normal.notes,
-    })
+    Ok(normal)
+}
+
+fn refused(normal: &Normal, refusal: &EarlyExit) -> Stop {
+    Stop::Usage(normal.explain(&refusal.output))
+}
+
+/// Prints why a command does not start; the exit code.
+fn told(spec: &Spec, stop: Stop) -> u8 {
+    match stop {
+        Stop::Help(text) => {
+            console::out(&text);
+            exit::OK
+        }
+        Stop::Usage(sentence) => {
+            console::complain(spec.name, &sentence);
+            exit::USAGE
+        }
+    }
+}
+
+fn note(spec: &Spec, notes: &[String]) {
+    for note in notes {
+        console::complain(spec.name, note);
+    }
 }
 
 /// Whether a command has these flags and takes as many words; the error is a sentence. Values are not judged.
