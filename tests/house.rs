@@ -129,10 +129,9 @@ const CALLS: &[(&str, &[&str])] = &[
             "src/store/kubernetes/cache.rs",
             "src/store/objects.rs",
             "src/kubernetes/testing/",
-            "src/system/sorted_tests.rs",
         ],
     ),
-    ("BTreeSet", &["src/system/sorted_tests.rs"]),
+    ("BTreeSet", &[]),
 ];
 
 #[test]

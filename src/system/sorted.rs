@@ -7,6 +7,9 @@
 //! `HashMap`: in `store::journal`, `store::objects`, `store::kubernetes::cache` (whose keys have changed) and
 //! `cloudcore::nodes`' state and index. `tests/house.rs` knows them.
 
+mod rows;
+mod set;
+
 use std::borrow::Borrow;
 use std::fmt::{self, Debug, Formatter};
 use std::marker::PhantomData;
@@ -15,6 +18,8 @@ use std::{mem, slice, vec};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
+
+pub use set::SortedSet;
 
 /// Values by their keys, in the order of these.
 #[derive(Clone, PartialEq, Eq)]
@@ -132,18 +137,27 @@ impl<K: Ord, V> SortedMap<K, V> {
 
     /// Puts in order what was only put behind one another; of equal keys the last counts.
     fn settle(&mut self) {
-        if self.0.is_sorted_by(|(one, _), (other, _)| one < other) {
-            return;
+        let count = rows::arrange(&mut self.0);
+        self.0.truncate(count);
+    }
+
+    /// Puts it behind all others, if it belongs there.
+    fn push(&mut self, entry: (K, V), late: &mut Vec<(K, V)>) {
+        match self.0.last() {
+            Some((last, _)) if entry.0 <= *last => late.push(entry),
+            _ => self.0.push(entry),
         }
-        // It leaves equal ones in their order.
-        self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
-        self.0.dedup_by(|later, earlier| {
-            let same = later.0 == earlier.0;
-            if same {
-                mem::swap(later, earlier);
-            }
-            same
-        });
+    }
+
+    /// Takes what did not belong behind the others. Its keys are none that were pushed after it.
+    fn take_late(&mut self, mut late: Vec<(K, V)>) {
+        if late.len() > FEW {
+            self.0.append(&mut late);
+            self.settle();
+        }
+        for (key, value) in late {
+            self.insert(key, value);
+        }
     }
 }
 
@@ -218,19 +232,9 @@ impl<K: Ord, V> Extend<(K, V)> for SortedMap<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
         let mut late = Vec::new();
         for entry in entries {
-            match self.0.last() {
-                Some((last, _)) if entry.0 <= *last => late.push(entry),
-                _ => self.0.push(entry),
-            }
+            self.push(entry, &mut late);
         }
-        // What was put behind has other keys than what is late, and what is late counts more than what was there.
-        if late.len() > FEW {
-            self.0.append(&mut late);
-            self.settle();
-        }
-        for (key, value) in late {
-            self.insert(key, value);
-        }
+        self.take_late(late);
     }
 }
 
@@ -328,127 +332,8 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Visitor<'de> for Entri
     }
 }
 
-/// Different things, in their order.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SortedSet<K>(SortedMap<K, ()>);
-
-impl<K> SortedSet<K> {
-    pub const fn new() -> SortedSet<K> {
-        SortedSet(SortedMap::new())
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    pub fn iter(&self) -> Keys<'_, K, ()> {
-        self.0.keys()
-    }
-
-    pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
-        self.0.retain(|key, ()| keep(key));
-    }
-}
-
-impl<K: Ord> SortedSet<K> {
-    pub fn contains<Q: Ord + ?Sized>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-    {
-        self.0.contains_key(key)
-    }
-
-    /// Whether it is new.
-    pub fn insert(&mut self, key: K) -> bool {
-        self.0.insert(key, ()).is_none()
-    }
-
-    /// Whether it was there.
-    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-    {
-        self.0.remove(key).is_some()
-    }
-
-    /// What the other one has not.
-    pub fn difference<'a>(&'a self, other: &'a SortedSet<K>) -> impl Iterator<Item = &'a K> {
-        self.iter().filter(|key| !other.contains(*key))
-    }
-}
-
-impl<K> Default for SortedSet<K> {
-    fn default() -> SortedSet<K> {
-        SortedSet::new()
-    }
-}
-
-impl<K: Debug> Debug for SortedSet<K> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self).finish()
-    }
-}
-
-impl<K: Ord> FromIterator<K> for SortedSet<K> {
-    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> SortedSet<K> {
-        SortedSet(keys.into_iter().map(|key| (key, ())).collect())
-    }
-}
-
-impl<K: Ord, const N: usize> From<[K; N]> for SortedSet<K> {
-    fn from(keys: [K; N]) -> SortedSet<K> {
-        keys.into_iter().collect()
-    }
-}
-
-impl<K: Ord> Extend<K> for SortedSet<K> {
-    /// Sorts once, unless it is about a few.
-    fn extend<I: IntoIterator<Item = K>>(&mut self, keys: I) {
-        self.0.extend(keys.into_iter().map(|key| (key, ())));
-    }
-}
-
-impl<K> IntoIterator for SortedSet<K> {
-    type Item = K;
-    type IntoIter = IntoKeys<K>;
-
-    fn into_iter(self) -> IntoKeys<K> {
-        IntoKeys(self.0.into_iter())
-    }
-}
-
-impl<'a, K> IntoIterator for &'a SortedSet<K> {
-    type Item = &'a K;
-    type IntoIter = Keys<'a, K, ()>;
-
-    fn into_iter(self) -> Keys<'a, K, ()> {
-        self.iter()
-    }
-}
-
-impl<K: Serialize> Serialize for SortedSet<K> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self)
-    }
-}
-
-impl<'de, K: Deserialize<'de> + Ord> Deserialize<'de> for SortedSet<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SortedSet<K>, D::Error> {
-        Vec::deserialize(deserializer).map(SortedSet::from_iter)
-    }
-}
-
 /// So many that come too late for their place are put in one by one.
 const FEW: usize = 4;
 
 #[cfg(test)]
-#[path = "sorted_tests.rs"]
 mod tests;
