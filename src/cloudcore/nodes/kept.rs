@@ -249,7 +249,7 @@ impl Facts {
                 facts.bound = bound();
                 let model = || spec?.get("deviceModelRef")?.get("name")?.as_str();
                 let model = model().map(|name| (Kind::DeviceModel, name.to_owned()));
-                facts.needs.extend(model);
+                facts.needs = model.into_iter().collect();
             }
             _ => {}
         }

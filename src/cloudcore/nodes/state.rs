@@ -200,7 +200,7 @@ impl State {
     }
 
     fn who_sees(&self, kept: &Kept) -> SortedSet<NodeName> {
-        let mut nodes = kept.given.nodes.clone();
+        let mut nodes: Vec<NodeName> = kept.given.nodes.iter().cloned().collect();
         nodes.extend(kept.facts.bound.clone());
         if kept.path.kind == Kind::Node {
             nodes.extend(kept.path.name.parse::<NodeName>());
@@ -211,7 +211,7 @@ impl State {
         }
         nodes.extend(self.index.needing(&kept.path).cloned());
         nodes.retain(|node| self.sees(node, kept));
-        nodes
+        nodes.into_iter().collect()
     }
 
     /// What a node that has just connected is to be sent: all that is its own, and what it is to

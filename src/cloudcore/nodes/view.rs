@@ -17,8 +17,8 @@ pub fn rows(cloud: &Cloud) -> Vec<NodeRow> {
     let state = cloud.nodes.lock();
     let registered = state.all(Some(Kind::Node));
     let registered = registered.filter_map(|kept| kept.path.name.parse::<NodeName>().ok());
-    let mut names: SortedSet<NodeName> = registered.collect();
-    names.extend(sessions.iter().map(|row| row.node.clone()));
+    let connected = sessions.iter().map(|row| row.node.clone());
+    let names: SortedSet<NodeName> = registered.chain(connected).collect();
     let row = |name: NodeName| {
         let found = sessions.binary_search_by(|row| row.node.cmp(&name));
         let session = found.ok().map(|index| &sessions[index]);

@@ -48,7 +48,9 @@ impl Looker {
                 continue;
             };
             let Some(folder) = named(object.text()) else {
-                self.plain.extend(entry.map(|entry| (path, entry)));
+                if let Some(entry) = entry {
+                    self.plain.insert(path, entry);
+                }
                 continue;
             };
             self.plain.remove(&path);

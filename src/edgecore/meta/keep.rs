@@ -287,7 +287,9 @@ impl Planned {
         for (file, error) in refused {
             let paths = self.entries.keys();
             let path = paths.filter(|path| place::file(&meta.top, path) == file);
-            self.spoilt.extend(path.cloned());
+            for path in path {
+                self.spoilt.insert(path.clone());
+            }
             meta.trouble(edge, Some(&error));
         }
     }

@@ -77,8 +77,9 @@ impl Pods {
     /// A Pod comes: what it names is not to go before it is seen.
     pub fn comes(&self, path: &ObjectPath, text: &str) {
         let pod = Pod::read(path.namespace.as_str().unwrap_or_default(), text);
-        let mut known = self.known.borrow_mut();
-        known.extend(pod.map(|pod| (path.clone(), pod)));
+        if let Some(pod) = pod {
+            self.known.borrow_mut().insert(path.clone(), pod);
+        }
     }
 
     /// A Pod is gone, also one that was never seen.
