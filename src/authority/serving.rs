@@ -1,6 +1,5 @@
 //! The serving certificate: which names it needs, when it is too old, and how it is made.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,13 +16,14 @@ use crate::pki::key::PrivateKey;
 use crate::store::{KeyPair, Store};
 use crate::system::clock::Timestamp;
 use crate::system::files::Files;
+use crate::system::sorted::SortedSet;
 use crate::system::{facts, network};
 
 /// The addresses and DNS names that a serving certificate is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    addresses: BTreeSet<IpAddr>,
-    dns: BTreeSet<String>,
+    addresses: SortedSet<IpAddr>,
+    dns: SortedSet<String>,
 }
 
 impl Names {
@@ -63,8 +63,8 @@ impl Names {
     }
 
     fn missing_in(&self, certificate: &Certificate) -> Vec<String> {
-        let addresses: BTreeSet<_> = certificate.ip_addresses().iter().copied().collect();
-        let dns: BTreeSet<_> = certificate
+        let addresses: SortedSet<_> = certificate.ip_addresses().iter().copied().collect();
+        let dns: SortedSet<_> = certificate
             .dns_names()
             .iter()
             .map(|name| name.to_ascii_lowercase())

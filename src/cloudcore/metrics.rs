@@ -1,6 +1,5 @@
 //! What is counted while cloudcore runs.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use super::http::End;
 use super::places::Full;
 use super::strikes::Limit;
 use crate::system::clock::Timestamp;
+use crate::system::sorted::SortedMap;
 use crate::tunnel::TunnelError;
 
 /// What is counted.
@@ -217,7 +217,7 @@ impl Counter {
 
 /// A counter for each of a few fixed labels.
 #[derive(Default)]
-pub struct Labelled(Mutex<BTreeMap<&'static str, u64>>);
+pub struct Labelled(Mutex<SortedMap<&'static str, u64>>);
 
 impl Labelled {
     fn add(&self, label: &'static str) {
@@ -228,7 +228,7 @@ impl Labelled {
         locked(&self.0).values().sum()
     }
 
-    pub fn get(&self) -> BTreeMap<&'static str, u64> {
+    pub fn get(&self) -> SortedMap<&'static str, u64> {
         locked(&self.0).clone()
     }
 }
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(metrics.certificates(), (1, 2));
         assert_eq!(
             metrics.refused_certificates.get(),
-            BTreeMap::from([("csr", 2)])
+            SortedMap::from([("csr", 2)])
         );
     }
 }

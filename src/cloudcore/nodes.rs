@@ -15,7 +15,6 @@ mod pods;
 mod state;
 mod view;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::warn;
@@ -428,12 +427,15 @@ impl Drop for Due<'_> {
     }
 }
 
-fn deliver(cloud: &Cloud, pushes: Vec<Push>) {
-    let mut of_nodes: BTreeMap<NodeName, Vec<(Item, bool)>> = BTreeMap::new();
-    for (node, item, new) in pushes {
-        of_nodes.entry(node).or_default().push((item, new));
-    }
-    for (node, items) in of_nodes {
+fn deliver(cloud: &Cloud, mut pushes: Vec<Push>) {
+    // Those of one node stay in their order.
+    pushes.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    let mut pushes = pushes.into_iter().peekable();
+    while let Some((node, item, new)) = pushes.next() {
+        let mut items = vec![(item, new)];
+        while let Some((_, item, new)) = pushes.next_if(|(other, ..)| *other == node) {
+            items.push((item, new));
+        }
         let Some(outbox) = cloud.registry.outbox(&node) else {
             continue;
         };

@@ -7,13 +7,14 @@
 //! source with few connections loses none to one with many. Only when all are being served is a
 //! newcomer refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smol::net::TcpStream;
 
 use super::descriptors::{Descriptor, Descriptors};
+use crate::system::sorted::SortedMap;
 
 /// A bound on connections; each holds a `Place`.
 pub struct Places<S = TcpStream> {
@@ -33,7 +34,7 @@ struct State<S> {
 struct Source<S> {
     taken: usize,
     /// Those that may be cut, by their number.
-    waiting: BTreeMap<u64, S>,
+    waiting: SortedMap<u64, S>,
 }
 
 /// What can be cut from another task.
@@ -96,7 +97,7 @@ impl<S: Cut> Places<S> {
         state.taken += 1;
         let of_source = state.by_source.entry(source).or_insert_with(|| Source {
             taken: 0,
-            waiting: BTreeMap::new(),
+            waiting: SortedMap::new(),
         });
         of_source.taken += 1;
         of_source.waiting.insert(number, stream.clone());

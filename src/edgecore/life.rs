@@ -1,6 +1,5 @@
 //! The life of an edge: obtain an identity, hold the tunnel, renew; and again with a new token.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use super::{hub, node, pending, rotate};
 use crate::protocol::control::EdgeState;
 use crate::protocol::token::JoinToken;
 use crate::system::files::FileError;
+use crate::system::sorted::SortedSet;
 
 /// Never ends by itself: there is no terminal state, only "needs a token".
 pub async fn live(edge: &Rc<Edge>) {
@@ -158,7 +158,8 @@ async fn sweep(edge: &Rc<Edge>) {
             ca,
         } = &settings.place;
         let paths = [key, certificate, ca, &settings.bootstrap, &settings.config];
-        let folders: BTreeSet<&Path> = paths.into_iter().filter_map(|path| path.parent()).collect();
+        let folders: SortedSet<&Path> =
+            paths.into_iter().filter_map(|path| path.parent()).collect();
         folders
             .into_iter()
             .filter_map(|folder| files.sweep(folder).err())

@@ -1,6 +1,5 @@
 //! The record of a release, field for field as Helm keeps it: one Secret for each revision.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine;
@@ -12,13 +11,14 @@ use super::object::{self, Object};
 use crate::system::cause;
 use crate::system::clock::Timestamp;
 use crate::system::gzip;
+use crate::system::sorted::SortedMap;
 
 /// One revision of a release. What another program has written into it stays there.
 #[derive(Clone)]
 pub struct Release {
     record: Map<String, Value>,
     /// The text of each field that was not changed since it was read: it is written as it was, to a number's last digit.
-    unchanged: BTreeMap<String, Box<RawValue>>,
+    unchanged: SortedMap<String, Box<RawValue>>,
 }
 
 /// A new revision.
@@ -92,7 +92,7 @@ impl Release {
         match record {
             Value::Object(record) => Release {
                 record,
-                unchanged: BTreeMap::new(),
+                unchanged: SortedMap::new(),
             },
             _ => unreachable!("it is written as an object right above"),
         }
@@ -133,7 +133,7 @@ impl Release {
             bytes = gzip::unpack(&bytes, LIMIT).map_err(|error| fault(&error.to_string()))?;
         }
         let fields = serde_json::from_slice(&bytes);
-        let unchanged: BTreeMap<String, _> =
+        let unchanged: SortedMap<String, _> =
             fields.map_err(|error| fault(&cause::of_json(&error)))?;
         let record = serde_json::from_slice(&bytes);
         let record = record.map_err(|error| fault(&cause::of_json(&error)))?;

@@ -1,6 +1,5 @@
 //! Requests to a registry: connections, who we are, redirects, and when something is asked again.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::pki::tls::{self, Presented};
 use crate::system::https::{self, Nowhere, Pinned, Wiped};
 use crate::system::paced::{Pace, Paced};
 use crate::system::secret::Secret;
+use crate::system::sorted::SortedMap;
 use crate::system::way::Reached;
 use crate::system::{build, cause};
 
@@ -28,7 +28,7 @@ pub struct Client {
     pub options: Options,
     tls: Arc<ClientConfig>,
     /// What was last shown with success, by server and repository.
-    shown: Mutex<BTreeMap<String, Arc<Secret<String>>>>,
+    shown: Mutex<SortedMap<String, Arc<Secret<String>>>>,
 }
 
 /// One answer, of which the body has not been read.
@@ -233,7 +233,7 @@ impl Client {
         })
     }
 
-    fn shown(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Secret<String>>>> {
+    fn shown(&self) -> std::sync::MutexGuard<'_, SortedMap<String, Arc<Secret<String>>>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,5 @@
 //! User and password for registries, from a file: docker's `config.json`, or one line `user:password`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use serde::Deserialize;
 use super::reference::Reference;
 use crate::system::files::{FileError, Files};
 use crate::system::secret::Secret;
+use crate::system::sorted::SortedMap;
 
 /// What is known of users and passwords; shown by nothing.
 #[derive(Clone, Default)]
@@ -133,10 +133,10 @@ fn place(key: &str) -> &str {
 #[serde(rename_all = "camelCase")]
 struct Config {
     #[serde(default)]
-    auths: BTreeMap<String, Entry>,
+    auths: SortedMap<String, Entry>,
     creds_store: Option<String>,
     #[serde(default)]
-    cred_helpers: BTreeMap<String, String>,
+    cred_helpers: SortedMap<String, String>,
 }
 
 #[derive(Deserialize)]

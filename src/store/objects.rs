@@ -14,6 +14,7 @@ use super::journal::{CHECKSUM, checksum, keep_damaged};
 use super::{ObjectChange, StoreError, StoredObject};
 use crate::system::blocking::{self, Kind};
 use crate::system::files::{Appender, Files, Lock};
+use crate::system::sorted::SortedMap;
 
 /// What is kept of objects; clones are the same.
 #[derive(Clone)]
@@ -240,7 +241,7 @@ impl Known {
     /// The bytes and the number of all objects, if the changes were made.
     fn after(&self, changes: &[ObjectChange]) -> (usize, usize) {
         // The last one counts of those that have the same key.
-        let last: BTreeMap<&str, Option<&Arc<str>>> = changes
+        let last: SortedMap<&str, Option<&Arc<str>>> = changes
             .iter()
             .map(|change| (&*change.key, change.text.as_ref()))
             .collect();

@@ -4,7 +4,6 @@
 //! issued to the name up to that time is refused. A revocation is never taken back: a node comes
 //! back with a key that a token gave it later.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +11,7 @@ use super::{Corruption, StoreError};
 use crate::system::clock::Timestamp;
 use crate::system::files::Files;
 use crate::system::names::NodeName;
+use crate::system::sorted::SortedMap;
 
 /// The file, and what is in it.
 pub struct Revocations {
@@ -23,7 +23,7 @@ pub struct Revocations {
 }
 
 /// Which nodes, and since when.
-pub type Known = BTreeMap<NodeName, Timestamp>;
+pub type Known = SortedMap<NodeName, Timestamp>;
 
 impl Revocations {
     /// A file that is damaged is an error: nobody may come back by that.
@@ -75,7 +75,7 @@ pub fn text(known: &Known) -> Vec<u8> {
 
 /// Reads the file; the error is the number of a line.
 pub fn parse(bytes: &[u8]) -> Result<Known, usize> {
-    let mut known = Known::new();
+    let mut known = Vec::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = std::str::from_utf8(line).map_err(|_| index + 1)?.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -89,9 +89,9 @@ pub fn parse(bytes: &[u8]) -> Result<Known, usize> {
             Some((name.parse().ok()?, Timestamp::from_unix(at.unix() + up)))
         });
         let (name, at) = entry.ok_or(index + 1)?;
-        known.insert(name, at);
+        known.push((name, at));
     }
-    Ok(known)
+    Ok(known.into_iter().collect())
 }
 
 /// A thread that died while it held the lock has left whole values behind.

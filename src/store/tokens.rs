@@ -1,6 +1,5 @@
 //! The records of join tokens on disk: a file for each, and all of them in memory.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use super::token::{MAX_TOKENS, Taken, TokenId, TokenRecord, TokenUse};
 use crate::system::blocking::{self, Kind};
 use crate::system::clock::Timestamp;
 use crate::system::files::{Files, Lock};
+use crate::system::sorted::SortedMap;
 
 /// A folder of records; clones share what is known.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ struct Shared {
     files: Files,
     folder: PathBuf,
     /// What is on disk. Never held while the disk is waited for, since the executor reads it.
-    known: Mutex<BTreeMap<TokenId, TokenRecord>>,
+    known: Mutex<SortedMap<TokenId, TokenRecord>>,
     /// Held from reading a record until its change is on disk. Waiting for it takes no thread.
     writing: Arc<smol::lock::Mutex<()>>,
     /// The store's, for as long as anything may still be written.
@@ -37,10 +37,10 @@ impl TokenFolder {
         if let Err(error) = files.sweep(folder) {
             warn!("left-over files stay: {error}");
         }
-        let mut known = BTreeMap::new();
+        let mut known = Vec::new();
         for name in files.list(folder, MAX_FILES)? {
             match read(files, &folder.join(&name), &name)? {
-                Some(record) => _ = known.insert(record.id.clone(), record),
+                Some(record) => known.push((record.id.clone(), record)),
                 None => warn!(
                     "{} is not the record of a token, which is refused: remove it",
                     folder.join(&name).display()
@@ -50,7 +50,7 @@ impl TokenFolder {
         Ok(TokenFolder(Arc::new(Shared {
             files: files.clone(),
             folder: folder.to_path_buf(),
-            known: Mutex::new(known),
+            known: Mutex::new(known.into_iter().collect()),
             writing: Arc::default(),
             _lock: lock.clone(),
         })))
@@ -161,7 +161,7 @@ impl TokenFolder {
 }
 
 impl Shared {
-    fn known(&self) -> MutexGuard<'_, BTreeMap<TokenId, TokenRecord>> {
+    fn known(&self) -> MutexGuard<'_, SortedMap<TokenId, TokenRecord>> {
         // A thread that died while it held the lock has left whole values behind.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -43,6 +43,7 @@ pub mod secret;
 pub mod service;
 pub mod signals;
 pub mod socket;
+pub mod sorted;
 pub mod threads;
 pub mod uci;
 #[cfg(feature = "edge")]

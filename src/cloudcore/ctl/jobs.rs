@@ -1,6 +1,5 @@
 //! Orders about jobs: make one, show them, go on after a pause, cancel.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use crate::protocol::control::{MAX_BODY, ObjectLine, Reply, Request, VERSION};
 use crate::protocol::jobs;
 use crate::system::cause;
 use crate::system::names::{NameError, NodeName};
+use crate::system::sorted::SortedMap;
 
 pub const OPERATIONS: &[&str] = &["job-cancel", "job-create", "job-resume", "jobs"];
 
@@ -96,7 +96,7 @@ async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String,
                 let unfit = version.and_then(|version| jobs::too_old(&version));
                 (node, unfit.map_or_else(Member::default, Member::unfit))
             })
-            .collect::<BTreeMap<_, _>>(),
+            .collect::<SortedMap<_, _>>(),
     };
     cloud.nodes.jobs.create(fleet).await?;
     Ok(format!("job {name} begins, for {count} nodes"))

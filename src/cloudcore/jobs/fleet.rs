@@ -1,6 +1,5 @@
 //! One job for many nodes: who is next, who is done, and when it stops by itself.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use crate::protocol::jobs::Report;
 use crate::protocol::resource::JobFamily;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
+use crate::system::sorted::SortedMap;
 
 /// As it is kept in the store, and shown.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -29,7 +29,7 @@ pub struct Fleet {
     pub created: Timestamp,
     /// What nodes are told.
     pub spec: Value,
-    pub nodes: BTreeMap<NodeName, Member>,
+    pub nodes: SortedMap<NodeName, Member>,
 }
 
 /// In the words of objects.

@@ -4,7 +4,6 @@ mod fleet;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::protocol::jobs::{self, Address, Order, Report};
 use crate::protocol::message::{Message, Route};
 use crate::store::{self, ObjectChange, ObjectStore, StoredObject};
 use crate::system::names::NodeName;
+use crate::system::sorted::SortedMap;
 #[cfg(feature = "kubernetes")]
 pub use fleet::Stand;
 pub use fleet::{Fleet, Kind, Member, Phase};
@@ -27,7 +27,7 @@ pub use fleet::{Fleet, Kind, Member, Phase};
 pub struct Jobs {
     /// None where objects are a cluster's.
     store: Option<Arc<dyn ObjectStore>>,
-    fleets: Mutex<BTreeMap<String, Kept>>,
+    fleets: Mutex<SortedMap<String, Kept>>,
     news: (Sender<()>, Receiver<()>),
 }
 
@@ -302,7 +302,7 @@ impl Jobs {
     }
 
     /// No code panics while it holds the lock, so what it guards is still whole.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, SortedMap<String, Kept>> {
         self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

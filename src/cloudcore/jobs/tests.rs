@@ -21,7 +21,7 @@ fn job(name: &str) -> Fleet {
         timeout_seconds: 300,
         created: NOW,
         spec: json!({"version": "v1.23.1"}),
-        nodes: BTreeMap::from([("edge-1".parse().unwrap(), Member::default())]),
+        nodes: SortedMap::from([("edge-1".parse().unwrap(), Member::default())]),
     }
 }
 

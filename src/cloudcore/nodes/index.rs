@@ -1,22 +1,23 @@
 //! By what objects are found for a node, so that a node costs what it has and not what the cloud has.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::kept::{Kept, Selector};
 use crate::protocol::resource::{Kind, ObjectPath};
 use crate::system::names::NodeName;
+use crate::system::sorted::SortedSet;
 
 #[derive(Default)]
 pub struct Index {
     /// Pods and Devices of each node.
-    bound: HashMap<NodeName, BTreeSet<Arc<ObjectPath>>>,
+    bound: HashMap<NodeName, SortedSet<Arc<ObjectPath>>>,
     /// What an operator gave to nodes by their names.
-    given: HashMap<NodeName, BTreeSet<Arc<ObjectPath>>>,
+    given: HashMap<NodeName, SortedSet<Arc<ObjectPath>>>,
     /// What an operator gave to all that have a label, by that label.
-    selected: HashMap<Selector, BTreeSet<Arc<ObjectPath>>>,
+    selected: HashMap<Selector, SortedSet<Arc<ObjectPath>>>,
     /// Whose Pods and Devices need an object, which need not be there, and how many of them do.
-    needing: HashMap<ObjectPath, BTreeMap<NodeName, usize>>,
+    needing: HashMap<ObjectPath, HashMap<NodeName, usize>>,
 }
 
 impl Index {
@@ -92,7 +93,7 @@ impl Index {
 
     /// The nodes that need this object.
     pub fn needing(&self, path: &ObjectPath) -> impl Iterator<Item = &NodeName> {
-        self.needing.get(path).into_iter().flat_map(BTreeMap::keys)
+        self.needing.get(path).into_iter().flat_map(HashMap::keys)
     }
 }
 
@@ -114,7 +115,7 @@ fn of(holder: &Kept, kind: Kind, name: &str) -> ObjectPath {
 }
 
 fn add<K: Clone + Eq + std::hash::Hash>(
-    map: &mut HashMap<K, BTreeSet<Arc<ObjectPath>>>,
+    map: &mut HashMap<K, SortedSet<Arc<ObjectPath>>>,
     key: &K,
     path: &Arc<ObjectPath>,
 ) {
@@ -125,7 +126,7 @@ fn add<K: Clone + Eq + std::hash::Hash>(
 }
 
 fn take<K: Eq + std::hash::Hash>(
-    map: &mut HashMap<K, BTreeSet<Arc<ObjectPath>>>,
+    map: &mut HashMap<K, SortedSet<Arc<ObjectPath>>>,
     key: &K,
     path: &Arc<ObjectPath>,
 ) {

@@ -1,6 +1,5 @@
 //! One object that the cloud keeps: its text, to whom it was given, and the little that is read of it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::protocol::resource::{Kind, ObjectPath, Resource};
 use crate::store::{ObjectChange, StoredObject};
 use crate::system::names::NodeName;
+use crate::system::sorted::{SortedMap, SortedSet};
 
 /// An object of the cluster.
 #[derive(Clone, Debug)]
@@ -29,8 +29,8 @@ pub struct Kept {
 /// To whom an operator gave an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Given {
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub nodes: BTreeSet<NodeName>,
+    #[serde(default, skip_serializing_if = "SortedSet::is_empty")]
+    pub nodes: SortedSet<NodeName>,
     /// Nodes with this label, whenever they come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
@@ -49,11 +49,11 @@ pub struct Facts {
     /// The node that a Pod or a Device belongs to.
     pub bound: Option<NodeName>,
     /// What it needs, in its own namespace.
-    pub needs: BTreeSet<(Kind, String)>,
+    pub needs: SortedSet<(Kind, String)>,
     /// What its node may ask for because of it, in its own namespace, and is not told unasked.
-    pub may_ask: BTreeSet<(Kind, String)>,
+    pub may_ask: SortedSet<(Kind, String)>,
     /// Of a Node.
-    pub labels: BTreeMap<String, String>,
+    pub labels: SortedMap<String, String>,
     /// Of a Pod: its node runs it by itself, and only tells of it.
     pub mirror: bool,
 }
@@ -69,7 +69,7 @@ pub struct Gone {
     api_version: Value,
     pub version: u64,
     /// Those that have not acknowledged it.
-    pub owed: BTreeSet<NodeName>,
+    pub owed: SortedSet<NodeName>,
     /// Since when, if this process has seen it.
     #[serde(skip)]
     pub since: Option<Instant>,
@@ -131,7 +131,7 @@ impl Kept {
             kind: take("kind"),
             api_version: take("apiVersion"),
             version: self.version,
-            owed: BTreeSet::new(),
+            owed: SortedSet::new(),
             since: Some(Instant::now()),
         }
     }
@@ -172,7 +172,7 @@ impl Gone {
             kind: "Pod".into(),
             api_version: "v1".into(),
             version,
-            owed: BTreeSet::new(),
+            owed: SortedSet::new(),
             since: Some(Instant::now()),
         }
     }
@@ -228,10 +228,11 @@ impl Facts {
         match kind {
             Kind::Node => {
                 let labels = object.get("metadata").and_then(|it| it.get("labels"));
-                for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
-                    let value = value.as_str().unwrap_or_default().to_owned();
-                    facts.labels.insert(key.clone(), value);
-                }
+                let labels = labels.and_then(Value::as_object).into_iter().flatten();
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                facts.labels = labels
+                    .map(|(key, value)| (key.clone(), text(value)))
+                    .collect();
             }
             Kind::Pod => {
                 facts.bound = bound();
@@ -240,15 +241,15 @@ impl Facts {
                 let mirror = annotations.and_then(|it| it.get(MIRROR));
                 facts.mirror = mirror.is_some_and(Value::is_string);
                 if let Some(spec) = spec {
-                    needs_of_pod(spec, &mut facts.needs);
-                    wishes_of_pod(spec, &mut facts.may_ask);
+                    facts.needs = needs_of_pod(spec);
+                    facts.may_ask = wishes_of_pod(spec);
                 }
             }
             Kind::Device => {
                 facts.bound = bound();
                 let model = || spec?.get("deviceModelRef")?.get("name")?.as_str();
                 let model = model().map(|name| (Kind::DeviceModel, name.to_owned()));
-                facts.needs.extend(model);
+                facts.needs = model.into_iter().collect();
             }
             _ => {}
         }
@@ -257,7 +258,8 @@ impl Facts {
 }
 
 /// ConfigMaps and Secrets that a pod mounts, has in its environment or pulls images with.
-fn needs_of_pod(spec: &Value, needs: &mut BTreeSet<(Kind, String)>) {
+fn needs_of_pod(spec: &Value) -> SortedSet<(Kind, String)> {
+    let mut needs = Vec::new();
     let mut need = |kind: Kind, holder: Option<&Value>, key: &str| {
         let name = holder.and_then(|it| it.get(key)).and_then(Value::as_str);
         needs.extend(name.map(|name| (kind, name.to_owned())));
@@ -288,10 +290,12 @@ fn needs_of_pod(spec: &Value, needs: &mut BTreeSet<(Kind, String)>) {
             }
         }
     }
+    needs.into_iter().collect()
 }
 
 /// Claims of volumes, and who the pod runs as.
-fn wishes_of_pod(spec: &Value, wishes: &mut BTreeSet<(Kind, String)>) {
+fn wishes_of_pod(spec: &Value) -> SortedSet<(Kind, String)> {
+    let mut wishes = Vec::new();
     for volume in list(spec, "volumes") {
         let claim = volume.get("persistentVolumeClaim");
         let claim = claim.and_then(|it| it.get("claimName")?.as_str());
@@ -300,6 +304,7 @@ fn wishes_of_pod(spec: &Value, wishes: &mut BTreeSet<(Kind, String)>) {
     let account = spec.get("serviceAccountName").and_then(Value::as_str);
     let account = account.filter(|name| !name.is_empty());
     wishes.extend(account.map(|name| (Kind::ServiceAccountToken, name.to_owned())));
+    wishes.into_iter().collect()
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
@@ -311,7 +316,7 @@ fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
 }
 
 impl Selector {
-    pub fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn fits(&self, labels: &SortedMap<String, String>) -> bool {
         labels.get(&self.key) == Some(&self.value)
     }
 }

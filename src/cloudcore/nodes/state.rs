@@ -2,7 +2,7 @@
 
 mod undo;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use crate::cloudcore::outbox::Item;
 use crate::protocol::resource::{Kind, Namespace, ObjectPath};
 use crate::store::{ObjectChange, StoredObject};
 use crate::system::names::NodeName;
+use crate::system::sorted::{SortedMap, SortedSet};
 
 #[derive(Default)]
 pub struct State {
@@ -24,7 +25,7 @@ pub struct State {
     /// By uid.
     gone: BTreeMap<Arc<str>, Gone>,
     /// What each node has to forget, by uid.
-    owed: HashMap<NodeName, BTreeSet<Arc<str>>>,
+    owed: HashMap<NodeName, SortedSet<Arc<str>>>,
     pub leases: HashMap<NodeName, Lease>,
     /// Objects are kept elsewhere: nothing is to be written.
     of_others: bool,
@@ -164,11 +165,11 @@ impl State {
 
     /// Everything that is the node's own, in the order in which an edge can use it.
     fn seen_by(&self, node: &NodeName) -> Vec<Arc<ObjectPath>> {
-        let mut found: BTreeSet<&Arc<ObjectPath>> = BTreeSet::new();
+        let mut found: Vec<&Arc<ObjectPath>> = Vec::new();
         let own = self.node(node);
         found.extend(own.map(|kept| &kept.path));
         for path in self.index.bound(node) {
-            found.insert(path);
+            found.push(path);
             let holder = self.objects.get(path).into_iter();
             let needed = holder.flat_map(|holder| index::needed(holder));
             found.extend(needed.filter_map(|path| Some(self.objects.get_key_value(&path)?.0)));
@@ -188,6 +189,7 @@ impl State {
             let kept = self.objects.get(**path);
             kept.is_some_and(|kept| self.sees(node, kept))
         };
+        let found: SortedSet<_> = found.into_iter().collect();
         let mut paths: Vec<_> = found
             .iter()
             .filter(seen)
@@ -197,8 +199,8 @@ impl State {
         paths
     }
 
-    fn who_sees(&self, kept: &Kept) -> BTreeSet<NodeName> {
-        let mut nodes = kept.given.nodes.clone();
+    fn who_sees(&self, kept: &Kept) -> SortedSet<NodeName> {
+        let mut nodes: Vec<NodeName> = kept.given.nodes.iter().cloned().collect();
         nodes.extend(kept.facts.bound.clone());
         if kept.path.kind == Kind::Node {
             nodes.extend(kept.path.name.parse::<NodeName>());
@@ -209,7 +211,7 @@ impl State {
         }
         nodes.extend(self.index.needing(&kept.path).cloned());
         nodes.retain(|node| self.sees(node, kept));
-        nodes
+        nodes.into_iter().collect()
     }
 
     /// What a node that has just connected is to be sent: all that is its own, and what it is to
@@ -285,7 +287,7 @@ impl State {
 
     /// How many objects the node has to forget.
     pub fn owed_by(&self, node: &NodeName) -> usize {
-        self.owed.get(node).map_or(0, BTreeSet::len)
+        self.owed.get(node).map_or(0, SortedSet::len)
     }
 
     /// How many mirrors of its own pods the node has made, and the bytes of them all.
@@ -381,7 +383,7 @@ impl State {
         }
         for (node, had) in &before.all {
             let is_other = |kept: &&Arc<Kept>| *kept.path != *path;
-            let had: BTreeMap<_, _> = had
+            let had: SortedMap<_, _> = had
                 .iter()
                 .filter(is_other)
                 .map(|it| (&it.path, it))
@@ -402,7 +404,7 @@ impl State {
         }
         // The Node itself is never taken back by a message: its session ends.
         lost.retain(|(_, kept)| kept.path.kind != Kind::Node);
-        let mut touched: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut touched: SortedSet<Arc<str>> = SortedSet::new();
         let mut again: Vec<Push> = Vec::new();
         for (node, kept) in lost {
             if kept.path.kind == Kind::Pod {
@@ -472,8 +474,8 @@ impl State {
 #[derive(Default)]
 struct Views {
     old: Option<Arc<Kept>>,
-    seers: BTreeSet<NodeName>,
-    all: BTreeMap<NodeName, Vec<Arc<Kept>>>,
+    seers: SortedSet<NodeName>,
+    all: SortedMap<NodeName, Vec<Arc<Kept>>>,
 }
 
 /// What needs others comes after them.

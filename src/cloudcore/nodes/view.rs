@@ -1,7 +1,5 @@
 //! Nodes as an operator sees them.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::kept::Selector;
@@ -11,6 +9,7 @@ use crate::cloudcore::cloud::Cloud;
 use crate::protocol::control::{NodeRow, VERSION};
 use crate::protocol::resource::Kind;
 use crate::system::names::NodeName;
+use crate::system::sorted::SortedSet;
 
 /// A line for each node that has registered or has a session, in the order of their names.
 pub fn rows(cloud: &Cloud) -> Vec<NodeRow> {
@@ -18,8 +17,8 @@ pub fn rows(cloud: &Cloud) -> Vec<NodeRow> {
     let state = cloud.nodes.lock();
     let registered = state.all(Some(Kind::Node));
     let registered = registered.filter_map(|kept| kept.path.name.parse::<NodeName>().ok());
-    let mut names: BTreeSet<NodeName> = registered.collect();
-    names.extend(sessions.iter().map(|row| row.node.clone()));
+    let connected = sessions.iter().map(|row| row.node.clone());
+    let names: SortedSet<NodeName> = registered.chain(connected).collect();
     let row = |name: NodeName| {
         let found = sessions.binary_search_by(|row| row.node.cmp(&name));
         let session = found.ok().map(|index| &sessions[index]);

@@ -1,6 +1,5 @@
 //! `modules.edged`: what the device says of itself as a node, and how often.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use serde_json::Value;
 use super::super::ConfigError;
 use super::super::duration;
 use super::super::read::{MAX_INT, Reader};
+use crate::system::sorted::SortedMap;
 
 /// Keys are those of KubeEdge v1.23, and of v1.13 where that had others.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,9 +21,9 @@ pub struct EdgeNode {
     /// `registerSchedulable`
     pub schedulable: bool,
     /// `nodeLabels`
-    pub labels: BTreeMap<String, String>,
+    pub labels: SortedMap<String, String>,
     /// `annotations`, a key of ours.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: SortedMap<String, String>,
     /// `tailoredKubeletConfig.registerWithTaints`
     pub taints: Vec<Taint>,
     /// `nodeIP`; none: the address from which the tunnel starts.
@@ -133,8 +133,8 @@ impl Default for EdgeNode {
             enable: true,
             register: true,
             schedulable: true,
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
+            labels: SortedMap::new(),
+            annotations: SortedMap::new(),
             taints: Vec::new(),
             address: None,
             root: "/var/lib/kubelet".into(),
@@ -159,7 +159,7 @@ fn kubelet(key: &str) -> String {
 fn texts(
     reader: &Reader<'_>,
     key: &str,
-    into: &mut BTreeMap<String, String>,
+    into: &mut SortedMap<String, String>,
 ) -> Result<(), ConfigError> {
     reader.read(key, "names with texts", into, |value| {
         let pairs = value.as_object()?.iter().map(|(name, value)| {
@@ -290,7 +290,7 @@ mod tests {
             ("site", "barn"),
         ];
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(node.labels, BTreeMap::from(labels));
+        assert_eq!(node.labels, SortedMap::from(labels));
         assert_eq!(node.address, Some("192.0.2.7".parse().unwrap()));
         assert!(!node.register && !node.schedulable && node.enable);
         assert_eq!(node.taints[0].effect, "NoSchedule");

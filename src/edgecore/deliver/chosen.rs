@@ -1,11 +1,10 @@
 //! Which items of which objects a Pod wants as files, and under which names.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use crate::edgecore::meta::references::{Pod, list};
 use crate::protocol::resource::{Kind, ObjectPath};
+use crate::system::sorted::SortedMap;
 
 /// Of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +47,8 @@ impl Chosen {
 }
 
 /// Volumes that mount an object say which; of one that is named elsewhere only, it is all.
-pub fn of_pod(namespace: &str, text: &str) -> BTreeMap<ObjectPath, Chosen> {
-    let mut chosen: BTreeMap<ObjectPath, Chosen> = BTreeMap::new();
+pub fn of_pod(namespace: &str, text: &str) -> SortedMap<ObjectPath, Chosen> {
+    let mut chosen: SortedMap<ObjectPath, Chosen> = SortedMap::new();
     let pod: Value = serde_json::from_str(text).unwrap_or_default();
     let mut mounted = |kind: Kind, name: &Value, items: &Value| {
         let name = name.as_str().unwrap_or_default();

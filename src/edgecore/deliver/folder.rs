@@ -1,6 +1,5 @@
 //! Writes a folder: each file whole or not at all, nothing through links, and nothing removed that was not delivered.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use super::spool;
 use crate::system::cause;
 use crate::system::files::held::HeldFolder;
 use crate::system::files::{FileError, Files};
+use crate::system::sorted::{SortedMap, SortedSet};
 
 /// Whether this can be the path of a file in a folder, from there on.
 pub fn is_path(path: &str) -> bool {
@@ -30,10 +30,10 @@ fn bring(files: &Files, place: &mut Place, wanted: &spool::Files) -> Result<bool
     let before = manifest(files, place)?;
     let keep_others = wanted.keep_others;
     let wanted = wanted.by_path.iter().filter(|(path, _)| is_path(path));
-    let wanted: BTreeMap<_, _> = wanted.collect();
-    let now: BTreeSet<String> = wanted.keys().map(|path| (*path).clone()).collect();
+    let wanted: SortedMap<_, _> = wanted.collect();
+    let now: SortedSet<String> = wanted.keys().map(|path| (*path).clone()).collect();
     let mut changed = false;
-    let mut listed: BTreeSet<String> = before.union(&now).cloned().collect();
+    let mut listed: SortedSet<String> = before.iter().chain(&now).cloned().collect();
     if listed != before {
         // Before the files: what is in it and was not written is harmless.
         list(files, place, &listed)?;
@@ -86,7 +86,7 @@ fn bring(files: &Files, place: &mut Place, wanted: &spool::Files) -> Result<bool
 struct Place {
     folder: PathBuf,
     /// By path from the folder on; the folder itself is the empty one.
-    open: BTreeMap<String, HeldFolder>,
+    open: SortedMap<String, HeldFolder>,
 }
 
 impl Place {
@@ -97,7 +97,7 @@ impl Place {
         files.sweep(top.path()).map_err(said)?;
         Ok(Place {
             folder: folder.to_owned(),
-            open: BTreeMap::from([(String::new(), top)]),
+            open: SortedMap::from([(String::new(), top)]),
         })
     }
 
@@ -169,11 +169,11 @@ fn is_name(name: &str) -> bool {
 }
 
 /// The files that were delivered.
-fn manifest(files: &Files, place: &Place) -> Result<BTreeSet<String>, String> {
+fn manifest(files: &Files, place: &Place) -> Result<SortedSet<String>, String> {
     let path = place.top().join(MANIFEST);
     let is_file = fs::symlink_metadata(&path).is_ok_and(|it| it.is_file());
     if !is_file {
-        return Ok(BTreeSet::new());
+        return Ok(SortedSet::new());
     }
     let text = files.read_opt(&path, MAX_MANIFEST).map_err(said)?;
     let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
@@ -181,7 +181,7 @@ fn manifest(files: &Files, place: &Place) -> Result<BTreeSet<String>, String> {
     Ok(paths.map(str::to_owned).collect())
 }
 
-fn list(files: &Files, place: &Place, paths: &BTreeSet<String>) -> Result<(), String> {
+fn list(files: &Files, place: &Place, paths: &SortedSet<String>) -> Result<(), String> {
     let lines: String = paths.iter().map(|path| format!("{path}\n")).collect();
     let path = place.top().join(MANIFEST);
     files.replace(&path, lines.as_bytes(), 0o600).map_err(said)

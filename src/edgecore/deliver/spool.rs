@@ -1,6 +1,5 @@
 //! What a folder should hold, on its way from the hub to the supervisor: a file that lasts until the next boot.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -10,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::folder::MANIFEST;
 use crate::pki::hash::Sha256Hash;
 use crate::system::host::Host;
+use crate::system::sorted::SortedMap;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
-    pub by_path: BTreeMap<String, File>,
+    pub by_path: SortedMap<String, File>,
     /// More may be wanted than is known now: what was delivered stays.
     pub keep_others: bool,
 }

@@ -1,6 +1,5 @@
 //! What folders should hold, by the annotations of what is stored.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -14,14 +13,15 @@ use super::spool::{File, Files};
 use crate::edgecore::edge::{Edge, Failure};
 use crate::edgecore::meta::index::Entry;
 use crate::protocol::resource::{Kind, ObjectPath};
+use crate::system::sorted::{SortedMap, SortedSet};
 
 /// Looks at what is stored again and again, and only at what is new.
 #[derive(Default)]
 pub struct Looker {
     /// Objects that name no folder, as they were.
-    plain: BTreeMap<ObjectPath, Entry>,
+    plain: SortedMap<ObjectPath, Entry>,
     /// What was remarked the last time, so that it is not said again and again.
-    remarks: BTreeSet<String>,
+    remarks: SortedSet<String>,
 }
 
 impl Looker {
@@ -30,12 +30,12 @@ impl Looker {
         &mut self,
         edge: &Rc<Edge>,
         folders: impl Iterator<Item = &'a PathBuf>,
-    ) -> Result<BTreeMap<PathBuf, Files>, Failure> {
-        let mut claims: BTreeMap<PathBuf, Claims> = folders
+    ) -> Result<SortedMap<PathBuf, Files>, Failure> {
+        let mut claims: SortedMap<PathBuf, Claims> = folders
             .map(|folder| (folder.clone(), Claims::default()))
             .collect();
-        let mut remarks = BTreeSet::new();
-        let mut objects: BTreeMap<(PathBuf, ObjectPath), Chosen> = BTreeMap::new();
+        let mut remarks = SortedSet::new();
+        let mut objects: SortedMap<(PathBuf, ObjectPath), Chosen> = SortedMap::new();
         let kinds = [Kind::Pod, Kind::ConfigMap, Kind::Secret];
         let paths = edge.meta.paths(|path| kinds.contains(&path.kind));
         self.plain.retain(|path, _| edge.meta.has(path));
@@ -48,7 +48,9 @@ impl Looker {
                 continue;
             };
             let Some(folder) = named(object.text()) else {
-                self.plain.extend(entry.map(|entry| (path, entry)));
+                if let Some(entry) = entry {
+                    self.plain.insert(path, entry);
+                }
                 continue;
             };
             self.plain.remove(&path);
@@ -64,7 +66,7 @@ impl Looker {
                     let namespace = path.namespace.as_str().unwrap_or_default();
                     chosen::of_pod(namespace, object.text())
                 }
-                _ => BTreeMap::from([(path, Chosen::all())]),
+                _ => SortedMap::from([(path, Chosen::all())]),
             };
             for (path, chosen) in chosen {
                 let known = objects.entry((folder.clone(), path)).or_default();
@@ -98,7 +100,7 @@ impl Looker {
 
 /// Who wants which file of one folder. In the order in which they win.
 #[derive(Default)]
-struct Claims(BTreeMap<(String, String, String), File>);
+struct Claims(SortedMap<(String, String, String), File>);
 
 impl Claims {
     fn add(
@@ -107,7 +109,7 @@ impl Claims {
         text: &str,
         secret: bool,
         chosen: &Chosen,
-        remarks: &mut BTreeSet<String>,
+        remarks: &mut SortedSet<String>,
     ) {
         let data = data(text, secret);
         let mut wanted = chosen.items.clone();
@@ -137,9 +139,9 @@ impl Claims {
 
     /// Of several who want the same file, or one as a folder what the other wants as a file, the first has it: in
     /// the order of `<namespace>/<type>/<name>`, and then of the item.
-    fn settle(self, folder: &Path, remarks: &mut BTreeSet<String>) -> Files {
-        let mut files: BTreeMap<String, File> = BTreeMap::new();
-        let mut owners: BTreeMap<String, (String, String)> = BTreeMap::new();
+    fn settle(self, folder: &Path, remarks: &mut SortedSet<String>) -> Files {
+        let mut files: SortedMap<String, File> = SortedMap::new();
+        let mut owners: SortedMap<String, (String, String)> = SortedMap::new();
         for ((object, key, path), file) in self.0 {
             let clash = owners.iter().find(|(other, _)| {
                 **other == path || is_below(other, &path) || is_below(&path, other)
@@ -184,9 +186,9 @@ fn named(text: &str) -> Option<PathBuf> {
 }
 
 /// The items of an object; none for one that can't be read.
-fn data(text: &str, secret: bool) -> BTreeMap<String, Option<Vec<u8>>> {
+fn data(text: &str, secret: bool) -> SortedMap<String, Option<Vec<u8>>> {
     let object: Value = serde_json::from_str(text).unwrap_or_default();
-    let mut data = BTreeMap::new();
+    let mut data = Vec::new();
     for (field, encoded) in [("data", secret), ("binaryData", true)] {
         for (name, value) in object[field].as_object().into_iter().flatten() {
             let text = value.as_str();
@@ -194,10 +196,10 @@ fn data(text: &str, secret: bool) -> BTreeMap<String, Option<Vec<u8>>> {
                 true => text.and_then(|text| STANDARD.decode(text).ok()),
                 false => text.map(|text| text.as_bytes().to_vec()),
             };
-            data.insert(name.clone(), content);
+            data.push((name.clone(), content));
         }
     }
-    data
+    data.into_iter().collect()
 }
 
 const ANNOTATION: &str = "kubeedge.io/deliver";
@@ -209,8 +211,8 @@ mod tests {
     /// Content and mode.
     type Found = (Vec<u8>, u32);
 
-    fn settled(given: &[(&str, &str, bool, Chosen)]) -> (BTreeMap<String, Found>, Vec<String>) {
-        let (mut claims, mut remarks) = (Claims::default(), BTreeSet::new());
+    fn settled(given: &[(&str, &str, bool, Chosen)]) -> (SortedMap<String, Found>, Vec<String>) {
+        let (mut claims, mut remarks) = (Claims::default(), SortedSet::new());
         for (object, text, secret, chosen) in given {
             claims.add(object, text, *secret, chosen, &mut remarks);
         }

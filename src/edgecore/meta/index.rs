@@ -1,7 +1,7 @@
 //! What is known of the stored objects without reading them, and what a change does to it.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::protocol::object::{Meta as Head, Object};
 use crate::protocol::resource::{Kind, ObjectPath};
+use crate::system::sorted::{SortedMap, SortedSet};
 
 /// Of one stored object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,9 +91,9 @@ pub enum Verdict {
 /// All stored objects.
 #[derive(Debug, Default)]
 pub struct Index {
-    pub entries: BTreeMap<ObjectPath, Entry>,
+    pub entries: SortedMap<ObjectPath, Entry>,
     /// Files and whole folders that lie there and of which nothing is known.
-    pub unread: BTreeSet<PathBuf>,
+    pub unread: SortedSet<PathBuf>,
     /// The last that were deleted.
     gone: VecDeque<Gone>,
 }

@@ -1,6 +1,5 @@
 //! Stores what the cloud sends, many changes with a few syncs, and acknowledges what is durable.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use crate::protocol::resource::{Kind, ObjectPath};
 use crate::system::blocking::{self, Blocked};
 use crate::system::clock::Timestamp;
 use crate::system::files::{Batch, FileError, Uncommitted};
+use crate::system::sorted::{SortedMap, SortedSet};
 
 /// Never ends.
 pub async fn run(edge: &Rc<Edge>) {
@@ -172,11 +172,11 @@ fn folders(top: &Path, path: &ObjectPath) -> [PathBuf; 3] {
 #[derive(Default)]
 struct Planned {
     /// None: it is gone.
-    entries: BTreeMap<ObjectPath, Option<Entry>>,
+    entries: SortedMap<ObjectPath, Option<Entry>>,
     gone: Vec<(ObjectPath, Gone)>,
     acks: Vec<(ObjectPath, Ack)>,
     /// The disk refuses a change of theirs: nothing about them is done or acknowledged.
-    spoilt: BTreeSet<ObjectPath>,
+    spoilt: SortedSet<ObjectPath>,
 }
 
 struct Ack {
@@ -287,7 +287,9 @@ impl Planned {
         for (file, error) in refused {
             let paths = self.entries.keys();
             let path = paths.filter(|path| place::file(&meta.top, path) == file);
-            self.spoilt.extend(path.cloned());
+            for path in path {
+                self.spoilt.insert(path.clone());
+            }
             meta.trouble(edge, Some(&error));
         }
     }

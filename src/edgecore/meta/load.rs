@@ -16,6 +16,8 @@ use crate::system::files::{FileError, Files};
 pub struct Found {
     pub index: Index,
     pub damaged: usize,
+    /// In any order; they become the index when all are there.
+    entries: Vec<(ObjectPath, Entry)>,
     /// What a person should know, in the order in which it was met; not more than a few.
     pub remarks: Vec<String>,
 }
@@ -38,6 +40,7 @@ pub fn all(files: &Files, top: &Path) -> Result<Found, FileError> {
             }
         }
     }
+    found.index.entries = std::mem::take(&mut found.entries).into_iter().collect();
     Ok(found)
 }
 
@@ -55,7 +58,7 @@ impl Found {
             Err(error) => return self.unread(path, error),
         };
         if let Some((path, entry)) = entry(kind, namespace, name, &text) {
-            self.index.entries.insert(path, entry);
+            self.entries.push((path, entry));
             return Ok(());
         }
         match set_aside(files, top, &path, &text) {

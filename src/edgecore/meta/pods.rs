@@ -2,7 +2,6 @@
 //! somebody deletes them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,14 +13,15 @@ use super::references::Pod;
 use super::talk::{self, Outcome};
 use crate::edgecore::edge::{Edge, Signal};
 use crate::protocol::resource::{Kind, ObjectPath};
+use crate::system::sorted::{SortedMap, SortedSet};
 
 /// The Pods that are stored, and what is to be done about them.
 #[derive(Default)]
 pub struct Pods {
-    known: RefCell<BTreeMap<ObjectPath, Pod>>,
-    jobs: RefCell<BTreeMap<Job, Due>>,
+    known: RefCell<SortedMap<ObjectPath, Pod>>,
+    jobs: RefCell<SortedMap<Job, Due>>,
     /// When Pods were reported last, by uid.
-    reported: RefCell<BTreeMap<String, Instant>>,
+    reported: RefCell<SortedMap<String, Instant>>,
     more: Signal,
     /// How far the news were read.
     seen: Cell<u64>,
@@ -77,8 +77,9 @@ impl Pods {
     /// A Pod comes: what it names is not to go before it is seen.
     pub fn comes(&self, path: &ObjectPath, text: &str) {
         let pod = Pod::read(path.namespace.as_str().unwrap_or_default(), text);
-        let mut known = self.known.borrow_mut();
-        known.extend(pod.map(|pod| (path.clone(), pod)));
+        if let Some(pod) = pod {
+            self.known.borrow_mut().insert(path.clone(), pod);
+        }
     }
 
     /// A Pod is gone, also one that was never seen.
@@ -211,7 +212,7 @@ async fn look(edge: &Rc<Edge>, path: &ObjectPath) {
         if !pod.is_reported && pods.may_report(&pod.uid) {
             pods.plan(Job::Report(path.clone()));
         }
-        let missing: BTreeSet<_> = pod
+        let missing: SortedSet<_> = pod
             .references
             .iter()
             .filter(|named| !edge.meta.has(named))

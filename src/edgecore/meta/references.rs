@@ -1,10 +1,9 @@
 //! Which ConfigMaps and Secrets a Pod names, wherever it may.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use crate::protocol::resource::{Kind, ObjectPath};
+use crate::system::sorted::SortedSet;
 
 /// What is read of a stored Pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +14,7 @@ pub struct Pod {
     pub is_over: bool,
     /// The cloud knows that it waits for a runtime.
     pub is_reported: bool,
-    pub references: BTreeSet<ObjectPath>,
+    pub references: SortedSet<ObjectPath>,
 }
 
 impl Pod {
@@ -35,7 +34,7 @@ impl Pod {
     }
 }
 
-fn references(namespace: &str, spec: &Value) -> BTreeSet<ObjectPath> {
+fn references(namespace: &str, spec: &Value) -> SortedSet<ObjectPath> {
     let mut named: Vec<(Kind, &Value)> = Vec::new();
     for volume in list(&spec["volumes"]) {
         named.push((Kind::ConfigMap, &volume["configMap"]["name"]));

@@ -1,6 +1,5 @@
 //! The Node object: what the device wants the cloud to have of it.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -13,12 +12,13 @@ use crate::config::edge::node::{Amount, Taint};
 use crate::system::clock::Timestamp;
 use crate::system::facts::machine::Machine;
 use crate::system::facts::usage::Room;
+use crate::system::sorted::SortedMap;
 
 /// All of a Node that is the device's to say.
 pub struct Wanted {
     pub name: String,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
+    pub labels: SortedMap<String, String>,
+    pub annotations: SortedMap<String, String>,
     pub taints: Vec<Taint>,
     pub schedulable: bool,
     pub conditions: [Condition; 4],
@@ -90,7 +90,7 @@ pub fn full(condition: &Condition, now: Timestamp) -> Value {
 }
 
 /// The device's own come last: a person may know better.
-fn labels(name: &str, settings: &EdgeNode, machine: &Machine) -> BTreeMap<String, String> {
+fn labels(name: &str, settings: &EdgeNode, machine: &Machine) -> SortedMap<String, String> {
     let own = [
         ("beta.kubernetes.io/arch", machine.architecture),
         ("beta.kubernetes.io/os", OS),
@@ -102,12 +102,12 @@ fn labels(name: &str, settings: &EdgeNode, machine: &Machine) -> BTreeMap<String
         ("node-role.kubernetes.io/edge", ""),
     ];
     let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let mut labels = BTreeMap::from(own);
+    let mut labels = SortedMap::from(own);
     labels.extend(settings.labels.clone());
     labels
 }
 
-fn annotations(settings: &EdgeNode) -> BTreeMap<String, String> {
+fn annotations(settings: &EdgeNode) -> SortedMap<String, String> {
     let own = [
         (
             "volumes.kubernetes.io/controller-managed-attach-detach",
@@ -116,7 +116,7 @@ fn annotations(settings: &EdgeNode) -> BTreeMap<String, String> {
         (OWN_VERSION, env!("CARGO_PKG_VERSION")),
     ];
     let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let mut annotations = BTreeMap::from(own);
+    let mut annotations = SortedMap::from(own);
     annotations.extend(settings.annotations.clone());
     for (name, given) in [
         (LABELS_SET, &settings.labels),
@@ -155,8 +155,8 @@ fn addresses(address: IpAddr, name: &str) -> Value {
 }
 
 fn facts(machine: &Machine, settings: &EdgeNode, room: Option<Room>) -> Map<String, Value> {
-    let mut capacity = BTreeMap::new();
-    let mut allocatable = BTreeMap::new();
+    let mut capacity = SortedMap::new();
+    let mut allocatable = SortedMap::new();
     if let Some(cpus) = machine.cpus {
         capacity.insert("cpu", cpus.to_string());
         allocatable.insert("cpu", cpus.to_string());

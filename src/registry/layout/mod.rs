@@ -4,7 +4,6 @@ mod archive;
 mod folder;
 mod texts;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -19,6 +18,7 @@ use super::progress::Progress;
 use super::reference::Reference;
 use super::resolve::{self, Image};
 use crate::system::files::Appender;
+use crate::system::sorted::SortedSet;
 
 /// Where images go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ fn parts<'a>(images: &'a [(&'a Reference, Image)]) -> Vec<Part<'a>> {
         name: "oci-layout".to_owned(),
         text: texts::LAYOUT.to_vec(),
     }];
-    let mut known = BTreeSet::new();
+    let mut known = SortedSet::new();
     for (reference, image) in images {
         let count = image.manifest.layers.len();
         let layers = image.manifest.layers.iter().enumerate().map(|(at, layer)| {

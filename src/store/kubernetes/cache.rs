@@ -12,6 +12,7 @@ use super::space::{corrupt, text};
 use crate::kubernetes::object::{self, Object};
 use crate::kubernetes::resource::CONFIG_MAPS;
 use crate::system::names::NodeName;
+use crate::system::sorted::SortedMap;
 
 /// What is known, and what of it has changed since that was asked for.
 #[derive(Default)]
@@ -45,7 +46,7 @@ pub enum Change {
 /// By the names of ConfigMaps.
 #[derive(Clone, Default)]
 pub struct Contents {
-    pub shards: BTreeMap<String, Shard>,
+    pub shards: SortedMap<String, Shard>,
     pub revoked: Option<Revocations>,
 }
 
@@ -54,7 +55,7 @@ pub struct Contents {
 pub struct Shard {
     pub version: String,
     /// None: what is there is no record of this node.
-    records: BTreeMap<NodeName, Option<NodeRecord>>,
+    records: SortedMap<NodeName, Option<NodeRecord>>,
 }
 
 /// The ConfigMap of revocations.

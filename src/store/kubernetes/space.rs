@@ -1,6 +1,5 @@
 //! Objects in the namespace of KubeEdge, changed only by who has seen their present version.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use crate::kubernetes::object::{self, Object};
 use crate::kubernetes::request::{Patch, Request};
 use crate::kubernetes::resource::{NAMESPACES, SECRETS};
 use crate::kubernetes::{Api, CallError, Resource};
+use crate::system::sorted::SortedMap;
 
 /// The objects, and the way to them.
 pub struct Space {
@@ -186,7 +186,7 @@ impl Space {
 
 impl Wanted<'_> {
     /// As the cluster writes it: in base64 in a Secret, as text in a ConfigMap.
-    fn data(&self) -> BTreeMap<&str, Value> {
+    fn data(&self) -> SortedMap<&str, Value> {
         let secret = self.resource == SECRETS;
         let text = |bytes: &[u8]| match secret {
             true => STANDARD.encode(bytes),

@@ -1,6 +1,6 @@
 //! What is kept of what the watches tell: edges' Nodes, what is bound to them, and what that needs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::super::index;
 use super::super::kept::{Given, Kept};
@@ -12,17 +12,18 @@ use crate::cloudcore::outbox::Item;
 use crate::kubernetes::{Resource, object};
 use crate::protocol::resource::{Kind, ObjectPath};
 use crate::system::names::NodeName;
+use crate::system::sorted::{SortedMap, SortedSet};
 
 /// Beside the state: what is not known to be an edge's, and what is asked for.
 #[derive(Default)]
 pub struct Cache {
     /// Pods of nodes that are no edges as far as is known; names only.
     strangers: HashMap<ObjectPath, NodeName>,
-    of_strangers: HashMap<NodeName, BTreeSet<ObjectPath>>,
+    of_strangers: HashMap<NodeName, SortedSet<ObjectPath>>,
     /// Objects that something needs and nobody has told; with the version up to which each is gone.
-    wanted: BTreeMap<ObjectPath, u64>,
+    wanted: SortedMap<ObjectPath, u64>,
     /// Types of which all was told once.
-    listed: BTreeSet<Kind>,
+    listed: SortedSet<Kind>,
 }
 
 /// What is to be done because of what was told.

@@ -1,6 +1,5 @@
 //! ObjectSync records: what each node has acknowledged, for cloudcores of KubeEdge on the same cluster.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,10 +11,11 @@ use crate::kubernetes::resource::{CLUSTER_OBJECT_SYNCS, OBJECT_SYNCS};
 use crate::kubernetes::{CallError, Patch, Request, Resource};
 use crate::protocol::resource::{Kind, ObjectPath};
 use crate::system::names::NodeName;
+use crate::system::sorted::SortedMap;
 
-/// Records that are still to be written: of one object only the last.
+/// Records that are still to be written: of one object only the last. In boxes, since many come and go.
 #[derive(Default)]
-pub struct Syncs(Mutex<BTreeMap<String, Record>>);
+pub struct Syncs(Mutex<SortedMap<String, Box<Record>>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Record {
@@ -32,16 +32,16 @@ impl Syncs {
         let name = format!("{node}.{uid}");
         if waiting.len() < MAX_WAITING || waiting.contains_key(&name) {
             let path = path.clone();
-            waiting.insert(name, Record { path, version });
+            waiting.insert(name, Box::new(Record { path, version }));
         }
     }
 
-    fn take(&self) -> Option<(String, Record)> {
-        self.lock().pop_first()
+    fn take(&self) -> Option<(String, Box<Record>)> {
+        self.lock().pop_last()
     }
 
     /// What could not be written, unless there is something newer.
-    fn put_back(&self, name: String, record: Record) {
+    fn put_back(&self, name: String, record: Box<Record>) {
         let mut waiting = self.lock();
         if waiting.len() < MAX_WAITING {
             waiting.entry(name).or_insert(record);
@@ -49,7 +49,7 @@ impl Syncs {
     }
 
     /// No code panics while it holds the lock, so a poisoned map is still whole.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Record>> {
+    fn lock(&self) -> MutexGuard<'_, SortedMap<String, Box<Record>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

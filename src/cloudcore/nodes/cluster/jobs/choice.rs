@@ -1,7 +1,5 @@
 //! Which nodes a job is for: by their names, by their labels, or both.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::Value;
 
 use super::super::super::kept::Kept;
@@ -11,11 +9,12 @@ use crate::protocol::jobs;
 use crate::protocol::resource::Kind;
 use crate::protocol::selector::Selection;
 use crate::system::names::NodeName;
+use crate::system::sorted::{SortedMap, SortedSet};
 
 /// What a spec says of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
-    names: BTreeSet<NodeName>,
+    names: SortedSet<NodeName>,
     /// All of it must hold; empty: labels choose nobody.
     labels: Selection,
 }
@@ -23,14 +22,14 @@ pub struct Choice {
 impl Choice {
     /// Reads `nodeNames` and `labelSelector`; the error is a sentence.
     pub fn read(spec: &Value) -> Result<Choice, String> {
-        let mut choice = Choice::default();
-        for name in list(spec.get("nodeNames")) {
-            let name = name.as_str().unwrap_or_default();
-            let read = name.parse::<NodeName>();
-            choice
-                .names
-                .insert(read.map_err(|error| format!("nodeNames: {error}"))?);
-        }
+        let names = list(spec.get("nodeNames")).map(|name| {
+            let read = name.as_str().unwrap_or_default().parse::<NodeName>();
+            read.map_err(|error| format!("nodeNames: {error}"))
+        });
+        let mut choice = Choice {
+            names: names.collect::<Result<_, _>>()?,
+            ..Choice::default()
+        };
         if let Some(selector) = spec.get("labelSelector") {
             let read = choice.labels.add_selector(selector);
             read.map_err(|error| format!("labelSelector: {error}"))?;
@@ -42,25 +41,27 @@ impl Choice {
     }
 
     /// Those that it is for, and those that can't have it, with why.
-    pub fn of(&self, state: &State) -> BTreeMap<NodeName, Member> {
-        let mut chosen = BTreeMap::new();
-        for name in &self.names {
+    pub fn of(&self, state: &State) -> SortedMap<NodeName, Member> {
+        let named = |name: &NodeName| {
             let member = state.node(name).map_or_else(stranger, |kept| begin(kept));
-            chosen.insert(name.clone(), member);
-        }
+            (name.clone(), member)
+        };
+        let mut chosen: Vec<_> = self.names.iter().map(named).collect();
         if self.labels.is_all() {
-            return chosen;
+            return chosen.into_iter().collect();
         }
         let fit = |kept: &Kept| {
             let label = |key: &str| kept.facts.labels.get(key).map(String::as_str);
             self.labels.fits_labels(label)
         };
         for kept in state.all(Some(Kind::Node)).filter(|kept| fit(kept)) {
-            if let Ok(name) = kept.path.name.parse::<NodeName>() {
-                chosen.entry(name).or_insert_with(|| begin(kept));
+            if let Ok(name) = kept.path.name.parse::<NodeName>()
+                && !self.names.contains(&name)
+            {
+                chosen.push((name, begin(kept)));
             }
         }
-        chosen
+        chosen.into_iter().collect()
     }
 }
 

@@ -3,7 +3,6 @@
 //! The object's status is what counts, for all cloudcores: a node begins when that it begins is written, from the
 //! version that was read. So of two that would begin one node, or one node too many, one is refused and looks again.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,6 +13,7 @@ use crate::cloudcore::jobs::{self, Fleet, Member, Phase, Stand};
 use crate::protocol::jobs::Report;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
+use crate::system::sorted::SortedMap;
 
 pub struct Held {
     uid: String,
@@ -30,7 +30,7 @@ pub struct Held {
     number: u64,
     /// Nodes that may have the job from a session that ended, or from another cloudcore: until then they are
     /// given time to say so.
-    patience: BTreeMap<NodeName, Instant>,
+    patience: SortedMap<NodeName, Instant>,
     /// Before this nothing is written.
     due: Instant,
     failures: u32,
@@ -68,7 +68,7 @@ impl Held {
             terms: job.terms,
             news: Vec::new(),
             number: 0,
-            patience: BTreeMap::new(),
+            patience: SortedMap::new(),
             due: at,
             failures: 0,
         };
@@ -195,7 +195,7 @@ impl Held {
         &self,
         now: Timestamp,
         at: Instant,
-        chosen: Option<BTreeMap<NodeName, Member>>,
+        chosen: Option<SortedMap<NodeName, Member>>,
         there: impl Fn(&NodeName) -> bool,
     ) -> Option<Plan> {
         if at < self.due || self.is_over() {

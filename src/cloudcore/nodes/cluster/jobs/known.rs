@@ -1,6 +1,6 @@
 //! What is known of all jobs that are not over, and what nodes have said of jobs that are not known.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -13,14 +13,15 @@ use crate::kubernetes::object::{name, text};
 use crate::protocol::jobs::Report;
 use crate::system::clock::Timestamp;
 use crate::system::names::NodeName;
+use crate::system::sorted::SortedMap;
 
 #[derive(Default)]
 pub struct Known {
-    pub jobs: BTreeMap<Key, Held>,
+    pub jobs: SortedMap<Key, Held>,
     /// Reports on jobs that no watch has told of, or not any more.
     pub early: VecDeque<Early>,
     /// Deleted objects that wait for a cloudcore of KubeEdge: their version, and what else they wait for.
-    pub stuck: BTreeMap<Key, (String, Vec<Value>)>,
+    pub stuck: SortedMap<Key, (String, Vec<Value>)>,
 }
 
 pub struct Early {

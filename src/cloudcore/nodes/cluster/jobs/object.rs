@@ -1,7 +1,5 @@
 //! A job as the cluster has it and as it is worked on: its spec read, its status read and written.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use super::super::super::meta::Object;
@@ -10,6 +8,7 @@ use crate::cloudcore::jobs::{Fleet, Kind, Member, Phase, Stand};
 use crate::kubernetes::object;
 use crate::protocol::jobs::Report;
 use crate::system::clock::Timestamp;
+use crate::system::sorted::SortedMap;
 
 /// An object, read.
 pub struct Job {
@@ -49,7 +48,7 @@ pub fn read(kind: Kind, object: &Object, now: Timestamp) -> Option<Job> {
     let word = |key: &str| status.and_then(|it| it.get(key)?.as_str());
     let phase = word("phase").unwrap_or_default();
     let nodes = status.and_then(|it| it.get("nodeStatus")?.as_array());
-    let nodes: BTreeMap<_, _> = nodes.into_iter().flatten().filter_map(member).collect();
+    let nodes: SortedMap<_, _> = nodes.into_iter().flatten().filter_map(member).collect();
     let fleet = Fleet {
         name: Some(name).filter(|name| !name.is_empty())?,
         kind,

@@ -396,7 +396,7 @@ fn what_another_has_begun_while_nodes_were_chosen_stands() {
     let at = Instant::now();
     let mut held = jobs::held::Held::new(object("7", json!({})), at);
     assert!(held.wanted().is_some());
-    let chosen: std::collections::BTreeMap<_, _> = ["edge-1", "edge-2"]
+    let chosen: crate::system::sorted::SortedMap<_, _> = ["edge-1", "edge-2"]
         .map(|node| (node.parse().unwrap(), Default::default()))
         .into();
     // The watch comes in between.
