@@ -257,7 +257,14 @@ impl Service for Procd {
     }
 
     fn remove(&self) -> Result<Report, ServiceError> {
-        let mut report = self.disable()?;
+        let mut report = Report::nothing();
+        if self.is_packaged() && self.is_ours() {
+            // The package has its own again, which is only switched off.
+            report = self.install()?;
+        }
+        for touch in self.disable()?.touched {
+            report.add(Some(touch));
+        }
         let (script, host) = (self.script(), &self.host);
         // The script goes last: it tells whose the rest is, should the power fail.
         if written::has_mark(host, &script)? {

@@ -253,6 +253,12 @@ fn procd_gives_back_what_a_firmware_brings_anew() {
         assert!(script.contains("/usr/bin/$N") && !packaged.is_ours());
         packaged.remove().unwrap();
         assert_eq!(site.read("etc/init.d/edgecore"), script);
+        // So has a reset at once.
+        fs::remove_file(site.at("etc/init.d/edgecore")).unwrap();
+        fs::remove_file(site.at("lib/upgrade/keep.d/kubeedge")).unwrap();
+        loose.install().unwrap();
+        packaged.remove().unwrap();
+        assert_eq!(site.read("etc/init.d/edgecore"), script);
         fs::remove_file(list).unwrap();
         fs::remove_file(site.at("etc/init.d/edgecore")).unwrap();
         fs::remove_file(site.at("lib/upgrade/keep.d/kubeedge")).unwrap();
