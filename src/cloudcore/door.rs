@@ -11,7 +11,7 @@ use hyper::StatusCode;
 use hyper::header::{CONNECTION, HeaderValue};
 use log::{debug, warn};
 use smol::Timer;
-use smol::future::{or, yield_now};
+use smol::future::{FutureExt, or, yield_now};
 use smol::net::TcpStream;
 
 use super::api::{self, Caller};
@@ -87,10 +87,9 @@ pub async fn converse(
 ) {
     let caller = Caller::new(peer, place, &secured);
     let mut stream = Rewound::new(read, secured);
-    let end = http::serve(&mut stream, &cloud.stop, |request| {
-        api::answer(cloud, &caller, request)
-    });
-    ended(cloud, peer, end.await);
+    let answer = |request| api::answer(cloud, &caller, request).boxed();
+    let end = http::serve(&mut stream, &cloud.stop, &answer).await;
+    ended(cloud, peer, end);
 }
 
 /// Counts the end of a connection, and says what was wrong with it.
@@ -138,9 +137,9 @@ pub async fn turn_away(cloud: &Cloud, acceptor: &TlsAcceptor, stream: TcpStream)
             );
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(CONNECTION, close);
-            ready((answer, Rest::Unread))
+            ready((answer, Rest::Unread)).boxed()
         };
-        http::serve(&mut secured, &cloud.stop, full).await;
+        http::serve(&mut secured, &cloud.stop, &full).await;
     };
     or(told, async {
         Timer::after(TURNING_AWAY).await;

@@ -14,25 +14,25 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use smol::Timer;
 use smol::future::or;
-use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use smol::io::AsyncReadExt;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::cloud::Stop;
 use crate::system::body::Whole;
+use crate::tunnel::Stream;
 
 /// An answer that is complete when it is made.
 pub type Answer = Response<Whole>;
 
+/// The answer to one request, on its way.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = (Answer, Rest)> + Send + 'a>>;
+
 /// Serves requests until the connection ends, breaks a bound, or cloudcore stops.
-pub async fn serve<S, F>(
-    stream: &mut S,
+pub async fn serve<'a>(
+    stream: &mut (dyn Stream + Send),
     stop: &Stop,
-    answer: impl Fn(Request<Incoming>) -> F,
-) -> End
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    F: Future<Output = (Answer, Rest)>,
-{
+    answer: &(dyn Fn(Request<Incoming>) -> Answering<'a> + Sync),
+) -> End {
     let (unread, any) = (AtomicBool::new(false), AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
         any.store(true, Ordering::Relaxed);
@@ -224,7 +224,7 @@ pub fn without_host(request: &Request<Incoming>) -> bool {
 }
 
 /// Takes in what a client still sends, so that it gets to read our answer and not a reset.
-async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
+async fn linger(stream: &mut (dyn Stream + Send)) {
     let discard = async {
         let mut chunk = [0; 2048];
         let mut left = MAX_DISCARDED;

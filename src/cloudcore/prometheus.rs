@@ -5,9 +5,10 @@ use std::future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
 use smol::Timer;
-use smol::future::or;
+use smol::future::{FutureExt, or};
 
 use super::cloud::{Cloud, Stop};
 use super::descriptors::Descriptors;
@@ -36,35 +37,30 @@ pub async fn serve(cloud: Arc<Cloud>, listener: Listener) {
         };
         let shared = cloud.clone();
         cloud.spawn(async move {
-            http::serve(&mut stream, &shared.stop, |request| {
-                let shared = &shared;
-                async move {
-                    if http::without_host(&request) {
-                        let answer = http::text(StatusCode::BAD_REQUEST, http::ONE_HOST);
-                        return (answer, Rest::Unread);
-                    }
-                    match (request.uri().path(), request.method()) {
-                        ("/metrics", &Method::GET) => {
-                            let page = render(shared);
-                            (http::typed(StatusCode::OK, FORMAT, page), Rest::Read)
-                        }
-                        ("/healthz", &Method::GET) => {
-                            (http::text(StatusCode::OK, "ok"), Rest::Read)
-                        }
-                        ("/readyz", &Method::GET) => (readiness(ready(shared).await), Rest::Read),
-                        ("/metrics" | "/healthz" | "/readyz", _) => {
-                            (http::wrong_method("GET"), Rest::Unread)
-                        }
-                        _ => {
-                            let answer = http::text(StatusCode::NOT_FOUND, "try /metrics");
-                            (answer, Rest::Unread)
-                        }
-                    }
-                }
-            })
-            .await;
+            let answer = |request| answer(&shared, request).boxed();
+            http::serve(&mut stream, &shared.stop, &answer).await;
             drop(place);
         });
+    }
+}
+
+async fn answer(cloud: &Cloud, request: Request<Incoming>) -> (http::Answer, Rest) {
+    if http::without_host(&request) {
+        let answer = http::text(StatusCode::BAD_REQUEST, http::ONE_HOST);
+        return (answer, Rest::Unread);
+    }
+    match (request.uri().path(), request.method()) {
+        ("/metrics", &Method::GET) => {
+            let page = render(cloud);
+            (http::typed(StatusCode::OK, FORMAT, page), Rest::Read)
+        }
+        ("/healthz", &Method::GET) => (http::text(StatusCode::OK, "ok"), Rest::Read),
+        ("/readyz", &Method::GET) => (readiness(ready(cloud).await), Rest::Read),
+        ("/metrics" | "/healthz" | "/readyz", _) => (http::wrong_method("GET"), Rest::Unread),
+        _ => {
+            let answer = http::text(StatusCode::NOT_FOUND, "try /metrics");
+            (answer, Rest::Unread)
+        }
     }
 }
 
@@ -105,16 +101,16 @@ pub async fn serve_waiting<T>(listener: &Listener, why: &Mutex<String>) -> T {
     let (stop, _stopper) = Stop::new();
     loop {
         let (mut stream, _) = listener.accept().await;
-        let answered = http::serve(&mut stream, &stop, |request| {
+        let answer = |request: Request<Incoming>| {
             let why = why.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let answer = match request.uri().path() {
                 "/healthz" => http::text(StatusCode::OK, "ok"),
                 _ => readiness(Err(why)),
             };
-            future::ready((answer, Rest::Unread))
-        });
+            future::ready((answer, Rest::Unread)).boxed()
+        };
         let answered = async {
-            answered.await;
+            http::serve(&mut stream, &stop, &answer).await;
         };
         or(answered, async {
             Timer::after(MOMENT).await;

@@ -67,8 +67,7 @@ pub fn enter<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Giv
     Ok(given)
 }
 
-/// As `enter`, without printing. Each command has one of its own, so what does not depend on the flags' type is
-/// not in here.
+/// As `enter`, without printing. It is compiled for each command anew: what does not need the flags' type is elsewhere.
 pub fn parse<T: FromArgs + ArgsInfo>(spec: &Spec, args: &[String]) -> Result<Given<T>, Stop> {
     let normal = complete(spec, T::get_args_info, args)?;
     let flags = T::from_args(&[spec.name], &normal.for_argh())
