@@ -9,6 +9,7 @@ use std::time::Instant;
 use log::warn;
 use smol::Executor;
 use smol::channel::{Receiver, Sender, bounded};
+use smol::future::FutureExt;
 use smol::net::TcpStream;
 
 use super::cluster::Cluster;
@@ -181,7 +182,8 @@ impl Cloud {
     /// Runs a task beside the others; it is not run any more when cloudcore has ended.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(executor) = self.executor.upgrade() {
-            executor.spawn(task).detach();
+            // In a box all are alike: the executor's part is compiled once.
+            executor.spawn(task.boxed()).detach();
         }
     }
 }

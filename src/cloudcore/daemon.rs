@@ -9,7 +9,7 @@ use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
 use serde::{Deserialize, Serialize};
 use smol::channel::Receiver;
-use smol::future::or;
+use smol::future::{FutureExt, or};
 use smol::{Executor, Timer};
 
 use super::cloud::{Cloud, Standing, Stop, Stopper};
@@ -54,7 +54,7 @@ pub fn run(
     let executor = Arc::new(Executor::new());
     let serve = async {
         let inbox = Inbox::new(orders).map_err(DaemonError::Signals)?;
-        executor.spawn(attend()).detach();
+        executor.spawn(attend().boxed()).detach();
         let standing = Standing {
             open_files,
             confinement,

@@ -73,12 +73,11 @@ async fn accept(edge: &Rc<Edge>, listener: &UnixListener, orders: bool) {
             continue;
         }
         let (shared, place) = (edge.clone(), places.clone());
-        let task = edge.executor.spawn(async move {
+        edge.spawn(async move {
             // A client that goes away early needs no answer.
             let _ = answer(&shared, stream, orders).await;
             drop(place);
         });
-        task.detach();
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
+use smol::future::FutureExt;
 use smol::{LocalExecutor, Timer};
 
 use super::clouds::Clouds;
@@ -326,6 +327,12 @@ impl Edge {
             .await
             .map_err(Failure::Blocked)?
             .map_err(Failure::Api)
+    }
+
+    /// Runs a task beside the others.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        // In a box all are alike: the executor's part is compiled once.
+        self.executor.spawn(task.boxed_local()).detach();
     }
 
     /// Runs disk or key work on a helper thread, so that neither can hold the executor.

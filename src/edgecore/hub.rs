@@ -349,7 +349,7 @@ impl Keeper<'_> {
             take_word(date, &self.presented, &identity.ca, &edge.host.clock);
             let shared = edge.clone();
             let kept = async move { timekeeping::keep(&shared).await };
-            edge.executor.spawn(kept).detach();
+            edge.spawn(kept);
         }
         if let Some(cas) = cas {
             edge.heard(cas);
@@ -366,9 +366,7 @@ impl Keeper<'_> {
             "connected to {peer} as {} (session {number}, {transport})",
             request.node
         );
-        edge.executor
-            .spawn(tidy(edge.clone(), identity.clone()))
-            .detach();
+        edge.spawn(tidy(edge.clone(), identity.clone()));
         let leads = match peer {
             Peer::Through { .. } => Leads::ThroughProxy,
             Peer::Direct(_) if transport == Transport::Quic => Leads::OverQuic,

@@ -138,7 +138,7 @@ fn spawner(edge: &Edge) -> Spawn {
             executor.spawn(task).detach();
         }
     };
-    edge.executor.spawn(run).detach();
+    edge.spawn(run);
     // There is room for all that a connection ever has.
     Arc::new(move |task| drop(sender.try_send(task)))
 }

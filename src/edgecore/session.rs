@@ -41,14 +41,13 @@ impl Session {
         let (report, ended) = bounded(1);
         let shared = edge.clone();
         edge.sessions.update(|count| count + 1);
-        let task = edge.executor.spawn(async move {
+        edge.spawn(async move {
             let end = serve(&shared, (tunnel, line), ends, stopped, rhythm).await;
             shared.sessions.update(|count| count - 1);
             shared.session_ended.raise();
             // Nobody waits for a session that was replaced.
             let _ = report.try_send(end);
         });
-        task.detach();
         Session {
             replace_safe,
             since: Instant::now(),

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
+use smol::future::FutureExt;
 use smol::net::TcpStream;
 use smol::{Async, LocalExecutor, Timer};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
@@ -70,11 +71,11 @@ impl Api {
                     continue;
                 }
                 let (desk, place) = (desk.clone(), places.clone());
-                let task = connections.spawn(async move {
+                let task = async move {
                     connection(&desk, stream.into()).await;
                     drop(place);
-                });
-                task.detach();
+                };
+                connections.spawn(task.boxed_local()).detach();
             }
         };
         connections.run(accept).await

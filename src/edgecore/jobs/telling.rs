@@ -55,13 +55,12 @@ impl Desk {
         let lease = format!("kube-node-lease/lease/{}", edge.settings.node);
         let now = edge.host.clock.stamp();
         let question = Message::of_edged(now, "query", &lease, &Value::Null);
-        let work = async move {
+        self.edge.spawn(async move {
             // Without an answer the next one to another question will do.
             if edge.requests.ask(question, PATIENCE).await.is_ok() {
                 edge.jobs.session.raise();
             }
-        };
-        self.edge.executor.spawn(work).detach();
+        });
     }
 
     /// Posts the first reports, as far as they are for a cloud that hears of them like that; how many arrived.
