@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
 use kubeedge::cloudcore::Stop;
-use kubeedge::cloudcore::http::{Rest, body, serve, text};
+use kubeedge::cloudcore::http::{Answering, Rest, body, serve, text};
 use kubeedge::protocol::enrollment::CertificateApi;
 use kubeedge::protocol::portal::Beginning;
 use kubeedge::system::bypass::Bypass;
@@ -24,15 +25,18 @@ const MAX_BODY: usize = 64 * 1024;
 pub fn head(data: &[u8]) {
     let (stop, _stopper) = Stop::new();
     let mut peer = Peer::new(data);
-    smol::block_on(serve(&mut peer, &stop, |mut request| async move {
-        match body(request.body_mut()).await {
-            Ok(whole) => {
-                assert!(whole.len() <= MAX_BODY, "{} bytes", whole.len());
-                (text(StatusCode::OK, "read"), Rest::Read)
+    let read = |mut request: Request<Incoming>| -> Answering {
+        Box::pin(async move {
+            match body(request.body_mut()).await {
+                Ok(whole) => {
+                    assert!(whole.len() <= MAX_BODY, "{} bytes", whole.len());
+                    (text(StatusCode::OK, "read"), Rest::Read)
+                }
+                Err(_) => (text(StatusCode::BAD_REQUEST, "unread"), Rest::Unread),
             }
-            Err(_) => (text(StatusCode::BAD_REQUEST, "unread"), Rest::Unread),
-        }
-    }));
+        })
+    };
+    smol::block_on(serve(&mut peer, &stop, &read));
     let said = String::from_utf8(peer.written).expect("we answer with text");
     let answers = said.matches("HTTP/1.").count();
     assert!(said.is_empty() || said.starts_with("HTTP/1."), "{said:?}");
