@@ -124,7 +124,7 @@ const CALLS: &[(&str, &[&str])] = &[
     (
         "BTreeMap",
         &[
-            "src/cloudcore/nodes/state.rs",
+            "src/cloudcore/nodes/state",
             "src/store/journal.rs",
             "src/store/kubernetes/cache.rs",
             "src/store/objects.rs",
