@@ -8,7 +8,9 @@ use crate::keadm::ROLES;
 use crate::keadm::device::{Device, DeviceError};
 use crate::pki::MAX_INPUT;
 use crate::pki::certificate::Certificate;
-use crate::protocol::control::{self, ControlError, EDGE_STATUS_SOCKET, EdgeStatus, Request};
+use crate::protocol::control::{
+    self, ControlError, EDGE_STATUS_SOCKET, EdgeOp, EdgeStatus, Request,
+};
 use crate::system::host::Host;
 use crate::system::processes;
 use crate::system::service::{self, Choice, Daemon, Service, ServiceError, Status};
@@ -77,7 +79,7 @@ pub fn gather(host: &Host, config: Option<&str>) -> Found {
 
 fn ask(host: &Host) -> Answer {
     let socket = host.root.at(EDGE_STATUS_SOCKET);
-    match control::call(&socket, &Request::new("status"), PATIENCE) {
+    match control::call(&socket, &Request::new(EdgeOp::Status), PATIENCE) {
         Ok(status) => Answer::Status(Box::new(status)),
         Err(ControlError::NotRunning) => Answer::NotRunning,
         Err(error) => Answer::Silent(error),
