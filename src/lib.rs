@@ -11,6 +11,7 @@ pub mod edgecore;
 pub mod keadm;
 
 // Middle floor: what two roles share.
+#[cfg(feature = "cloud")]
 pub mod authority;
 pub mod config;
 #[cfg(feature = "kubernetes")]
@@ -18,6 +19,7 @@ pub mod kubernetes;
 pub mod protocol;
 #[cfg(feature = "oci")]
 pub mod registry;
+#[cfg(feature = "cloud")]
 pub mod store;
 #[cfg(feature = "edge")]
 pub mod trial;

@@ -12,7 +12,9 @@ use common::device::{CONFIG, Device};
 use common::rcs::Rcs;
 use common::site::{Cloudcore, Said, Site};
 use common::{Folder, KUBEEDGE, not_tried, put, wait_until};
-use kubeedge::protocol::control::{EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request, call};
+use kubeedge::protocol::control::{
+    EDGE_STATUS_SOCKET, EdgeOp, EdgeState, EdgeStatus, Request, call,
+};
 use kubeedge::system::processes;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -51,7 +53,7 @@ fn s95edgecore_runs_a_real_edgecore() {
         let status = || -> Option<EdgeStatus> {
             call(
                 &device.path(EDGE_STATUS_SOCKET),
-                &Request::new("status"),
+                &Request::new(EdgeOp::Status),
                 common::LIMIT,
             )
             .ok()
@@ -220,7 +222,8 @@ impl Machine {
 
     fn is_connected(&self) -> bool {
         let socket = self.path(EDGE_STATUS_SOCKET.trim_start_matches('/'));
-        let status: Result<EdgeStatus, _> = call(&socket, &Request::new("status"), common::LIMIT);
+        let status: Result<EdgeStatus, _> =
+            call(&socket, &Request::new(EdgeOp::Status), common::LIMIT);
         status.is_ok_and(|it| it.state == EdgeState::Connected)
     }
 

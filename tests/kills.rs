@@ -14,7 +14,9 @@ use common::{KUBEEDGE, LIMIT, figures, files_below, wait_until};
 use fastrand::Rng;
 use kubeedge::pki::certificate::Certificate;
 use kubeedge::pki::key::PrivateKey;
-use kubeedge::protocol::control::{EDGE_SOCKET, EdgeState, EdgeStatus, Reply, Request, call};
+use kubeedge::protocol::control::{
+    EDGE_SOCKET, EdgeOp, EdgeState, EdgeStatus, Reply, Request, call,
+};
 use kubeedge::system::processes;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -194,7 +196,7 @@ fn a_renewal_that_is_killed_at_any_instant_leaves_a_whole_identity() {
         let before = identity(&site, node).expect("an identity");
         let socket = site.path(EDGE_SOCKET);
         let asked = std::thread::spawn(move || {
-            let reply = call::<Reply>(&socket, &Request::new("renew"), LIMIT);
+            let reply = call::<Reply>(&socket, &Request::new(EdgeOp::Renew), LIMIT);
             reply.is_ok_and(|reply| reply.error.is_none())
         });
         // Most of it is waiting for the new session: what is before that is hit more often.
@@ -242,7 +244,7 @@ fn a_renewal_that_is_killed_at_any_instant_leaves_a_whole_identity() {
 fn renew_quietly(site: &Site) -> Duration {
     let started = Instant::now();
     let reply: Reply =
-        call(&site.path(EDGE_SOCKET), &Request::new("renew"), LIMIT).expect("a reply");
+        call(&site.path(EDGE_SOCKET), &Request::new(EdgeOp::Renew), LIMIT).expect("a reply");
     assert_eq!(reply.error.map(|it| format!("{it:?}")), None);
     started.elapsed()
 }

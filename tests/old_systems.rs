@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use common::site::Cloudcore;
 use common::{Folder, LIMIT, figures, put, wait_until};
 use kubeedge::protocol::control::{
-    self, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Reply, Request,
+    self, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeOp, EdgeState, EdgeStatus, Reply, Request,
 };
 use kubeedge::system::{exit, processes};
 use nix::errno::Errno;
@@ -152,7 +152,7 @@ impl Device {
     fn status(&self) -> Option<EdgeStatus> {
         control::call(
             &self.path(EDGE_STATUS_SOCKET),
-            &Request::new("status"),
+            &Request::new(EdgeOp::Status),
             LIMIT,
         )
         .ok()
@@ -162,8 +162,9 @@ impl Device {
     fn renews(&self) {
         let serial = |status: &EdgeStatus| status.session.as_ref().map(|it| it.serial.clone());
         let before = serial(&self.status().expect("edgecore answers"));
-        let reply: Reply = control::call(&self.path(EDGE_SOCKET), &Request::new("renew"), LIMIT)
-            .expect("edgecore answers");
+        let reply: Reply =
+            control::call(&self.path(EDGE_SOCKET), &Request::new(EdgeOp::Renew), LIMIT)
+                .expect("edgecore answers");
         assert_eq!(reply.error, None);
         self.until("the tunnel with the new certificate", |status| {
             serial(status).is_some() && serial(status) != before

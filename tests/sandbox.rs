@@ -11,7 +11,7 @@ use common::device::{BOOTSTRAP, CERTIFICATE, CONFIG, Device, KEY};
 use common::site::{Cloudcore, Site};
 use common::{LIMIT, figures, not_tried, wait_until};
 use kubeedge::protocol::control::{
-    self, CLOUD_SOCKET, CloudStatus, EdgeState, EdgeStatus, Request,
+    self, CLOUD_SOCKET, CloudOp, CloudStatus, EdgeState, EdgeStatus, Request,
 };
 use kubeedge::system::{facts, processes};
 use landlock::{AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
@@ -432,7 +432,7 @@ fn the_credentials_of_a_proxy_may_lie_anywhere() {
 
 fn cloud_status(cloud: &Cloudcore) -> CloudStatus {
     let socket = cloud.path(CLOUD_SOCKET);
-    control::call(&socket, &Request::new("status"), LIMIT).expect("cloudcore answers")
+    control::call(&socket, &Request::new(CloudOp::Status), LIMIT).expect("cloudcore answers")
 }
 
 /// A device joins, and renews its certificate.

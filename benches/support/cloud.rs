@@ -5,7 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use kubeedge::pki::certificate::Certificate;
-use kubeedge::protocol::control::{self, CLOUD_SOCKET, Client, HubSession, Reply, Request};
+use kubeedge::protocol::control::{
+    self, CLOUD_SOCKET, Client, CloudOp, HubSession, Reply, Request,
+};
 use kubeedge::protocol::enrollment::CertificateApi;
 use kubeedge::protocol::token::JoinToken;
 use kubeedge::system::clock::Clock;
@@ -62,7 +64,7 @@ impl Cloud {
     /// A fresh join token, and the CA that it pins.
     pub fn token(&self) -> (JoinToken, Certificate) {
         let socket = self.folder.at(CLOUD_SOCKET);
-        let reply: Reply = control::call(&socket, &Request::new("gettoken"), PATIENCE)
+        let reply: Reply = control::call(&socket, &Request::new(CloudOp::GetToken), PATIENCE)
             .unwrap_or_else(|error| panic!("no token: {error}"));
         let token = reply
             .token
@@ -78,7 +80,7 @@ impl Cloud {
     pub fn session(&self, node: &str) -> Option<HubSession> {
         let request = Request {
             names: vec![node.to_owned()],
-            ..Request::new("sessions")
+            ..Request::new(CloudOp::Sessions)
         };
         let mut client = Client::ask(&self.folder.at(CLOUD_SOCKET), &request, PATIENCE).ok()?;
         client.line().ok()?

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kubeedge::config::edge::EdgeConfig;
 use kubeedge::protocol::control::{
-    self, Client, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeStatus, Reply, Request, SessionFacts,
+    self, Client, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeOp, EdgeStatus, Reply, Request, SessionFacts,
 };
 use kubeedge::protocol::token::JoinToken;
 
@@ -36,7 +36,7 @@ impl Edge {
     /// The process that does the work.
     pub fn hub(&self) -> u32 {
         let socket = self.folder.at(EDGE_STATUS_SOCKET);
-        let status: EdgeStatus = control::call(&socket, &Request::new("status"), PATIENCE)
+        let status: EdgeStatus = control::call(&socket, &Request::new(EdgeOp::Status), PATIENCE)
             .unwrap_or_else(|error| panic!("no status: {error}"));
         status.hub_pid.expect("there is a supervisor")
     }
@@ -51,7 +51,7 @@ impl Edge {
         let socket = self.folder.at(EDGE_STATUS_SOCKET);
         let mut watch = until("edgecore", PATIENCE, || {
             self.process.must_run();
-            Client::ask(&socket, &Request::new("watch"), PATIENCE).ok()
+            Client::ask(&socket, &Request::new(EdgeOp::Watch), PATIENCE).ok()
         });
         loop {
             let status: EdgeStatus = match watch.line() {
@@ -73,7 +73,7 @@ impl Edge {
     /// Has the certificate renewed; returns when that is done, not when the tunnel has moved.
     pub fn renew(&self) {
         let socket = self.folder.at(EDGE_SOCKET);
-        let reply: Reply = control::call(&socket, &Request::new("renew"), PATIENCE)
+        let reply: Reply = control::call(&socket, &Request::new(EdgeOp::Renew), PATIENCE)
             .unwrap_or_else(|error| panic!("no renewal: {error}"));
         assert!(reply.error.is_none(), "no renewal: {:?}", reply.error);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::protocol::control::{self, CLOUD_SOCKET, ControlError, Reply, Request};
+use crate::protocol::control::{self, CLOUD_SOCKET, CloudOp, ControlError, Reply, Request};
 use crate::protocol::resource::Kind;
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
@@ -119,7 +119,7 @@ fn delete(arguments: &[String], host: &Host) -> u8 {
             name: Some(flags.name),
             namespace: flags.namespace,
             force: flags.force,
-            ..Request::new("object-delete")
+            ..Request::new(CloudOp::ObjectDelete)
         };
         order(host, &request)
     });
@@ -133,7 +133,7 @@ fn delete_node(arguments: &[String], host: &Host) -> u8 {
     };
     let request = Request {
         name: Some(given.flags.name),
-        ..Request::new("node-delete")
+        ..Request::new(CloudOp::NodeDelete)
     };
     report(DELETE_NODE.name, order(host, &request), given.verbosity)
 }

@@ -12,18 +12,19 @@ use log::warn;
 use serde::Serialize;
 use smol::Timer;
 use smol::future::or;
-use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use smol::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
 
 use super::cloud::Cloud;
+use super::nodes;
 use super::outbox::Ending;
 use super::registry::Row;
 use super::rotation;
 use super::tokens;
 use crate::authority;
 use crate::protocol::control::{
-    CertificateFacts, CloudStatus, HubSession, MAX_LINE, MAX_REVOKED, Reply, Request, RevokedNode,
-    VERSION,
+    CertificateFacts, CloudOp, CloudStatus, HubSession, MAX_BODY, MAX_LINE, MAX_REVOKED, Reply,
+    Request, RevokedNode, VERSION,
 };
 use crate::system::cause;
 use crate::system::files::{FileError, Files};
@@ -107,43 +108,74 @@ async fn answer(cloud: &Arc<Cloud>, mut stream: UnixStream) -> io::Result<()> {
             return send(&mut stream, &reply).await;
         }
     };
-    match request.op.as_str() {
-        op if objects::OPERATIONS.contains(&op) => {
-            objects::answer(cloud, &request, &mut reader, &mut stream).await
+    let Some(op) = CloudOp::named(&request.op) else {
+        let unknown = Reply::refused(format!("unknown request {:?}", request.op));
+        return send(&mut stream, &unknown).await;
+    };
+    carry_out(cloud, op, &request, &mut reader, &mut stream).await
+}
+
+/// Does what is asked and answers; a body that belongs to it is still to be read.
+async fn carry_out(
+    cloud: &Arc<Cloud>,
+    op: CloudOp,
+    request: &Request,
+    reader: &mut (impl AsyncRead + Unpin),
+    stream: &mut UnixStream,
+) -> io::Result<()> {
+    // Without an arm for the rest: a new operation must not be taken for one that is here.
+    let done = match op {
+        CloudOp::AddSan => return send(stream, &add_names(cloud, &request.names).await).await,
+        CloudOp::GetToken | CloudOp::TokenCreate => {
+            return send(stream, &tokens::create(cloud, request).await).await;
         }
-        op if jobs::OPERATIONS.contains(&op) => {
-            jobs::answer(cloud, &request, &mut reader, &mut stream).await
-        }
-        "add-san" => send(&mut stream, &add_names(cloud, &request.names).await).await,
-        "gettoken" | "token-create" => {
-            send(&mut stream, &tokens::create(cloud, &request).await).await
-        }
-        "token-delete" => send(&mut stream, &tokens::delete(cloud, &request).await).await,
-        "token-list" => {
-            for line in tokens::list(cloud).await {
-                send(&mut stream, &line).await?;
-            }
-            Ok(())
-        }
-        "ca-rotate" => send(&mut stream, &rotation::order(cloud, &request).await).await,
-        "ca-status" => send(&mut stream, &rotation::report(cloud).await).await,
-        "revocations" => answer_all(&mut stream, revocations(cloud).await).await,
-        "revoke" => answer_all(&mut stream, revoke(cloud, &request.names).await).await,
-        "sessions" => {
-            for session in sessions(cloud, &request.names) {
-                send(&mut stream, &session).await?;
-            }
-            Ok(())
-        }
-        "status" => send(&mut stream, &status(cloud).await).await,
-        other => {
-            send(
-                &mut stream,
-                &Reply::refused(format!("unknown request {other:?}")),
-            )
-            .await
-        }
-    }
+        CloudOp::TokenDelete => return send(stream, &tokens::delete(cloud, request).await).await,
+        CloudOp::TokenList => return send_all(stream, tokens::list(cloud).await).await,
+        CloudOp::CaRotate => return send(stream, &rotation::order(cloud, request).await).await,
+        CloudOp::CaStatus => return send(stream, &rotation::report(cloud).await).await,
+        CloudOp::Revocations => return answer_all(stream, revocations(cloud).await).await,
+        CloudOp::Revoke => return answer_all(stream, revoke(cloud, &request.names).await).await,
+        CloudOp::Sessions => return send_all(stream, sessions(cloud, &request.names)).await,
+        CloudOp::Status => return send(stream, &status(cloud).await).await,
+        CloudOp::Nodes => return send_all(stream, nodes::rows(cloud)).await,
+        CloudOp::ObjectGet => return objects::get(cloud, request, stream).await,
+        CloudOp::ObjectApply => match body(request, reader).await? {
+            Some(body) => objects::apply(cloud, request, &body).await,
+            None => Err(format!("an object has at most {MAX_BODY} bytes of JSON")),
+        },
+        CloudOp::ObjectDelete => objects::delete(cloud, request).await,
+        CloudOp::NodeDelete => objects::delete_node(cloud, request).await,
+        CloudOp::NodeLabel => objects::label(cloud, request).await,
+        CloudOp::Jobs => match cloud.nodes.jobs.store() {
+            Ok(_) => return jobs::show(cloud, request, stream).await,
+            Err(elsewhere) => Err(elsewhere.to_owned()),
+        },
+        CloudOp::JobCreate => match body(request, reader).await? {
+            Some(body) => jobs::create(cloud, request, &body).await,
+            None => Err("a job comes with its body".to_owned()),
+        },
+        CloudOp::JobResume => jobs::resume(cloud, request).await,
+        CloudOp::JobCancel => jobs::cancel(cloud, request).await,
+    };
+    let reply = match done {
+        Ok(message) => Reply::done(message),
+        Err(error) => Reply::refused(error),
+    };
+    send(stream, &reply).await
+}
+
+/// What follows the line; `None` when there is none, or too much.
+async fn body(
+    request: &Request,
+    reader: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<Vec<u8>>> {
+    let Some(length) = request.body.filter(|length| *length <= MAX_BODY) else {
+        return Ok(None);
+    };
+    // Not made for a length that is only claimed.
+    let mut body = Vec::new();
+    in_time(reader.take(length).read_to_end(&mut body)).await?;
+    Ok(Some(body))
 }
 
 async fn add_names(cloud: &Cloud, names: &[String]) -> Reply {
@@ -268,14 +300,16 @@ async fn answer_all(
     lines: Result<Vec<RevokedNode>, String>,
 ) -> io::Result<()> {
     match lines {
-        Ok(lines) => {
-            for line in lines {
-                send(stream, &line).await?;
-            }
-            Ok(())
-        }
+        Ok(lines) => send_all(stream, lines).await,
         Err(error) => send(stream, &Reply::refused(error)).await,
     }
+}
+
+async fn send_all<T: Serialize>(stream: &mut UnixStream, lines: Vec<T>) -> io::Result<()> {
+    for line in lines {
+        send(stream, &line).await?;
+    }
+    Ok(())
 }
 
 async fn send(stream: &mut UnixStream, reply: &impl Serialize) -> io::Result<()> {
@@ -296,3 +330,38 @@ const MAX_CLIENTS: usize = 16;
 const MAX_NAMES: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloudcore::testing::Stage;
+    use crate::system::scratch::Scratch;
+
+    #[test]
+    fn a_word_that_nobody_knows_is_refused_and_does_nothing() {
+        let folder = Scratch::new();
+        let stage = Stage::open(&folder, "serving");
+        let peer = stage.connect("edge-1");
+        for word in ["node-remove", "job-drop", "ca-undo", "Node-delete", ""] {
+            let request = Request {
+                op: word.to_owned(),
+                name: Some("edge-1".to_owned()),
+                ..Request::new(CloudOp::Status)
+            };
+            let said = smol::block_on(async {
+                let (mut ours, theirs) = UnixStream::pair().unwrap();
+                let mut line = serde_json::to_vec(&request).unwrap();
+                line.push(b'\n');
+                ours.write_all(&line).await.unwrap();
+                answer(&stage.cloud, theirs).await.unwrap();
+                let mut said = String::new();
+                ours.read_to_string(&mut said).await.unwrap();
+                said
+            });
+            let reply: Reply = serde_json::from_str(&said).unwrap();
+            assert_eq!(reply.error, Some(format!("unknown request {word:?}")));
+        }
+        assert_eq!(stage.cloud.registry.sessions(), 1);
+        drop(peer);
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 
 use crate::authority::{self, Imported, PairFiles};
-use crate::protocol::control::{self, CLOUD_SOCKET, ControlError, Reply, Request};
+use crate::protocol::control::{self, CLOUD_SOCKET, CloudOp, ControlError, Reply, Request};
 use crate::store::StoreError;
 use crate::store::file::{FileStore, Options};
 use crate::system::args::{self, Spec};
@@ -64,7 +64,7 @@ pub fn add_san(arguments: &[String], host: &Host) -> u8 {
     };
     let request = Request {
         names: given.flags.names,
-        ..Request::new("add-san")
+        ..Request::new(CloudOp::AddSan)
     };
     let fail = |error: &dyn std::error::Error, code| {
         args::fail(ADD_SAN.name, error, given.verbosity, code)

@@ -13,13 +13,14 @@ use super::outbox::Ending;
 use crate::authority::rotation::{self as steps, Outcome, RotationError, Step, View, Wish};
 use crate::pki::certificate::Certificate;
 use crate::protocol::control::{
-    self, BehindNode, CLOUD_SOCKET, CaReport, ControlError, Request, VERSION,
+    self, BehindNode, CLOUD_SOCKET, CaReport, CloudOp, ControlError, Request, VERSION,
 };
 use crate::protocol::message::{Message, Route};
 use crate::protocol::trust::{CHANGE, CloudCas, TRUST_HEADER, read_trusted};
 use crate::store::StoreError;
 use crate::store::file::{FileStore, Options};
 use crate::system::args::{self, Spec};
+use crate::system::clock::Timestamp;
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
@@ -40,13 +41,8 @@ pub fn asked(cloud: &Cloud, headers: &HeaderMap) -> Certificate {
 
 /// Does a step on the order of an operator, and tells edges that follow.
 pub async fn order(cloud: &Arc<Cloud>, request: &Request) -> CaReport {
-    let step = request.step.as_deref().map(str::parse::<Step>).transpose();
-    let wish = match step {
-        Ok(step) => Wish {
-            step,
-            force: request.force,
-            dry_run: request.dry_run,
-        },
+    let wish = match wish(request) {
+        Ok(wish) => wish,
         Err(sentence) => return failed(sentence, exit::USAGE),
     };
     match cloud.authority.rotate(wish).await {
@@ -64,6 +60,15 @@ pub async fn order(cloud: &Arc<Cloud>, request: &Request) -> CaReport {
         }
         Err(error) => failed(error.to_string(), code(&error)),
     }
+}
+
+fn wish(request: &Request) -> Result<Wish, String> {
+    let step = request.step.as_deref().map(str::parse::<Step>).transpose();
+    Ok(Wish {
+        step: step?,
+        force: request.force,
+        dry_run: request.dry_run,
+    })
 }
 
 pub async fn report(cloud: &Cloud) -> CaReport {
@@ -155,9 +160,12 @@ pub fn rotate(arguments: &[String], host: &Host) -> u8 {
         step: flags.step,
         force: flags.force,
         dry_run: flags.dry_run,
-        ..Request::new("ca-rotate")
+        ..Request::new(CloudOp::CaRotate)
     };
-    let report = reach(host, &request);
+    let report = reach(host, &request, &|store, now| match wish(&request) {
+        Ok(wish) => read(steps::rotate(store, wish, now), told),
+        Err(sentence) => failed(sentence, exit::USAGE),
+    });
     let json = flags.json || flags.is_json;
     finish(&ROTATE, &report, json, |report| {
         said(report, request.dry_run)
@@ -170,22 +178,24 @@ pub fn status(arguments: &[String], host: &Host) -> u8 {
         Ok(given) => given,
         Err(code) => return code,
     };
-    let report = reach(host, &Request::new("ca-status"));
+    let report = reach(host, &Request::new(CloudOp::CaStatus), &|store, now| {
+        read(steps::view(store, now), shown)
+    });
     let json = given.flags.json || given.flags.is_json;
     finish(&STATUS, &report, json, standing)
 }
 
-/// Asks the cloudcore that runs; without one, works on its files.
-fn reach(host: &Host, request: &Request) -> CaReport {
+/// Asks the cloudcore that runs; without one, does the work on its files.
+fn reach(host: &Host, request: &Request, work: Work) -> CaReport {
     match control::call(&host.root.at(CLOUD_SOCKET), request, PATIENCE) {
         Ok(report) => report,
-        Err(ControlError::NotRunning) => in_files(host, request),
+        Err(ControlError::NotRunning) => in_files(host, work),
         Err(error @ ControlError::Denied(_)) => failed(error.to_string(), exit::DENIED),
         Err(error) => failed(error.to_string(), exit::TRY_AGAIN),
     }
 }
 
-fn in_files(host: &Host, request: &Request) -> CaReport {
+fn in_files(host: &Host, work: Work) -> CaReport {
     // Opening the store would make its folders, on a machine that may have no cloud at all.
     match FileStore::has_ca(&host.files, &host.root) {
         Ok(true) => {}
@@ -196,24 +206,20 @@ fn in_files(host: &Host, request: &Request) -> CaReport {
         Ok(store) => store,
         Err(error) => return failed(error.to_string(), store_code(&error)),
     };
-    let now = host.clock.now();
-    let outcome = match request.op.as_str() {
-        "ca-status" => smol::block_on(steps::view(&store, now)).map(|view| shown(&view)),
-        _ => {
-            let step = request.step.as_deref().map(str::parse::<Step>).transpose();
-            let step = match step {
-                Ok(step) => step,
-                Err(sentence) => return failed(sentence, exit::USAGE),
-            };
-            let wish = Wish {
-                step,
-                force: request.force,
-                dry_run: request.dry_run,
-            };
-            smol::block_on(steps::rotate(&store, wish, now)).map(|outcome| told(&outcome))
-        }
-    };
-    outcome.unwrap_or_else(|error| failed(error.to_string(), code(&error)))
+    work(&store, host.clock.now())
+}
+
+/// What an order does where no cloudcore runs.
+type Work<'a> = &'a dyn Fn(&FileStore, Timestamp) -> CaReport;
+
+fn read<T>(
+    work: impl Future<Output = Result<T, RotationError>>,
+    text: impl Fn(&T) -> CaReport,
+) -> CaReport {
+    match smol::block_on(work) {
+        Ok(outcome) => text(&outcome),
+        Err(error) => failed(error.to_string(), code(&error)),
+    }
 }
 
 fn store_code(error: &StoreError) -> u8 {

@@ -15,7 +15,7 @@ async fn step(stage: &Stage, step: Option<Step>) -> CaReport {
     let request = Request {
         step: step.map(|step| step.to_string()),
         force: true,
-        ..Request::new("ca-rotate")
+        ..Request::new(CloudOp::CaRotate)
     };
     order(&stage.cloud, &request).await
 }

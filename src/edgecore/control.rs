@@ -12,7 +12,7 @@ use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
 
 use super::edge::Edge;
-use crate::protocol::control::{MAX_LINE, Remembered, Reply, Request};
+use crate::protocol::control::{EdgeOp, MAX_LINE, Remembered, Reply, Request};
 use crate::system::cause;
 use crate::system::files::{FileError, Files};
 use crate::system::log::remembered;
@@ -99,47 +99,30 @@ async fn answer(edge: &Rc<Edge>, stream: UnixStream, orders: bool) -> std::io::R
             .await;
         }
     };
-    match request.op.as_str() {
-        "status" => send(stream, &edge.state.snapshot()).await,
-        "watch" => watch(edge, stream).await,
-        "log" | "reload" | "renew" if !orders => {
-            send(
-                stream,
-                &Reply::refused("orders go to the other socket, edgecore.sock"),
-            )
-            .await
+    let Some(op) = EdgeOp::named(&request.op) else {
+        let unknown = Reply::refused(format!("unknown request {:?}", request.op));
+        return send(stream, &unknown).await;
+    };
+    let reply = match op {
+        EdgeOp::Status => return send(stream, &edge.state.snapshot()).await,
+        EdgeOp::Watch => return watch(edge, stream).await,
+        EdgeOp::Log | EdgeOp::Reload | EdgeOp::Renew if !orders => {
+            Reply::refused("orders go to the other socket, edgecore.sock")
         }
-        "log" | "reload" | "renew" if !allowed(&stream) => {
-            send(
-                stream,
-                &Reply::refused("only root may give orders to edgecore"),
-            )
-            .await
+        EdgeOp::Log | EdgeOp::Reload | EdgeOp::Renew if !allowed(&stream) => {
+            Reply::refused("only root may give orders to edgecore")
         }
-        "log" => match remembered() {
-            Some(told) => send(stream, &Remembered::of(told)).await,
-            None => send(stream, &Reply::refused("this build remembers nothing")).await,
+        EdgeOp::Log => match remembered() {
+            Some(told) => return send(stream, &Remembered::of(told)).await,
+            None => Reply::refused("this build remembers nothing"),
         },
-        "reload" => {
+        EdgeOp::Reload => {
             edge.reload.raise();
-            send(
-                stream,
-                &Reply::done("edgecore reads its configuration and token again"),
-            )
-            .await
+            Reply::done("edgecore reads its configuration and token again")
         }
-        "renew" => {
-            let reply = renew(edge).await;
-            send(stream, &reply).await
-        }
-        other => {
-            send(
-                stream,
-                &Reply::refused(format!("unknown request {other:?}")),
-            )
-            .await
-        }
-    }
+        EdgeOp::Renew => renew(edge).await,
+    };
+    send(stream, &reply).await
 }
 
 /// A line now and at every change, until the client goes away.

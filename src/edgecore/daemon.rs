@@ -101,6 +101,38 @@ fn listen(host: &Host, settings: &Settings) -> Result<Option<Listening>, String>
     Ok(Some((listener, token)))
 }
 
+/// What every edge of this process answers at.
+struct Open {
+    sockets: Sockets,
+    api: Option<Api>,
+    /// The API's token could not be made yet.
+    lacks_token: bool,
+}
+
+/// Hands what was bound to the executor, and listens for signals.
+fn open(sockets: Bound, listener: Option<Listening>) -> Result<(Open, Signals), u8> {
+    let lacks_token = matches!(listener, Some((_, None)));
+    let api = listener.and_then(|(listener, token)| {
+        let api = Api::new(listener, token.as_deref().unwrap_or_default());
+        api.inspect_err(|error| log::error!("no API for programs on this device: {error}"))
+            .ok()
+    });
+    let sockets = Sockets::new(sockets).map_err(|error| {
+        log::error!("cannot listen on the local sockets: {error}");
+        exit::FAILURE
+    })?;
+    let signals = Signals::new().map_err(|error| {
+        log::error!("cannot listen for signals: {error}");
+        exit::FAILURE
+    })?;
+    let open = Open {
+        sockets,
+        api,
+        lacks_token,
+    };
+    Ok((open, signals))
+}
+
 async fn serve(
     host: &Host,
     start: Start,
@@ -108,26 +140,16 @@ async fn serve(
     executor: &Rc<LocalExecutor<'static>>,
 ) -> u8 {
     let Start {
-        settings, parent, ..
+        mut settings,
+        parent,
+        ..
     } = start;
-    let lacks_token = matches!(start.listener, Some((_, None)));
-    let api = start.listener.and_then(|(listener, token)| {
-        let api = Api::new(listener, token.as_deref().unwrap_or_default());
-        api.inspect_err(|error| log::error!("no API for programs on this device: {error}"))
-            .ok()
-    });
-    let (sockets, mut signals) = match (Sockets::new(start.sockets), Signals::new()) {
-        (Ok(sockets), Ok(signals)) => (sockets, signals),
-        (Err(error), _) => {
-            log::error!("cannot listen on the local sockets: {error}");
-            return exit::FAILURE;
-        }
-        (_, Err(error)) => {
-            log::error!("cannot listen for signals: {error}");
-            return exit::FAILURE;
-        }
+    let (open, mut signals) = match open(start.sockets, start.listener) {
+        Ok(open) => open,
+        Err(code) => return code,
     };
-    if parent.is_some() {
+    let supervised = parent.is_some();
+    if supervised {
         Parent::let_signals_come();
     }
     let state = State::new(
@@ -150,7 +172,6 @@ async fn serve(
         }
     };
     let mut orphaned = pin!(orphaned);
-    let mut settings = settings;
     loop {
         let edge = Rc::new(Edge::new(
             host.clone(),
@@ -160,45 +181,13 @@ async fn serve(
         ));
         state.belongs_to(settings.node.as_str(), &settings.cloud());
         state.keeps_objects_in(&settings.state.words());
-        let work = async {
-            let lacking = || edge.state.problem(&NO_RANDOMNESS, true);
-            // No connection comes about without, and whoever tried would stand still.
-            let living = Box::pin(async {
-                randomness::wait(lacking).await;
-                if lacks_token && randomness::is_there() {
-                    // Only a new process can write it where root's programs look.
-                    match parent.is_some() {
-                        true => return Next::Again,
-                        false => log::warn!("Secrets are shown when edgecore starts again"),
-                    }
-                }
-                live(&edge).await;
-                Next::Stop
-            });
-            let (sockets, api) = (
-                Box::pin(sockets.serve(&edge)),
-                Box::pin(answer(api.as_ref(), &edge)),
-            );
-            let (meta, deliver) = (Box::pin(meta::run(&edge)), Box::pin(deliver::run(&edge)));
-            let local = or(or(sockets, api), or(meta, deliver));
-            let local = or(local, Box::pin(jobs::run(&edge)));
-            let beside = or(
-                attend(),
-                or(Box::pin(roaming::watch(&edge)), watchdog::tick()),
-            );
-            let others = async {
-                or(local, beside).await;
-                Next::Stop
-            };
-            or(living, others).await
-        };
         let orphaned = async {
             orphaned.as_mut().await;
             Next::Stop
         };
         let next = or(
-            Box::pin(orders(&edge, &mut signals, source, parent.is_some())),
-            or(work, orphaned),
+            Box::pin(orders(&edge, &mut signals, source, supervised)),
+            or(work(&edge, &open, supervised), orphaned),
         )
         .await;
         match next {
@@ -221,6 +210,42 @@ async fn serve(
             }
         }
     }
+}
+
+/// All that an edge does at once; over when one part of it is.
+async fn work(edge: &Rc<Edge>, open: &Open, supervised: bool) -> Next {
+    let living = Box::pin(begin(edge, open.lacks_token, supervised));
+    let (sockets, api) = (
+        Box::pin(open.sockets.serve(edge)),
+        Box::pin(answer(open.api.as_ref(), edge)),
+    );
+    let (meta, deliver) = (Box::pin(meta::run(edge)), Box::pin(deliver::run(edge)));
+    let local = or(or(sockets, api), or(meta, deliver));
+    let local = or(local, Box::pin(jobs::run(edge)));
+    let beside = or(
+        attend(),
+        or(Box::pin(roaming::watch(edge)), watchdog::tick()),
+    );
+    let others = async {
+        or(local, beside).await;
+        Next::Stop
+    };
+    or(living, others).await
+}
+
+/// Lives with the cloud, from when there is randomness on.
+async fn begin(edge: &Rc<Edge>, lacks_token: bool, supervised: bool) -> Next {
+    // No connection comes about without, and whoever tried would stand still.
+    randomness::wait(|| edge.state.problem(&NO_RANDOMNESS, true)).await;
+    if lacks_token && randomness::is_there() {
+        // Only a new process can write it where root's programs look.
+        match supervised {
+            true => return Next::Again,
+            false => log::warn!("Secrets are shown when edgecore starts again"),
+        }
+    }
+    live(edge).await;
+    Next::Stop
 }
 
 async fn answer(api: Option<&Api>, edge: &Rc<Edge>) {

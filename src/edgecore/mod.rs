@@ -164,7 +164,13 @@ fn service(
         return alone();
     }
     if !flags.no_sandbox {
-        sandbox::limit_to_supervision();
+        let missing = sandbox::limit_to_supervision().missing;
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            ::log::warn!(
+                "the supervisor keeps rights that it does not use: this system has no {missing}"
+            );
+        }
     }
     match supervisor::run(host, &source.config, first, arguments) {
         Ok(code) => code,

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeStatus, Request};
+use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeOp, EdgeStatus, Request};
 use crate::system::host::Host;
 use crate::system::processes::{self, Process};
 use crate::system::root;
@@ -14,7 +14,7 @@ use crate::system::root;
 /// None when it does not run, or does not answer.
 pub fn status(host: &Host) -> Option<EdgeStatus> {
     let socket = host.root.at(EDGE_STATUS_SOCKET);
-    control::call(&socket, &Request::new("status"), PATIENCE).ok()
+    control::call(&socket, &Request::new(EdgeOp::Status), PATIENCE).ok()
 }
 
 /// The process whose number stands in edgecore's lock file, if it is an edgecore.

@@ -153,6 +153,7 @@ impl Request {
     }
 
     /// The body as it is.
+    #[cfg(test)]
     pub fn carrying(mut self, content_type: &'static str, bytes: Vec<u8>) -> Request {
         self.body = Some(Body {
             content_type,

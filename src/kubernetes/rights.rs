@@ -8,7 +8,15 @@ pub struct Right {
     pub resources: &'static [&'static str],
     pub verbs: &'static [&'static str],
     /// Only what an operator has switched on needs it.
-    pub only_with: Option<&'static str>,
+    pub only_with: Option<Switch>,
+}
+
+/// What an operator may switch on in the chart's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    ImpersonateNodes,
+    ObjectSync,
+    TaskManager,
 }
 
 /// Of all namespaces. docs/security.md has the same table, with the reasons.
@@ -37,7 +45,7 @@ pub const CLOUDCORE: &[Right] = &[
         &["get", "list", "watch"],
     ),
     Right {
-        only_with: Some("taskManager"),
+        only_with: Some(Switch::TaskManager),
         ..right(
             "operations.kubeedge.io",
             &["nodeupgradejobs", "configupdatejobs", "imageprepulljobs"],
@@ -45,7 +53,7 @@ pub const CLOUDCORE: &[Right] = &[
         )
     },
     Right {
-        only_with: Some("taskManager"),
+        only_with: Some(Switch::TaskManager),
         ..right(
             "operations.kubeedge.io",
             &[
@@ -57,11 +65,11 @@ pub const CLOUDCORE: &[Right] = &[
         )
     },
     Right {
-        only_with: Some("impersonateNodes"),
+        only_with: Some(Switch::ImpersonateNodes),
         ..right("", &["users", "groups"], &["impersonate"])
     },
     Right {
-        only_with: Some("objectSync"),
+        only_with: Some(Switch::ObjectSync),
         ..right(
             "reliablesyncs.kubeedge.io",
             &["objectsyncs", "clusterobjectsyncs"],
@@ -69,7 +77,7 @@ pub const CLOUDCORE: &[Right] = &[
         )
     },
     Right {
-        only_with: Some("objectSync"),
+        only_with: Some(Switch::ObjectSync),
         ..right(
             "reliablesyncs.kubeedge.io",
             &["objectsyncs/status", "clusterobjectsyncs/status"],
@@ -77,14 +85,6 @@ pub const CLOUDCORE: &[Right] = &[
         )
     },
 ];
-
-/// Of the namespace `kubeedge` alone: the CA, tokens, revocations, and which key has which name. Besides
-/// these, namespaces may be made, where it is not there yet.
-pub const OWN: &[Right] = &[right(
-    "",
-    &["configmaps", "secrets"],
-    &["get", "list", "watch", "create", "patch", "delete"],
-)];
 
 const fn right(
     group: &'static str,
@@ -128,7 +128,12 @@ mod tests {
                 } else {
                     right.group
                 };
-                let only = right.only_with.unwrap_or_default();
+                let only = match right.only_with {
+                    None => "",
+                    Some(Switch::ImpersonateNodes) => "impersonateNodes",
+                    Some(Switch::ObjectSync) => "objectSync",
+                    Some(Switch::TaskManager) => "taskManager",
+                };
                 let lists = [right.resources.join(", "), right.verbs.join(", ")];
                 let [resources, verbs] = lists;
                 vec![group.to_owned(), resources, verbs, only.to_owned()]

@@ -6,6 +6,7 @@
 
 mod client;
 mod objects;
+mod operations;
 mod registration;
 mod remembered;
 
@@ -19,19 +20,18 @@ use crate::system::names::NodeName;
 
 pub use client::{Client, ControlError, call};
 pub use objects::{NodeRow, ObjectLine};
+pub use operations::{CloudOp, EdgeOp, Op};
 pub use registration::{Counts, Failures, Problem, Registration};
 pub use remembered::Remembered;
 
 /// The version that this program writes; readers accept any.
 pub const VERSION: u32 = 1;
 
-/// World-readable answers about the edge: `status`, `watch`.
+/// World-readable answers about the edge: `EdgeOp::Status`, `EdgeOp::Watch`.
 pub const EDGE_STATUS_SOCKET: &str = "/run/kubeedge/edgecore-status.sock";
-/// For root and the daemon's own user: orders to the edge, `reload` and `renew`, and `log`.
+/// For root and the daemon's own user: the same, and the orders among `EdgeOp`.
 pub const EDGE_SOCKET: &str = "/run/kubeedge/edgecore.sock";
-/// Orders to cloudcore, likewise: `gettoken`, `token-create`, `token-list`, `token-delete`,
-/// `status`, `sessions`, `add-san`, `revoke`, `revocations`, `nodes`, `object-apply`, `object-get`,
-/// `object-delete`, `node-delete`, `node-label`.
+/// For root and cloudcore's own user: `CloudOp`.
 pub const CLOUD_SOCKET: &str = "/run/kubeedge/cloudcore.sock";
 
 /// A line longer than this is refused by both sides.
@@ -41,13 +41,15 @@ pub const MAX_LINE: u64 = 64 * 1024;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Request {
     pub v: u32,
+    /// The word of a `CloudOp` or an `EdgeOp`, or one that a newer program knows.
     pub op: String,
     /// `gettoken`, `token-create`: seconds that the token shall be valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
     /// `add-san`: names and addresses for the serving certificate. `sessions`: the nodes that are
-    /// asked about, all when empty. `revoke`: the nodes. `object-apply`: those that shall have it.
-    /// `object-get`: of which objects, all when empty. `node-label`: the changes.
+    /// asked about, all when empty. `revoke`: the nodes. `object-apply`, `job-create`: those that
+    /// shall have it. `object-get`, `jobs`: of which objects or jobs, all when empty. `node-label`:
+    /// the changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// `token-create`: the pattern of the nodes that may use it.
@@ -72,16 +74,16 @@ pub struct Request {
     /// `object-get`, `object-delete`: the type, as resource names have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// `object-delete`, `node-delete`, `node-label`: which.
+    /// `object-delete`, `node-delete`, `node-label`, `job-create`, `job-resume`, `job-cancel`: which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `object-…`: where; `object-apply`: for objects that name none.
+    /// `object-delete`, `object-get`: where; `object-apply`: for objects that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// `object-apply`: a label of the nodes that shall have it, as `key=value`.
+    /// `object-apply`, `job-create`: a label of the nodes that shall have it, as `key=value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// `object-apply`: bytes of JSON that follow the line.
+    /// `object-apply`, `job-create`: bytes of JSON that follow the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<u64>,
     /// `ca-rotate`: only say what would happen.
@@ -90,10 +92,10 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn new(op: &str) -> Self {
+    pub fn new(op: impl Op) -> Self {
         Request {
             v: VERSION,
-            op: op.to_owned(),
+            op: op.word().to_owned(),
             ttl: None,
             names: Vec::new(),
             node: None,
@@ -452,7 +454,11 @@ mod tests {
     #[test]
     fn nobody_listening_is_said_plainly() {
         let missing = Path::new("/nonexistent/edgecore.sock");
-        let outcome = call::<Reply>(missing, &Request::new("status"), Duration::from_secs(1));
+        let outcome = call::<Reply>(
+            missing,
+            &Request::new(EdgeOp::Status),
+            Duration::from_secs(1),
+        );
         assert!(matches!(outcome, Err(ControlError::NotRunning)));
     }
 }

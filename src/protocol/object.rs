@@ -53,10 +53,6 @@ impl Object {
         &self.text
     }
 
-    pub fn into_raw(self) -> Box<RawValue> {
-        self.text
-    }
-
     pub fn meta(&self) -> &Meta {
         &self.meta
     }

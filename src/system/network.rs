@@ -175,6 +175,7 @@ pub enum NetError {
 
 impl NetError {
     /// Whether it was the name that could not be resolved.
+    #[cfg(test)]
     pub fn is_lookup(&self) -> bool {
         matches!(
             self,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-use kubeedge::protocol::control::{self, CLOUD_SOCKET, Reply, Request};
+use kubeedge::protocol::control::{self, CLOUD_SOCKET, CloudOp, Reply, Request};
 use kubeedge::protocol::message::Message;
 use serde_json::Value;
 
@@ -189,7 +189,7 @@ fn apply(
         } else {
             vec![node.to_owned()]
         },
-        ..Request::new("object-apply")
+        ..Request::new(CloudOp::ObjectApply)
     };
     let socket = cloud.root().join(&CLOUD_SOCKET[1..]);
     let body = object.to_string();
@@ -200,7 +200,7 @@ fn apply(
     let get = Request {
         kind: object["kind"].as_str().map(str::to_ascii_lowercase),
         name: object["metadata"]["name"].as_str().map(str::to_owned),
-        ..Request::new("object-get")
+        ..Request::new(CloudOp::ObjectGet)
     };
     let mut client = control::Client::ask(&socket, &get, Duration::from_secs(60)).unwrap();
     let line: control::ObjectLine = client.line().unwrap().unwrap();
@@ -214,7 +214,7 @@ fn end(cloud: &Cloud, pod: &Value) {
     let request = Request {
         kind: Some("pod".to_owned()),
         name: pod["metadata"]["name"].as_str().map(str::to_owned),
-        ..Request::new("object-delete")
+        ..Request::new(CloudOp::ObjectDelete)
     };
     let socket = cloud.root().join(&CLOUD_SOCKET[1..]);
     let reply: Reply = control::call(&socket, &request, PATIENCE).unwrap();

@@ -15,7 +15,7 @@ use kubeedge::config::cloud::CloudConfig;
 use kubeedge::pki::certificate::{Certificate, Subject};
 use kubeedge::pki::key::PrivateKey;
 use kubeedge::pki::tls;
-use kubeedge::protocol::control::{self, CLOUD_SOCKET, HubSession, Request};
+use kubeedge::protocol::control::{self, CLOUD_SOCKET, CloudOp, HubSession, Request};
 use kubeedge::system::clock::{Clock, ManualClock, Timestamp};
 use kubeedge::system::files::Files;
 use kubeedge::system::host::Host;
@@ -143,12 +143,12 @@ impl Cloud {
     pub fn sessions(&self) -> Vec<HubSession> {
         let socket = self.root.join(&CLOUD_SOCKET[1..]);
         let mut client =
-            control::Client::ask(&socket, &Request::new("sessions"), PATIENCE).unwrap();
+            control::Client::ask(&socket, &Request::new(CloudOp::Sessions), PATIENCE).unwrap();
         std::iter::from_fn(|| client.line().unwrap()).collect()
     }
 
     /// The lines of an answer of the admin socket.
-    pub fn ask(&self, op: &str, names: &[&str]) -> Vec<serde_json::Value> {
+    pub fn ask(&self, op: CloudOp, names: &[&str]) -> Vec<serde_json::Value> {
         let socket = self.root.join(&CLOUD_SOCKET[1..]);
         let request = Request {
             names: names.iter().map(ToString::to_string).collect(),

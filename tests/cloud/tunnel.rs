@@ -6,6 +6,7 @@ use std::io;
 
 use kubeedge::pki::issue::new_ca;
 use kubeedge::pki::key::PrivateKey;
+use kubeedge::protocol::control::CloudOp;
 use kubeedge::protocol::message::{Message, Route};
 use kubeedge::system::clock::Timestamp;
 use rcgen::ExtendedKeyUsagePurpose;
@@ -346,7 +347,7 @@ fn a_revoked_node_is_out_at_once() {
     let other = cloud.identity("edge-2");
     let mut other_client = open(&cloud, &other, "edge-2");
 
-    let answer = cloud.ask("revoke", &["edge-1", "nobody"]);
+    let answer = cloud.ask(CloudOp::Revoke, &["edge-1", "nobody"]);
     assert_eq!(answer.len(), 2);
     assert_eq!(answer[0]["session_ended"], true);
     assert_eq!(
@@ -371,15 +372,15 @@ fn a_revoked_node_is_out_at_once() {
         "kubeedge_tunnels_refused_total{reason=\"revoked\"} 1",
         "kubeedge_certificates_refused_total{reason=\"revoked\"} 1",
     ]);
-    assert_eq!(cloud.ask("revoke", &["edge-1"])[0]["already"], true);
-    assert!(cloud.ask("revoke", &["No Name"])[0]["error"].is_string());
+    assert_eq!(cloud.ask(CloudOp::Revoke, &["edge-1"])[0]["already"], true);
+    assert!(cloud.ask(CloudOp::Revoke, &["No Name"])[0]["error"].is_string());
 
     let key = PrivateKey::generate().unwrap();
     let body = enroll(&cloud, &token, "edge-1", &key).body;
     let certificate = kubeedge::pki::certificate::Certificate::from_der(&body).unwrap();
     drop(open(&cloud, &(certificate, key), "edge-1"));
     assert_eq!(refused(&cloud, &identity, "edge-1").0, 403);
-    let listed = cloud.ask("revocations", &[]);
+    let listed = cloud.ask(CloudOp::Revocations, &[]);
     assert_eq!(listed.len(), 2);
     assert_eq!(
         (&listed[0]["node"], &listed[0]["enrolled_since"]),

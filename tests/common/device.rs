@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use kubeedge::protocol::control::{
-    Client, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Reply, Request, call,
+    Client, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeOp, EdgeState, EdgeStatus, Reply, Request, call,
 };
 use kubeedge::system::lifeline::{self, Anchor};
 use nix::sys::signal::{Signal, kill};
@@ -277,13 +277,13 @@ impl Edge<'_> {
 
     pub fn status(&self) -> EdgeStatus {
         let socket = self.device.path(EDGE_STATUS_SOCKET);
-        call(&socket, &Request::new("status"), LIMIT).expect("edgecore answers")
+        call(&socket, &Request::new(EdgeOp::Status), LIMIT).expect("edgecore answers")
     }
 
     /// A line of status now, and one at every change.
     pub fn watch(&self) -> Client {
         let socket = self.device.path(EDGE_STATUS_SOCKET);
-        Client::ask(&socket, &Request::new("watch"), LIMIT).expect("edgecore answers")
+        Client::ask(&socket, &Request::new(EdgeOp::Watch), LIMIT).expect("edgecore answers")
     }
 
     /// Follows the status until it fits.
@@ -293,7 +293,7 @@ impl Edge<'_> {
         let mut last = None;
         while Instant::now() < until {
             // A watcher too many is closed, and may come again.
-            let Ok(mut lines) = Client::ask(&socket, &Request::new("watch"), LIMIT) else {
+            let Ok(mut lines) = Client::ask(&socket, &Request::new(EdgeOp::Watch), LIMIT) else {
                 continue;
             };
             while let Ok(Some(status)) = lines.line::<EdgeStatus>() {
@@ -324,6 +324,7 @@ impl Edge<'_> {
 
     /// Gives an order on the socket for orders.
     pub fn order(&self, order: &str) -> Reply {
+        let order = EdgeOp::named(order).expect("an order");
         let socket = self.device.path(EDGE_SOCKET);
         call(&socket, &Request::new(order), LIMIT).expect("edgecore answers")
     }

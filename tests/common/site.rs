@@ -8,8 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use kubeedge::protocol::control::{
-    CLOUD_SOCKET, Client, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, HubSession, NodeRow, Request,
-    call,
+    CLOUD_SOCKET, Client, CloudOp, EDGE_STATUS_SOCKET, EdgeOp, EdgeState, EdgeStatus, HubSession,
+    NodeRow, Request, call,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -119,7 +119,7 @@ impl Site {
 
     pub fn status(&self) -> Option<EdgeStatus> {
         let socket = self.path(EDGE_STATUS_SOCKET);
-        call(&socket, &Request::new("status"), LIMIT).ok()
+        call(&socket, &Request::new(EdgeOp::Status), LIMIT).ok()
     }
 
     /// The process of a connected edgecore.
@@ -289,15 +289,15 @@ impl Cloudcore {
 
     /// The sessions, as an operator sees them.
     pub fn sessions(&self) -> Vec<HubSession> {
-        self.lines("sessions")
+        self.lines(CloudOp::Sessions)
     }
 
     /// The nodes, as an operator sees them.
     pub fn nodes(&self) -> Vec<NodeRow> {
-        self.lines("nodes")
+        self.lines(CloudOp::Nodes)
     }
 
-    fn lines<T: DeserializeOwned>(&self, what: &str) -> Vec<T> {
+    fn lines<T: DeserializeOwned>(&self, what: CloudOp) -> Vec<T> {
         let socket = self.path(CLOUD_SOCKET);
         let asked = Client::ask(&socket, &Request::new(what), LIMIT);
         let mut lines = asked.expect("cloudcore answers");

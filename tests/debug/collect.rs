@@ -116,6 +116,31 @@ fn no_secret_is_in_the_archive_wherever_it_lies() {
 }
 
 #[test]
+fn a_damaged_secret_does_not_let_the_others_out() {
+    let site = Site::new();
+    let place = "/var/lib/kubeedge/edgecore/meta/secret";
+    site.write(&format!("{place}/default/a.json"), "{\"data\":", 0o600);
+    for (path, word) in [
+        ("default/b", "word-of-b-4711"),
+        ("later/c", "word-of-c-4712"),
+    ] {
+        let secret = json!({"metadata": {"name": "s"}, "stringData": {"a": word}});
+        site.write(&format!("{place}/{path}.json"), &secret.to_string(), 0o600);
+    }
+    let log = "word-of-b-4711 and word-of-c-4712\nhere nothing is secret\n";
+    site.write("/var/log/kubeedge/app.log", log, 0o600);
+    let (folder, _) = unpacked(&site, &[]);
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("it is there");
+    let log = read("log/app.log");
+    assert!(log.contains("here nothing is secret"), "{log}");
+    assert!(!log.contains("word-of-"), "{log}");
+    let left_out = read("left-out");
+    for part in ["some Secrets", "default/a.json", "look through the archive"] {
+        assert!(left_out.contains(part), "{left_out}");
+    }
+}
+
+#[test]
 fn an_archive_never_takes_the_place_of_another() {
     let site = Site::new();
     // Not set yet: each command has the time at which it was built.

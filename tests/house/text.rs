@@ -35,18 +35,6 @@ pub fn without_tests(code: &str) -> String {
     code[..start.unwrap_or(code.len())].to_owned()
 }
 
-/// Whether a file holds nothing but tests or what they need.
-pub fn is_test_file(path: &str) -> bool {
-    let helpers = [
-        "/tests/",
-        "/scratch.rs",
-        "/testing.rs",
-        "/cuts.rs",
-        "/files/crash",
-    ];
-    path.ends_with("/tests.rs") || helpers.iter().any(|part| path.contains(part))
-}
-
 /// Whether a path or macro is named, not only as the end of a longer word.
 pub fn has_call(code: &str, call: &str) -> bool {
     code.match_indices(call)

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use kubeedge::protocol::control::{EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request, call};
+use kubeedge::protocol::control::{
+    EDGE_STATUS_SOCKET, EdgeOp, EdgeState, EdgeStatus, Request, call,
+};
 use kubeedge::system::processes;
 
 use crate::common::device::Device;
@@ -45,7 +47,7 @@ fn a_script_that_started_it_finds_it_after_an_upgrade() {
 
 fn is_connected(device: &Device) -> bool {
     let socket = device.path(EDGE_STATUS_SOCKET);
-    let status: Result<EdgeStatus, _> = call(&socket, &Request::new("status"), LIMIT);
+    let status: Result<EdgeStatus, _> = call(&socket, &Request::new(EdgeOp::Status), LIMIT);
     status.is_ok_and(|it| it.state == EdgeState::Connected)
 }
 

@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::documents::{self, MAX_INPUT};
 use super::{OrderError, PATIENCE, said};
 use crate::cloudcore::nodes::is_reserved;
-use crate::protocol::control::{CLOUD_SOCKET, Client, ControlError, Reply, Request};
+use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, ControlError, Reply, Request};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
@@ -57,7 +57,7 @@ fn apply(host: &Host, flags: &Flags, object: &serde_json::Value) -> Result<Strin
         names: flags.node.clone(),
         selector: flags.selector.clone(),
         namespace: flags.namespace.clone(),
-        ..Request::new("object-apply")
+        ..Request::new(CloudOp::ObjectApply)
     };
     let body = object.to_string();
     let socket = host.root.at(CLOUD_SOCKET);

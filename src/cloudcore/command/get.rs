@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::output::{self, Form};
 use super::{OrderError, PATIENCE, kind};
-use crate::protocol::control::{CLOUD_SOCKET, Client, ObjectLine, Request};
+use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, ObjectLine, Request};
 use crate::protocol::resource::Kind;
 use crate::protocol::selector::Selection;
 use crate::system::args::{self, Spec};
@@ -88,7 +88,7 @@ impl Wanted {
             kind: self.kind.map(|kind| kind.to_string()),
             names: self.names.clone(),
             namespace: self.namespace.clone(),
-            ..Request::new("object-get")
+            ..Request::new(CloudOp::ObjectGet)
         };
         let client = Client::ask(&host.root.at(CLOUD_SOCKET), &request, PATIENCE);
         let mut client = client.map_err(OrderError::Control)?;

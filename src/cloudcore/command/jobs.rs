@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, Form};
 use super::{OrderError, PATIENCE, order, report, said};
-use crate::protocol::control::{CLOUD_SOCKET, Client, ObjectLine, Reply, Request};
+use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, ObjectLine, Reply, Request};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
@@ -82,9 +82,9 @@ pub fn show(arguments: &[String], host: &Host) -> u8 {
             return args::fail(JOBS.name, &usage, given.verbosity, usage.code());
         };
         let op = if flags.resume {
-            "job-resume"
+            CloudOp::JobResume
         } else {
-            "job-cancel"
+            CloudOp::JobCancel
         };
         let request = Request {
             name: Some(name.clone()),
@@ -128,7 +128,7 @@ fn create(
         name: Some(name),
         names: nodes,
         selector,
-        ..Request::new("job-create")
+        ..Request::new(CloudOp::JobCreate)
     };
     let body = job.to_string();
     let socket = host.root.at(CLOUD_SOCKET);
@@ -186,7 +186,7 @@ fn follow(
 fn ask(host: &Host, names: Vec<String>) -> Result<Vec<Value>, OrderError> {
     let request = Request {
         names,
-        ..Request::new("jobs")
+        ..Request::new(CloudOp::Jobs)
     };
     let client = Client::ask(&host.root.at(CLOUD_SOCKET), &request, PATIENCE);
     let mut client = client.map_err(OrderError::Control)?;

@@ -3,7 +3,7 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::{order, report};
-use crate::protocol::control::Request;
+use crate::protocol::control::{CloudOp, Request};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
 
@@ -15,7 +15,7 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
     let request = Request {
         name: Some(given.flags.node),
         names: given.flags.change,
-        ..Request::new("node-label")
+        ..Request::new(CloudOp::NodeLabel)
     };
     report(SPEC.name, order(host, &request), given.verbosity)
 }

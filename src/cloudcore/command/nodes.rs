@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::output::{self, Form};
 use super::{OrderError, PATIENCE};
-use crate::protocol::control::{CLOUD_SOCKET, Client, NodeRow, Request};
+use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, NodeRow, Request};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
@@ -34,7 +34,7 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
 
 fn ask(host: &Host) -> Result<Vec<NodeRow>, OrderError> {
     let socket = host.root.at(CLOUD_SOCKET);
-    let client = Client::ask(&socket, &Request::new("nodes"), PATIENCE);
+    let client = Client::ask(&socket, &Request::new(CloudOp::Nodes), PATIENCE);
     let mut client = client.map_err(OrderError::Control)?;
     let mut rows = Vec::new();
     while let Some(row) = client.line().map_err(OrderError::Control)? {

@@ -1,61 +1,32 @@
 //! Orders about jobs: make one, show them, go on after a pause, cancel.
 
 use std::io;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
-use smol::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use smol::io::AsyncWriteExt;
 use smol::net::unix::UnixStream;
 
 use super::{in_time, send};
 use crate::cloudcore::cloud::Cloud;
 use crate::cloudcore::jobs::{Fleet, Kind, Member, Phase};
 use crate::cloudcore::nodes::{self, Selector};
-use crate::protocol::control::{MAX_BODY, ObjectLine, Reply, Request, VERSION};
+use crate::protocol::control::{ObjectLine, Request, VERSION};
 use crate::protocol::jobs;
 use crate::system::cause;
 use crate::system::names::{NameError, NodeName};
 use crate::system::sorted::SortedMap;
 
-pub const OPERATIONS: &[&str] = &["job-cancel", "job-create", "job-resume", "jobs"];
-
-/// Answers one of these; a body that belongs to it is still to be read.
-pub async fn answer(
-    cloud: &Arc<Cloud>,
-    request: &Request,
-    reader: &mut (impl AsyncRead + Unpin),
-    stream: &mut UnixStream,
-) -> io::Result<()> {
-    let jobs = &cloud.nodes.jobs;
+pub async fn resume(cloud: &Cloud, request: &Request) -> Result<String, String> {
     let name = request.name.as_deref().unwrap_or_default();
-    let done = match request.op.as_str() {
-        "jobs" => match jobs.store() {
-            Ok(_) => return show(cloud, request, stream).await,
-            Err(elsewhere) => Err(elsewhere.to_owned()),
-        },
-        "job-create" => match request.body {
-            Some(length) if length <= MAX_BODY => {
-                let mut body = Vec::new();
-                in_time(reader.take(length).read_to_end(&mut body)).await?;
-                create(cloud, request, &body).await
-            }
-            _ => Err("a job comes with its body".to_owned()),
-        },
-        "job-resume" => {
-            let done = jobs.order(name, Fleet::resume).await;
-            done.map(|()| format!("job {name} goes on"))
-        }
-        _ => {
-            let done = jobs.order(name, Fleet::cancel).await;
-            done.map(|()| format!("job {name} is cancelled: no other node begins"))
-        }
-    };
-    let reply = match done {
-        Ok(message) => Reply::done(message),
-        Err(error) => Reply::refused(error),
-    };
-    send(stream, &reply).await
+    cloud.nodes.jobs.order(name, Fleet::resume).await?;
+    Ok(format!("job {name} goes on"))
+}
+
+pub async fn cancel(cloud: &Cloud, request: &Request) -> Result<String, String> {
+    let name = request.name.as_deref().unwrap_or_default();
+    cloud.nodes.jobs.order(name, Fleet::cancel).await?;
+    Ok(format!("job {name} is cancelled: no other node begins"))
 }
 
 /// What a job is made from, besides its nodes.
@@ -69,7 +40,7 @@ struct Wanted {
     spec: Value,
 }
 
-async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, String> {
+pub async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, String> {
     let wanted: Wanted = serde_json::from_slice(body).map_err(|error| cause::of_json(&error))?;
     let names: Result<Vec<NodeName>, NameError> =
         request.names.iter().map(|it| it.parse()).collect();
@@ -102,7 +73,7 @@ async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String,
     Ok(format!("job {name} begins, for {count} nodes"))
 }
 
-async fn show(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::Result<()> {
+pub async fn show(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::Result<()> {
     for fleet in cloud.nodes.jobs.all(&request.names) {
         let text = serde_json::to_string(&fleet)?;
         let line = ObjectLine {

@@ -1,63 +1,18 @@
 //! Orders about nodes and objects: list, label, apply, get, delete.
 
 use std::io;
-use std::sync::Arc;
 
-use smol::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use smol::io::AsyncWriteExt;
 use smol::net::unix::UnixStream;
 
 use super::{in_time, send};
 use crate::cloudcore::cloud::Cloud;
 use crate::cloudcore::nodes::{self, LabelChange, Order, Selector};
-use crate::protocol::control::{MAX_BODY, ObjectLine, Reply, Request, VERSION};
+use crate::protocol::control::{ObjectLine, Request, VERSION};
 use crate::protocol::resource::{Kind, ObjectPath};
 use crate::system::names::{NameError, NodeName};
 
-pub const OPERATIONS: &[&str] = &[
-    "node-delete",
-    "node-label",
-    "nodes",
-    "object-apply",
-    "object-delete",
-    "object-get",
-];
-
-/// Answers one of these; a body that belongs to it is still to be read.
-pub async fn answer(
-    cloud: &Arc<Cloud>,
-    request: &Request,
-    reader: &mut (impl AsyncRead + Unpin),
-    stream: &mut UnixStream,
-) -> io::Result<()> {
-    let done = match request.op.as_str() {
-        "nodes" => {
-            for row in nodes::rows(cloud) {
-                send(stream, &row).await?;
-            }
-            return Ok(());
-        }
-        "object-get" => return get(cloud, request, stream).await,
-        "object-apply" => match request.body {
-            Some(length) if length <= MAX_BODY => {
-                // Not for a length that is only claimed.
-                let mut body = Vec::new();
-                in_time(reader.take(length).read_to_end(&mut body)).await?;
-                apply(cloud, request, &body).await
-            }
-            _ => Err(format!("an object has at most {MAX_BODY} bytes of JSON")),
-        },
-        "object-delete" => delete(cloud, request).await,
-        "node-label" => label(cloud, request).await,
-        _ => delete_node(cloud, request).await,
-    };
-    let reply = match done {
-        Ok(message) => Reply::done(message),
-        Err(error) => Reply::refused(error),
-    };
-    send(stream, &reply).await
-}
-
-async fn apply(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, String> {
+pub async fn apply(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, String> {
     let nodes: Result<Vec<NodeName>, _> = request.names.iter().map(|it| it.parse()).collect();
     let selector = request.selector.as_deref().map(str::parse::<Selector>);
     let order = Order {
@@ -69,7 +24,7 @@ async fn apply(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, 
     nodes::apply(cloud, body, order).await
 }
 
-async fn delete(cloud: &Cloud, request: &Request) -> Result<String, String> {
+pub async fn delete(cloud: &Cloud, request: &Request) -> Result<String, String> {
     let (kind, name) = (kind(request)?, request.name.as_deref());
     let (Some(kind), Some(name)) = (kind, name) else {
         return Err("say which object, by its type and its name".to_owned());
@@ -83,11 +38,11 @@ async fn delete(cloud: &Cloud, request: &Request) -> Result<String, String> {
     nodes::delete(cloud, &path, order).await
 }
 
-async fn delete_node(cloud: &Cloud, request: &Request) -> Result<String, String> {
+pub async fn delete_node(cloud: &Cloud, request: &Request) -> Result<String, String> {
     nodes::delete_node(cloud, &node(request)?).await
 }
 
-async fn label(cloud: &Cloud, request: &Request) -> Result<String, String> {
+pub async fn label(cloud: &Cloud, request: &Request) -> Result<String, String> {
     let changes: Result<Vec<LabelChange>, _> = request.names.iter().map(|it| it.parse()).collect();
     let changes = changes.map_err(|error: nodes::NoLabel| error.to_string())?;
     if changes.is_empty() {
@@ -101,7 +56,7 @@ fn node(request: &Request) -> Result<NodeName, String> {
     name.parse().map_err(|error: NameError| error.to_string())
 }
 
-async fn get(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::Result<()> {
+pub async fn get(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::Result<()> {
     let kind = match kind(request) {
         Ok(kind) => kind,
         Err(error) => {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group};
 use crate::protocol::control::{
-    self, ControlError, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeStatus, Reply, Request,
+    self, ControlError, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeOp, EdgeStatus, Reply, Request,
 };
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
@@ -53,13 +53,13 @@ pub fn renew(host: &Host) -> Result<Renewed, RenewError> {
     let status = || -> Result<EdgeStatus, ControlError> {
         control::call(
             &host.root.at(EDGE_STATUS_SOCKET),
-            &Request::new("status"),
+            &Request::new(EdgeOp::Status),
             PATIENCE,
         )
     };
     let before = status()?.certificate;
     let orders = host.root.at(EDGE_SOCKET);
-    let reply: Reply = control::call(&orders, &Request::new("renew"), RENEWAL)?;
+    let reply: Reply = control::call(&orders, &Request::new(EdgeOp::Renew), RENEWAL)?;
     if let Some(why) = reply.error {
         return Err(RenewError::Refused(why));
     }

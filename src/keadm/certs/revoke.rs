@@ -13,7 +13,7 @@ use crate::keadm::cluster::{Cluster, NoCluster};
 use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group};
 use crate::protocol::control::{
-    CLOUD_SOCKET, Client, ControlError, MAX_REVOKED, Request, RevokedNode,
+    CLOUD_SOCKET, Client, CloudOp, ControlError, MAX_REVOKED, Request, RevokedNode,
 };
 use crate::store::file::{FileStore, Options};
 use crate::store::{Store, StoreError};
@@ -112,10 +112,10 @@ fn reach(
 
 fn ask(host: &Host, nodes: Option<&[NodeName]>) -> Result<Vec<RevokedNode>, RevokeError> {
     let request = match nodes {
-        None => Request::new("revocations"),
+        None => Request::new(CloudOp::Revocations),
         Some(nodes) => Request {
             names: nodes.iter().map(ToString::to_string).collect(),
-            ..Request::new("revoke")
+            ..Request::new(CloudOp::Revoke)
         },
     };
     let mut client = Client::ask(&host.root.at(CLOUD_SOCKET), &request, PATIENCE)?;

@@ -13,7 +13,7 @@ use crate::keadm::running;
 use crate::pki::certificate::Certificate;
 use crate::pki::chain;
 use crate::pki::{MAX_INPUT, PkiError};
-use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeStatus, Request};
+use crate::protocol::control::{self, EDGE_STATUS_SOCKET, EdgeOp, EdgeStatus, Request};
 use crate::system::clock::Timestamp;
 use crate::system::host::Host;
 use crate::system::sandbox::SHARED;
@@ -143,7 +143,7 @@ fn is_by(certificate: &Certificate, ca: &Certificate, now: Timestamp) -> Result<
 /// What a running edgecore judges validity by, which knows of a clock that is wrong; else the clock here.
 fn edge_time(host: &Host) -> Timestamp {
     let socket = host.root.at(EDGE_STATUS_SOCKET);
-    let status = control::call::<EdgeStatus>(&socket, &Request::new("status"), PATIENCE);
+    let status = control::call::<EdgeStatus>(&socket, &Request::new(EdgeOp::Status), PATIENCE);
     let said = status.ok().and_then(|status| status.now);
     said.unwrap_or_else(|| host.clock.now())
 }

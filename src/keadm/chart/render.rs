@@ -6,7 +6,7 @@ use super::bundle::Bundle;
 use super::rendered::{Rendered, Source};
 use super::values::{Component, Implementation, Values};
 use super::{ChartError, NAMESPACE, workload};
-use crate::kubernetes::rights::{self, Right};
+use crate::kubernetes::rights::{self, Right, Switch};
 use crate::system::yaml::emit;
 
 /// All objects of the release in the order in which they are made, without the Secret of the stream.
@@ -134,10 +134,9 @@ impl Maker<'_> {
 fn rules(values: &Values) -> Vec<Value> {
     let is_on = |right: &Right| match right.only_with {
         None => true,
-        Some("impersonateNodes") => values.hub.impersonate_nodes,
-        Some("objectSync") => values.hub.object_sync,
-        Some("taskManager") => values.task_manager,
-        Some(_) => false,
+        Some(Switch::ImpersonateNodes) => values.hub.impersonate_nodes,
+        Some(Switch::ObjectSync) => values.hub.object_sync,
+        Some(Switch::TaskManager) => values.task_manager,
     };
     let mut rules = Vec::new();
     for right in rights::CLOUDCORE.iter().filter(|right| is_on(right)) {

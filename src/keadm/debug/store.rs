@@ -28,7 +28,8 @@ impl Store<'_> {
         }
     }
 
-    /// Hands over each object of a type, one after the other; of all namespaces, or of one.
+    /// Hands over each object of a type, one after the other; of all namespaces, or of one. What can't be read keeps
+    /// none of the others back; the first of it is told at the end.
     pub fn each(
         &self,
         kind: Kind,
@@ -36,26 +37,38 @@ impl Store<'_> {
         mut take: impl FnMut(Value),
     ) -> Result<(), Fault> {
         let folder = self.top.join(kind.as_str());
+        let mut first = None;
         for found in self.names(&folder)? {
             let is_meant = kind.is_of_cluster() || namespace.is_none_or(|wanted| wanted == found);
             let folder = folder.join(&found);
             if !is_meant {
                 continue;
             }
-            for name in self.names(&folder)? {
-                let path = folder.join(name);
-                // What has gone in this moment is gone.
-                let text = self.host.files.read_opt(&path, MAX_OBJECT);
-                let Some(text) = text.map_err(Fault::File)? else {
-                    continue;
-                };
-                match serde_json::from_slice(&text) {
-                    Ok(object @ Value::Object(_)) => take(object),
-                    _ => return Err(Fault::Damaged(path)),
+            let names = self.names(&folder).unwrap_or_else(|fault| {
+                first.get_or_insert(fault);
+                Vec::new()
+            });
+            for name in names {
+                match self.object(folder.join(name)) {
+                    Ok(Some(object)) => take(object),
+                    Ok(None) => {}
+                    Err(fault) => _ = first.get_or_insert(fault),
                 }
             }
         }
-        Ok(())
+        first.map_or(Ok(()), Err)
+    }
+
+    /// `None` when it has gone in this moment.
+    fn object(&self, path: PathBuf) -> Result<Option<Value>, Fault> {
+        let text = self.host.files.read_opt(&path, MAX_OBJECT);
+        let Some(text) = text.map_err(Fault::File)? else {
+            return Ok(None);
+        };
+        match serde_json::from_slice(&text) {
+            Ok(object @ Value::Object(_)) => Ok(Some(object)),
+            _ => Err(Fault::Damaged(path)),
+        }
     }
 
     fn names(&self, folder: &Path) -> Result<Vec<String>, Fault> {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::protocol::control::{self, ControlError, EDGE_SOCKET, Remembered, Request};
+use crate::protocol::control::{self, ControlError, EDGE_SOCKET, EdgeOp, Remembered, Request};
 use crate::system::host::Host;
 use crate::system::log::Told;
 
 /// Its warnings and errors, the latest last; none of one that is too old to remember.
 pub fn ask(host: &Host) -> Result<Vec<Told>, ControlError> {
     let socket = host.root.at(EDGE_SOCKET);
-    let told: Remembered = control::call(&socket, &Request::new("log"), PATIENCE)?;
+    let told: Remembered = control::call(&socket, &Request::new(EdgeOp::Log), PATIENCE)?;
     Ok(told.lines)
 }
 

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use super::error::JoinError;
 use super::launch::Launched;
 use super::progress::Progress;
-use crate::protocol::control::{Client, EDGE_STATUS_SOCKET, EdgeState, EdgeStatus, Request};
+use crate::protocol::control::{
+    Client, EDGE_STATUS_SOCKET, EdgeOp, EdgeState, EdgeStatus, Request,
+};
 use crate::system::host::Host;
 use crate::system::service;
 
@@ -58,7 +60,7 @@ pub fn for_session(
     let socket = host.root.at(EDGE_STATUS_SOCKET);
     let mut gone_since = None;
     loop {
-        if let Ok(lines) = Client::ask(&socket, &Request::new("watch"), watch.left()) {
+        if let Ok(lines) = Client::ask(&socket, &Request::new(EdgeOp::Watch), watch.left()) {
             gone_since = None;
             if let Some(status) = watch.follow(lines)? {
                 return Ok(status);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::protocol::control::{
-    self, CLOUD_SOCKET, Client, CloudStatus, ControlError, EDGE_STATUS_SOCKET, EdgeStatus,
-    HubSession, NodeRow, Reply, Request,
+    self, CLOUD_SOCKET, Client, CloudOp, CloudStatus, ControlError, EDGE_STATUS_SOCKET, EdgeOp,
+    EdgeStatus, HubSession, NodeRow, Reply, Request,
 };
 use crate::system::host::Host;
 use crate::system::root::Root;
@@ -34,20 +34,20 @@ impl Side {
 /// What the edge says of itself.
 pub fn edge(side: &Side) -> Result<EdgeStatus, Silence> {
     let socket = side.host.root.at(EDGE_STATUS_SOCKET);
-    let answer = control::call(&socket, &Request::new("status"), PATIENCE);
+    let answer = control::call(&socket, &Request::new(EdgeOp::Status), PATIENCE);
     answer.map_err(Silence::of("edgecore"))
 }
 
 /// What the cloud says of itself.
 pub fn cloud(side: &Side) -> Result<CloudStatus, Silence> {
     let socket = side.host.root.at(CLOUD_SOCKET);
-    let answer = control::call(&socket, &Request::new("status"), PATIENCE);
+    let answer = control::call(&socket, &Request::new(CloudOp::Status), PATIENCE);
     answer.map_err(Silence::of("cloudcore"))
 }
 
 /// The session of a node, as the cloud's registry has it.
 pub fn session(side: &Side, node: &str) -> Result<Option<HubSession>, Silence> {
-    let mut request = Request::new("sessions");
+    let mut request = Request::new(CloudOp::Sessions);
     request.names = vec![node.to_owned()];
     let asked = Client::ask(&side.host.root.at(CLOUD_SOCKET), &request, PATIENCE);
     let answer = asked.and_then(|mut client| client.line());
@@ -59,7 +59,7 @@ pub fn node(side: &Side, node: &str) -> Result<Option<NodeRow>, Silence> {
     let silence = || Silence::of("cloudcore");
     let asked = Client::ask(
         &side.host.root.at(CLOUD_SOCKET),
-        &Request::new("nodes"),
+        &Request::new(CloudOp::Nodes),
         PATIENCE,
     );
     let mut client = asked.map_err(silence())?;
@@ -75,7 +75,7 @@ pub fn node(side: &Side, node: &str) -> Result<Option<NodeRow>, Silence> {
 pub fn apply(side: &Side, object: &Value, node: &str) -> Result<Reply, Silence> {
     let request = Request {
         names: vec![node.to_owned()],
-        ..Request::new("object-apply")
+        ..Request::new(CloudOp::ObjectApply)
     };
     let body = object.to_string();
     let socket = side.host.root.at(CLOUD_SOCKET);

@@ -10,7 +10,9 @@ use crate::keadm::device::{Device, DeviceError};
 use crate::keadm::running;
 use crate::pki::MAX_INPUT;
 use crate::pki::certificate::Certificate;
-use crate::protocol::control::{self, ControlError, EDGE_STATUS_SOCKET, EdgeStatus, Request};
+use crate::protocol::control::{
+    self, ControlError, EDGE_STATUS_SOCKET, EdgeOp, EdgeStatus, Request,
+};
 use crate::system::host::Host;
 use crate::system::processes;
 use crate::system::root::Root;
@@ -91,7 +93,7 @@ fn is_another(root: &Root, own: &Path, runs: &Path) -> bool {
 
 fn ask(host: &Host) -> Answer {
     let socket = host.root.at(EDGE_STATUS_SOCKET);
-    match control::call(&socket, &Request::new("status"), PATIENCE) {
+    match control::call(&socket, &Request::new(EdgeOp::Status), PATIENCE) {
         Ok(status) => Answer::Status(Box::new(status)),
         Err(ControlError::NotRunning) => Answer::NotRunning,
         Err(error) => Answer::Silent(error),

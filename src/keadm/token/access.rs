@@ -13,7 +13,7 @@ use crate::config::cloud::CloudConfig;
 use crate::keadm::cluster::Cluster;
 use crate::keadm::out::Report;
 use crate::protocol::control::{
-    self, CLOUD_SOCKET, Client, ControlError, Dial, Reply, Request, TokenLine,
+    self, CLOUD_SOCKET, Client, CloudOp, ControlError, Dial, Reply, Request, TokenLine,
 };
 use crate::protocol::token::JoinToken;
 use crate::store::file::{FileStore, Options};
@@ -109,7 +109,7 @@ impl<'a> Cloud<'a> {
         let ask = || {
             let request = Request {
                 id: Some(id.to_string()),
-                ..Request::new("token-delete")
+                ..Request::new(CloudOp::TokenDelete)
             };
             Ok(self.ask(&request)?.id.is_some())
         };
@@ -160,7 +160,11 @@ impl<'a> Cloud<'a> {
             node: wish.nodes.as_ref().map(ToString::to_string),
             uses: wish.uses,
             description: Some(wish.description.clone()).filter(|text| !text.is_empty()),
-            ..Request::new(if is_plain { "gettoken" } else { "token-create" })
+            ..Request::new(if is_plain {
+                CloudOp::GetToken
+            } else {
+                CloudOp::TokenCreate
+            })
         };
         let reply = self.ask(&request)?;
         let token = reply.token.ok_or(TokenFault::NoReason)?;
@@ -169,7 +173,7 @@ impl<'a> Cloud<'a> {
 
     fn ask_for_list(&self) -> Result<Vec<TokenFacts>, TokenFault> {
         let socket = self.host.root.at(CLOUD_SOCKET);
-        let mut lines = Client::ask(&socket, &Request::new("token-list"), PATIENCE)?;
+        let mut lines = Client::ask(&socket, &Request::new(CloudOp::TokenList), PATIENCE)?;
         let mut tokens = Vec::new();
         while let Some(line) = lines.line::<TokenLine<TokenFacts>>()? {
             match (line.token, line.error, line.message) {

@@ -44,6 +44,18 @@ fn program() -> Option<Vec<sock_filter>> {
     Some(program)
 }
 
+/// From now on no right can be given up.
+#[cfg(test)]
+pub fn deny_a_change_of_capabilities() -> Result<(), String> {
+    let program = [
+        load(OFFSET_NUMBER),
+        when_equal(libc::SYS_capset as u32, 0, 1),
+        deny(),
+        allow(),
+    ];
+    apply_filter(&program).map_err(|error| error.to_string())
+}
+
 fn denied() -> impl Iterator<Item = u32> {
     DENIED.iter().map(|number| *number as u32)
 }

@@ -15,7 +15,7 @@ pub use handover::{SHARED, give_folder, let_read, share_folder};
 pub use rights::limit_to_supervision;
 pub use user::User;
 
-use crate::system::{facts, limits};
+use crate::system::limits;
 
 /// What a process goes on with.
 pub struct Plan {
@@ -252,6 +252,28 @@ mod tests {
         ] {
             assert!(status.contains(field), "{done:?} {status}");
         }
+    }
+
+    #[test]
+    fn a_supervisor_says_what_it_can_not_give_up() {
+        let name = "system::sandbox::tests::a_supervisor_says_what_it_can_not_give_up";
+        if std::env::var_os(AGAIN).is_none() {
+            let mut again = Command::new(std::env::current_exe().unwrap());
+            let again = again.args(["--exact", name, "--test-threads=1"]);
+            assert!(again.env(AGAIN, "1").status().unwrap().success());
+            return;
+        }
+        let done = limit_to_supervision();
+        assert_eq!((done.active.len(), done.missing.len()), (2, 0), "{done:?}");
+        if let Err(why) = filter::deny_a_change_of_capabilities() {
+            return not_tried(&format!("a supervisor that keeps its rights: {why}"));
+        }
+        let done = limit_to_supervision();
+        assert_eq!(done.active, ["no new privileges"], "{done:?}");
+        let missing = done.missing.concat();
+        assert!(missing.contains("capabilities but those"), "{missing}");
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     }
 
     const AGAIN: &str = "KUBEEDGE_TEST_CONFINED";

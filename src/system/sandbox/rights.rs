@@ -4,6 +4,9 @@ use std::io;
 
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::Confinement;
+use crate::system::{facts, limits};
+
 /// Gives up every capability; with `interfaces`, all but the one that ties a socket to an
 /// interface, which kernels before 5.7 ask for.
 pub fn drop_all(interfaces: bool) -> io::Result<()> {
@@ -34,9 +37,10 @@ pub fn no_new_privileges() -> io::Result<()> {
 }
 
 /// Leaves a supervisor what it needs: to hand files over to the user of its child, to start it
-/// as that user, and to end it. Best effort: what it can't give up it does not use.
-pub fn limit_to_supervision() {
-    let kept = kept_for(super::facts::kernel_is_before(5, 7))
+/// as that user, and to end it. What it can't give up it does not use.
+pub fn limit_to_supervision() -> Confinement {
+    let mut done = Confinement::default();
+    let kept = kept_for(facts::kernel_is_before(5, 7))
         | CapabilitySet::CHOWN
         | CapabilitySet::DAC_OVERRIDE
         | CapabilitySet::FOWNER
@@ -45,9 +49,10 @@ pub fn limit_to_supervision() {
         | CapabilitySet::SETUID
         | CapabilitySet::SETPCAP;
     bound(kept);
-    let _ = keep(kept);
-    let _ = no_new_privileges();
-    super::limits::no_core_dumps();
+    done.note("no capabilities but those of a supervisor", keep(kept));
+    done.note("no new privileges", no_new_privileges());
+    limits::no_core_dumps();
+    done
 }
 
 fn keep(kept: CapabilitySet) -> io::Result<()> {

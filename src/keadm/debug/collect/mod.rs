@@ -104,11 +104,21 @@ fn collect(host: &Host, flags: &Flags) -> Result<Collected, FileError> {
     // Half of what is left stays: a full flash would be one more fault.
     let room = facts::free_space(Path::new(&flags.output_path)).unwrap_or(u64::MAX);
     let archive = Archive::begin(&host.files, &path, now, limit.min(room / 2));
+    let archive = archive.inspect_err(|_| forget(host, &path))?;
+    let (redactor, unknown) = secrets::known(host, flags.config.as_deref());
+    let unknown = unknown.map(|fault| {
+        format!(
+            "some Secrets could not be read ({fault}): look through the archive before it is sent"
+        )
+    });
+    if let Some(sentence) = &unknown {
+        console::complain(SPEC.name, sentence);
+    }
     let mut collector = Collector {
         host,
-        archive: archive.inspect_err(|_| forget(host, &path))?,
-        redactor: secrets::known(host, flags.config.as_deref()),
-        left_out: Vec::new(),
+        archive,
+        redactor,
+        left_out: unknown.into_iter().collect(),
         detail: flags.detail,
     };
     let all = collector.all(flags);

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::redact::Redactor;
+use crate::keadm::debug::fault::Fault;
 use crate::keadm::debug::store::Store;
 use crate::keadm::device;
 use crate::keadm::join::present::BOOTSTRAP;
@@ -12,8 +13,8 @@ use crate::protocol::local::KUBECONFIG;
 use crate::protocol::resource::Kind;
 use crate::system::host::Host;
 
-/// Reads every place that may hold a secret; what can't be read can't be told either.
-pub fn known(host: &Host, config: Option<&str>) -> Redactor {
+/// Reads every place that may hold a secret, and says when a Secret could not be read: what it holds may stand in a log.
+pub fn known(host: &Host, config: Option<&str>) -> (Redactor, Option<Fault>) {
     let mut redactor = Redactor::default();
     let mut files = vec![host.root.at(BOOTSTRAP)];
     if let Ok((config, _)) = device::load(host, config) {
@@ -49,8 +50,8 @@ pub fn known(host: &Host, config: Option<&str>) -> Redactor {
             redactor.learn(token);
         }
     }
-    if let Ok(store) = Store::open(host, None) {
-        let _ = store.each(Kind::Secret, None, |secret| {
+    let learned = Store::open(host, None).and_then(|store| {
+        store.each(Kind::Secret, None, |secret| {
             for part in ["data", "stringData"] {
                 for value in secret[part]
                     .as_object()
@@ -60,10 +61,13 @@ pub fn known(host: &Host, config: Option<&str>) -> Redactor {
                     learn_value(&mut redactor, value);
                 }
             }
-        });
-    }
+        })
+    });
     redactor.settle();
-    redactor
+    let unknown = learned.err();
+    // Nothing was ever told to this device.
+    let unknown = unknown.filter(|fault| !matches!(fault, Fault::NoStore(_)));
+    (redactor, unknown)
 }
 
 fn learn_value(redactor: &mut Redactor, value: &Value) {
