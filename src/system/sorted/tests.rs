@@ -25,11 +25,11 @@ enum Change {
 fn changes() -> impl Strategy<Value = Vec<Change>> {
     let (key, value) = (|| 0..40_u8, any::<u16>());
     let change = prop_oneof![
-        8 => (key(), value.clone()).prop_map(|(key, value)| Change::Insert(key, value)),
+        8 => (key(), value).prop_map(|(key, value)| Change::Insert(key, value)),
         4 => key().prop_map(Change::Remove),
-        4 => vec((key(), value.clone()), 0..12).prop_map(Change::Extend),
-        2 => (key(), value.clone()).prop_map(|(key, value)| Change::Entry(key, value)),
-        2 => (key(), value.clone()).prop_map(|(key, value)| Change::GetMut(key, value)),
+        4 => vec((key(), value), 0..12).prop_map(Change::Extend),
+        2 => (key(), value).prop_map(|(key, value)| Change::Entry(key, value)),
+        2 => (key(), value).prop_map(|(key, value)| Change::GetMut(key, value)),
         1 => (2..5_u8).prop_map(Change::Retain),
         1 => value.prop_map(Change::All),
         1 => Just(Change::PopFirst),
