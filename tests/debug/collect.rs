@@ -34,7 +34,10 @@ fn unpacked(site: &Site, more: &[&str]) -> (Folder, PathBuf) {
 fn no_secret_is_in_the_archive_wherever_it_lies() {
     let cloud = Cloudcore::start(&[]);
     let site = joined(&cloud);
+    // As of another cloud: that of its own is erased by a session that has just begun.
     let token = cloud.token();
+    let (_, rest) = token.split_once('.').expect("the hash of a CA");
+    let token = format!("{}.{rest}", "0".repeat(64));
     let key = site.read(KEY);
     let line = key.lines().nth(1).expect("a line of the key").to_owned();
     let known = [
