@@ -1,7 +1,8 @@
 //! What operators say, and what they are told.
 
 use crate::common::site::Cloudcore;
-use crate::support::{Peer, apply, config, ctl};
+use crate::common::wait_until;
+use crate::support::{Peer, apply, config, ctl, node};
 
 #[test]
 fn orders_that_make_no_sense_say_why() {
@@ -81,6 +82,24 @@ fn orders_that_make_no_sense_say_why() {
             .err
             .contains("cloudcore does not run")
     );
+}
+
+#[test]
+fn only_nodes_with_a_session_are_counted_as_told() {
+    let cloud = Cloudcore::start(&[]);
+    let mut peer = Peer::start(&cloud, "edge-1", &[]);
+    peer.online();
+    peer.tell("register");
+    let nodes = ["--node", "edge-1", "--node", "egde-1"];
+    let said = apply(&cloud, &config("app", "1"), &nodes);
+    let slip = "1 node is told; no node is called egde-1 yet\n";
+    assert_eq!(said, format!("configmap default/app created, {slip}"));
+    peer.pushed(0, "insert", "default/configmap/app");
+    // One that is known and away hears of it when it comes back.
+    peer.tell("drop");
+    wait_until("its end", || node(&cloud, "edge-1")["connected"] == false);
+    let said = apply(&cloud, &config("app", "2"), &["--node", "edge-1"]);
+    assert_eq!(said, "configmap default/app changed\n");
 }
 
 const SECRET: &str =
