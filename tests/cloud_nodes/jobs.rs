@@ -69,6 +69,16 @@ fn a_job_pauses_at_a_bad_node_and_goes_on_after_a_restart() {
     ];
     let said = ctl(&cloud, &words).ends(0);
     assert!(said.out.contains("Completed"), "{}", said.out);
+    let later = [
+        &["config-update", "--name", "later"],
+        &words[3..],
+        &["--detach", "-o", "json"],
+    ];
+    let job = ctl(&cloud, &later.concat()).ends(0).json();
+    assert_eq!(
+        (&job["name"], &job["kind"]),
+        (&"later".into(), &"ConfigUpdateJob".into())
+    );
     assert_eq!(shown(&cloud, "upgrade-v1.23.2")["phase"], "Completed");
     assert!(ctl(&cloud, &["jobs"]).ends(0).out.contains("1 failure"));
     ctl(&cloud, &["jobs", name, "--cancel"]).ends(1);

@@ -152,10 +152,10 @@ fn follow(
         Err(error) => return form.fail(spec.name, &error, verbosity),
     };
     let talks = form == Form::Text;
-    if talks || detach {
+    if talks {
         console::line(&sentence);
     }
-    if detach {
+    if talks && detach {
         return exit::OK;
     }
     let mut before = String::new();
@@ -170,13 +170,13 @@ fn follow(
             console::line(&line);
         }
         before = line;
-        if text(&job, "phase") != "Running" {
+        if detach || text(&job, "phase") != "Running" {
             match form {
                 Form::Text => nodes_of(&job),
                 Form::Yaml => output::yaml(&job),
                 _ => output::json(&job),
             }
-            let good = text(&job, "phase") == "Completed" && count(&job, "Failure") == 0;
+            let good = detach || text(&job, "phase") == "Completed" && count(&job, "Failure") == 0;
             return if good { exit::OK } else { exit::FAILURE };
         }
         thread::sleep(PACE);
