@@ -42,8 +42,17 @@ fn orders_that_make_no_sense_say_why() {
             .contains("bad.yaml:2")
     );
     let good = cloud.keep("good.yaml", &config("a", "1"));
-    let said = ctl(&cloud, &["apply", "-f", &good, "--selector", "x"]).ends(1);
-    assert!(said.err.contains("role=router"), "{}", said.err);
+    for label in ["x", "a=b,c=d"] {
+        let said = ctl(&cloud, &["apply", "-f", &good, "--selector", label]).ends(64);
+        assert!(said.err.contains("role=router"), "{}", said.err);
+    }
+    for words in [
+        &["apply", "-f", &good, "--node", "No Node"][..],
+        &["delete", "cm", "../a"],
+        &["delete", "node", "No Node"],
+    ] {
+        ctl(&cloud, words).ends(64);
+    }
     ctl(&cloud, &["apply", "-f", "/nonexistent"]).ends(78);
     ctl(&cloud, &["get", "deployment"]).ends(64);
     ctl(&cloud, &["frobnicate"]).ends(64);
@@ -176,7 +185,7 @@ fn labels_that_only_operators_give_decide_who_gets_a_secret() {
     peer.tell("register");
     assert_eq!(names(&["-l", reserved]), "");
     for words in [&["edge-1"][..], &["edge-1", "role"], &["No Node", "a=b"]] {
-        let said = label(words).ends(1);
+        let said = label(words).ends(64);
         assert_eq!(said.err.lines().count(), 1, "{}", said.err);
     }
     label(&[]).ends(64);
