@@ -567,7 +567,7 @@ fn who_has_not_followed_is_cut_off_by_force_and_comes_back_with_a_token() {
     assert!(!status().contains("rotateCertificates"), "{}", status());
     step(&cloud, "switch").ends(0);
     assert!(
-        status().contains("stays with an old certificate has rotateCertificates: false"),
+        status().contains("is renewing at this moment, or has rotateCertificates: false"),
         "{}",
         status()
     );
