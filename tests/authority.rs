@@ -49,6 +49,8 @@ fn a_revoked_device_is_out_says_so_and_comes_back_with_a_token() {
         .error
         .expect("a revoked device gets no certificate");
     assert!(refused.contains("403"), "{refused}");
+    let said = lost.run(&["certs", "renew"]).ends(77);
+    assert!(said.err.contains("403"), "{}", said.err);
     // Nothing is lost of what is on the device, and the other one has noticed nothing.
     assert_eq!(lost.read(KEY), key);
     assert_eq!(bystander.connected().session.unwrap().since, session);
@@ -567,7 +569,7 @@ fn who_has_not_followed_is_cut_off_by_force_and_comes_back_with_a_token() {
     assert!(!status().contains("rotateCertificates"), "{}", status());
     step(&cloud, "switch").ends(0);
     assert!(
-        status().contains("stays with an old certificate has rotateCertificates: false"),
+        status().contains("is renewing at this moment, or has rotateCertificates: false"),
         "{}",
         status()
     );

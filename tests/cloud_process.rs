@@ -263,6 +263,18 @@ fn an_operator_talks_to_it() {
         names.contains("cloud.example.org") && names.contains("192.0.2.7"),
         "{names}"
     );
+    let before = serial(&cloud);
+    for (words, code, part) in [
+        (&["bad name"][..], 1, "\"bad name\""),
+        (&["c.example", "a..b"], 1, "\"a..b\""),
+        (&[], 64, "between one and"),
+    ] {
+        let refused = run(&cloud.root, &[&["cert", "add-san"], words].concat());
+        assert_eq!(refused.status.code(), Some(code), "{}", said(&refused));
+        assert!(said(&refused).contains(part), "{}", said(&refused));
+    }
+    // Nothing of an order that is refused is done.
+    assert_eq!(serial(&cloud), before);
     cloud.stop();
     let alone = run(&cloud.root, &["cert", "add-san", "cloud.example.org"]);
     assert_eq!(alone.status.code(), Some(69), "{}", said(&alone));

@@ -34,6 +34,24 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_told_for_devices_and_clouds() {
+    let folder = Folder::new();
+    let own = Command::new(KUBEEDGE)
+        .args(["config", "view", "--root"])
+        .arg(folder.path())
+        .output()
+        .expect("it starts");
+    let named = config(&["view"], &folder.path().join("edgecore.yaml"));
+    for (output, is_own) in [(own, true), (named, false)] {
+        assert_eq!(code(&output), i32::from(exit::CONFIG));
+        let told = said(&output);
+        assert!(told.contains("edgecore.yaml"), "{told}");
+        assert_eq!(told.contains("once it has joined"), is_own, "{told}");
+        assert_eq!(told.contains("cloudcore --defaultconfig"), is_own, "{told}");
+    }
+}
+
+#[test]
 fn faults_have_lines_and_an_exit_code() {
     let folder = Folder::new();
     let path = folder.path().join("edgecore.yaml");

@@ -15,6 +15,7 @@ use common::device::{BOOTSTRAP, CA, CERTIFICATE, CONFIG, KEY};
 use common::site::{Cloudcore, EXECUTABLE, SHORT, Said, Site};
 use common::{KUBEEDGE, LIMIT, files_below, mode, put, wait_until};
 use kubeedge::config::{self, edit};
+use kubeedge::protocol::control::EdgeState;
 use kubeedge::system::processes;
 use serde_json::{Value, json};
 
@@ -200,6 +201,39 @@ fn joining_again_changes_nothing() {
     );
     assert!(site.own_files() == files, "files have changed");
     cloud.satisfied();
+}
+
+/// Word for word, by an operator who knows no more than what `status` prints.
+#[test]
+fn what_status_advises_brings_a_device_back() {
+    let cloud = Cloudcore::start(&[]);
+    let site = Site::new();
+    let words = own_words(&cloud);
+    site.run(&[strs(&words), vec!["-i", "lost", "--init", "none"]].concat())
+        .ends(0);
+    let advised = |command: &str| {
+        let said = site.run(&["status", "-o", "json"]).ends(69).json();
+        let advice = said["advice"].as_str().expect("an advice").to_owned();
+        let words = advice.split('`').find(|it| it.starts_with(command));
+        let words = words.unwrap_or_else(|| panic!("no {command} in {advice}"));
+        (words.to_owned(), advice.clone())
+    };
+    let state = || site.status().map(|status| status.state);
+    site.run(&["service", "stop"]).ends(0);
+    let (words, advice) = advised("kubeedge service start");
+    let log = site.path("/var/log/kubeedge/edgecore.log");
+    assert!(advice.contains(&log.display().to_string()), "{advice}");
+    site.run(&words.split(' ').skip(1).collect::<Vec<_>>())
+        .ends(0);
+    wait_until("its session", || state() == Some(EdgeState::Connected));
+    // Another port than the one that join takes unasked.
+    cloud.run(&["certs", "revoke", "lost"]).ends(0);
+    wait_until("the refusal", || state() == Some(EdgeState::NeedsToken));
+    let (words, _) = advised("kubeedge join");
+    let words = words.replace("FILE", &cloud.token_file());
+    site.run(&words.split(' ').skip(1).collect::<Vec<_>>())
+        .ends(0);
+    site.connected();
 }
 
 #[test]

@@ -61,6 +61,31 @@ fn everything_goes_but_the_program_and_twice_is_fine() {
     );
 }
 
+#[cfg(feature = "upgrade")]
+#[test]
+fn a_change_that_is_refused_before_the_device_has_joined_leaves_nothing() {
+    let site = Site::new();
+    let file = site.path("/no-such-file");
+    let file = file.to_str().expect("UTF-8");
+    for (words, code) in [
+        (
+            &["config-update", "--set", "modules.edgeHub.heartbeat=30"][..],
+            78,
+        ),
+        (&["upgrade", "edge", "--from", file], 78),
+        (&["upgrade", "edge", "--force", "--from", file], 78),
+        (&["rollback", "edge"], 1),
+        (&["backup", "edge"], 78),
+    ] {
+        let said = site.run(words).ends(code);
+        assert!(!said.err.contains("[y/N]"), "{words:?}: {}", said.err);
+        let left = fs::read_dir(site.path("/")).expect("a folder").count();
+        assert_eq!(left, 0, "{words:?} leaves something behind");
+    }
+    let said = site.run(&["reset"]).ends(0);
+    assert!(said.out.contains("no edge on this machine"), "{}", said.out);
+}
+
 #[test]
 fn a_device_that_was_reset_joins_again() {
     let cloud = Cloudcore::start(&[]);

@@ -28,6 +28,7 @@ pub use error::AuthorityError;
 pub use holder::{Hold, Revocation, Revoked, revocations, revoke};
 pub use issue::{By, IssueRequest, Issued};
 pub use refusal::Refusal;
+pub use serving::Names;
 pub use standing::Standing;
 
 use crate::pki::PkiError;
@@ -38,7 +39,6 @@ use crate::store::{KeyPair, Store, StoreError};
 use crate::system::clock::Clock;
 use crate::system::files::Files;
 use crate::system::root::Root;
-use serving::Names;
 
 /// The CA of this cloud with all that it does. Share it in an `Arc`.
 pub struct Authority {

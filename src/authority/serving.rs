@@ -38,8 +38,7 @@ impl Names {
     /// nothing.
     pub fn add(&mut self, texts: &[String]) {
         for text in texts.iter().map(|text| text.trim()) {
-            let bare = text.trim_start_matches('[').trim_end_matches(']');
-            if let Ok(address) = bare.parse::<IpAddr>() {
+            if let Some(address) = address(text) {
                 self.addresses.insert(address);
             } else if is_dns_name(text) {
                 self.dns.insert(text.to_ascii_lowercase());
@@ -47,6 +46,12 @@ impl Names {
                 warn!("{text:?} is no address and no DNS name: the certificate goes without it");
             }
         }
+    }
+
+    /// The first that is neither an address nor a DNS name.
+    pub fn unfit(texts: &[String]) -> Option<&str> {
+        let mut texts = texts.iter().map(|text| text.trim());
+        texts.find(|text| address(text).is_none() && !is_dns_name(text))
     }
 
     /// With what this machine is called and reached by, as far as there is room.
@@ -171,6 +176,11 @@ pub fn make(issuer: &Issuer, names: &Names, now: Timestamp) -> Result<KeyPair, A
     let certificate = issuer.server(&key, &dns, &addresses, now.minus(BACKDATE), end)?;
     info!("a new serving certificate is valid until {end}");
     Ok(KeyPair::new(certificate, key).ok_or(PkiError::KeyMismatch)?)
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok()
 }
 
 /// Letters, digits, hyphens, underscores and dots; a wildcard may stand in front.

@@ -8,15 +8,17 @@ mod label;
 mod nodes;
 mod output;
 
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, slice};
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::nodes::Selector;
 use crate::protocol::control::{self, CLOUD_SOCKET, CloudOp, ControlError, Reply, Request};
-use crate::protocol::resource::Kind;
+use crate::protocol::resource::{Kind, ObjectPath};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
+use crate::system::names::NodeName;
 use crate::system::{console, exit};
 
 /// Runs one of the commands; returns the exit code.
@@ -94,6 +96,18 @@ fn said(reply: Reply) -> Result<String, OrderError> {
     }
 }
 
+fn usage(error: impl fmt::Display) -> OrderError {
+    OrderError::Usage(error.to_string())
+}
+
+/// What cloudcore would refuse of these words.
+fn check(nodes: &[String], selector: Option<&str>) -> Result<(), OrderError> {
+    let mut names = nodes.iter().map(|name| name.parse::<NodeName>());
+    names.try_for_each(|name| name.map(drop)).map_err(usage)?;
+    let selector = selector.map(str::parse::<Selector>).transpose();
+    selector.map(drop).map_err(usage)
+}
+
 /// A type as people write it: in one or many, short or whole, in any case.
 fn kind(word: &str) -> Result<Kind, OrderError> {
     let plain = word.to_ascii_lowercase();
@@ -114,6 +128,8 @@ fn delete(arguments: &[String], host: &Host) -> u8 {
     };
     let flags = given.flags;
     let done = kind(&flags.kind).and_then(|kind| {
+        let namespace = flags.namespace.as_deref().unwrap_or("default");
+        ObjectPath::new(namespace, kind, &flags.name).map_err(usage)?;
         let request = Request {
             kind: Some(kind.to_string()),
             name: Some(flags.name),
@@ -131,11 +147,15 @@ fn delete_node(arguments: &[String], host: &Host) -> u8 {
         Ok(given) => given,
         Err(code) => return code,
     };
-    let request = Request {
-        name: Some(given.flags.name),
-        ..Request::new(CloudOp::NodeDelete)
-    };
-    report(DELETE_NODE.name, order(host, &request), given.verbosity)
+    let name = given.flags.name;
+    let done = check(slice::from_ref(&name), None).and_then(|()| {
+        let request = Request {
+            name: Some(name),
+            ..Request::new(CloudOp::NodeDelete)
+        };
+        order(host, &request)
+    });
+    report(DELETE_NODE.name, done, given.verbosity)
 }
 
 /// delete an object

@@ -178,11 +178,18 @@ async fn body(
     Ok(Some(body))
 }
 
+/// What of an order for more names its command sees by itself.
+pub fn amiss(names: &[String]) -> Option<String> {
+    let fits = (1..=MAX_NAMES).contains(&names.len());
+    (!fits).then(|| format!("give between one and {MAX_NAMES} names or addresses"))
+}
+
 async fn add_names(cloud: &Cloud, names: &[String]) -> Reply {
-    if names.is_empty() || names.len() > MAX_NAMES {
-        return Reply::refused(format!(
-            "give between one and {MAX_NAMES} names or addresses"
-        ));
+    if let Some(sentence) = amiss(names) {
+        return Reply::refused(sentence);
+    }
+    if let Some(name) = authority::Names::unfit(names) {
+        return Reply::refused(format!("{name:?} is no address and no DNS name"));
     }
     let stay = "put what shall stay into advertiseAddress or dnsNames of cloudcore.yaml";
     match cloud.authority.add_names(names).await {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::ctl::amiss;
 use crate::authority::{self, Imported, PairFiles};
 use crate::protocol::control::{self, CLOUD_SOCKET, CloudOp, ControlError, Reply, Request};
 use crate::store::StoreError;
@@ -62,8 +63,13 @@ pub fn add_san(arguments: &[String], host: &Host) -> u8 {
         Ok(given) => given,
         Err(code) => return code,
     };
+    let names = given.flags.names;
+    if let Some(sentence) = amiss(&names) {
+        console::complain(ADD_SAN.name, &sentence);
+        return exit::USAGE;
+    }
     let request = Request {
-        names: given.flags.names,
+        names,
         ..Request::new(CloudOp::AddSan)
     };
     let fail = |error: &dyn std::error::Error, code| {

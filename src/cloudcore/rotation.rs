@@ -397,8 +397,8 @@ static STATUS: Spec = Spec {
 };
 
 /// Finish takes the certificates of the old CA away, so that such a device has really not followed.
-const NOT_RENEWED: &str = "\nWho knows the next CA and stays with an old certificate has rotateCertificates: false: \
-    `keadm certs renew` on the device gets it a new one.\n";
+const NOT_RENEWED: &str = "\nWho knows the next CA and has an old certificate is renewing at this moment, or has \
+    rotateCertificates: false: then `keadm certs renew` on the device gets it a new one.\n";
 /// Between two edges that are told: each comes with a request or two.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Devices listed; the answer has to fit in a line.

@@ -400,7 +400,7 @@ impl From<super::identity::IdentityError> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Network(e) => write!(f, "{e}"),
+            Failure::Network(e) => write!(f, "{e:#}"),
             Failure::Api(e) => write!(f, "{e}"),
             Failure::Pki(e) => write!(f, "{e}"),
             Failure::Identity(e) => write!(f, "{e}"),

@@ -131,7 +131,7 @@ impl fmt::Display for ProbeError {
             ProbeError::Settings(error) => error.fmt(f),
             ProbeError::Identity(error) => error.fmt(f),
             ProbeError::Pki(error) => error.fmt(f),
-            ProbeError::Network(error) => error.fmt(f),
+            ProbeError::Network(error) => write!(f, "{error:#}"),
             ProbeError::Tunnel(error) => error.fmt(f),
             ProbeError::Denied(status) => write!(
                 f,

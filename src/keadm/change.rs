@@ -112,7 +112,8 @@ impl Frame<'_> {
         report.write(self.host)
     }
 
-    fn fail(&self, error: &dyn Error, code: u8) -> u8 {
+    /// Says why nothing was begun; nothing is reported of that.
+    pub fn fail(&self, error: &dyn Error, code: u8) -> u8 {
         out::fail(self.name, error, self.verbosity, self.output, code)
     }
 }

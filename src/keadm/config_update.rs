@@ -58,16 +58,6 @@ fn run(args: &[String], host: &Host) -> u8 {
         Err(code) => return code,
     };
     let flags = given.flags;
-    if flags.set.iter().all(|text| text.trim().is_empty()) {
-        let error = UpdateError::Nothing;
-        return out::fail(
-            SPEC.name,
-            &error,
-            given.verbosity,
-            flags.output,
-            error.code(),
-        );
-    }
     let frame = Frame {
         host,
         name: SPEC.name,
@@ -76,25 +66,27 @@ fn run(args: &[String], host: &Host) -> u8 {
         verbosity: given.verbosity,
         output: flags.output,
     };
+    if flags.set.iter().all(|text| text.trim().is_empty()) {
+        let error = UpdateError::Nothing;
+        return frame.fail(&error, error.code());
+    }
+    // Nothing is written on a machine that has not joined.
+    if let Err(error) = read(host, &place(host, &flags)) {
+        return frame.fail(&error, error.code());
+    }
     let work = |known: &mut Known| update(host, &flags, known);
     frame.run(Known::default(), UpdateError::code, work)
 }
 
 fn update(host: &Host, flags: &Flags, known: &mut Known) -> Result<Updated, UpdateError> {
     known.to = version(host);
-    let path = flags.config.clone().unwrap_or_else(|| host.root.at(CONFIG));
+    let path = place(host, flags);
     let mut waiting = Trial::load(host)?.filter(|it| !known.ran && it.waits(host, &path));
     if waiting.is_none() {
         change::refuse_a_second(host)?;
     }
     let name = path.display().to_string();
-    // There may be a token in it.
-    let before = host.files.read(&path, config::MAX_FILE);
-    let before = before.map_err(|error| match error.is_not_found() {
-        true => UpdateError::Absent(error),
-        false => UpdateError::File(error),
-    })?;
-    let before = Secret::new(before);
+    let before = read(host, &path)?;
     let before = String::from_utf8_lossy(&before);
     let mut items = Vec::new();
     for text in &flags.set {
@@ -129,6 +121,21 @@ fn update(host: &Host, flags: &Flags, known: &mut Known) -> Result<Updated, Upda
         done.on_trial = proof == Proof::Waits;
     }
     Ok(done)
+}
+
+fn place(host: &Host, flags: &Flags) -> PathBuf {
+    let given = flags.config.clone();
+    given.unwrap_or_else(|| host.root.at(CONFIG))
+}
+
+/// There may be a token in it.
+fn read(host: &Host, path: &Path) -> Result<Secret<Vec<u8>>, UpdateError> {
+    let read = host.files.read(path, config::MAX_FILE);
+    read.map(Secret::new)
+        .map_err(|error| match error.is_not_found() {
+            true => UpdateError::Absent(error),
+            false => UpdateError::File(error),
+        })
 }
 
 fn prove(

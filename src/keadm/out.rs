@@ -27,6 +27,9 @@ impl FromStr for Format {
     }
 }
 
+/// Of a command that has asked.
+pub const NOT_CONFIRMED: &str = "nothing was changed: answer y, or give --force";
+
 /// A result that can be shown either way: its fields are the JSON, in camel case.
 pub trait Report: Serialize {
     /// Whole lines.

@@ -69,6 +69,10 @@ fn run(args: &[String], host: &Host) -> u8 {
         verbosity: given.verbosity,
         output: flags.output,
     };
+    // Nothing is written on a machine that has nothing to go back to.
+    if let Err(error) = choose(host, &flags) {
+        return frame.fail(&error, error.code());
+    }
     frame.run(known, BackupError::code, |known| {
         rollback(host, &flags, known)
     })

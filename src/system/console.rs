@@ -1,6 +1,6 @@
 //! What a program says on its standard streams; a listener that has gone is no error.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 
 /// Writes to stdout as it is; false when nobody reads it any more.
 pub fn out(text: &str) -> bool {
@@ -21,7 +21,18 @@ pub fn error(text: &str) {
         .write_all(format!("{text}\n").as_bytes());
 }
 
+/// Whether a person on stdin goes on; only a clear yes is one.
+pub fn confirmed() -> bool {
+    error("Go on? [y/N]");
+    let mut answer = String::new();
+    let read = io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer);
+    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+}
+
 /// Says on stderr what a command has to say about itself: `kubeedge join: …`.
 pub fn complain(name: &str, sentence: &str) {
     error(&format!("{name}: {sentence}"));
 }
+
+/// Bytes.
+const MAX_ANSWER: u64 = 64;

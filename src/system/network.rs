@@ -129,6 +129,8 @@ pub fn give_up_after(stream: &TcpStream, limit: Duration) {
 }
 
 /// No way to the other side. Networks come and go: all of these are worth retrying.
+///
+/// Who dials a cloudcore says so by `{:#}`.
 #[derive(Debug)]
 pub enum NetError {
     /// The last address that was tried, and why it failed.
@@ -189,8 +191,11 @@ impl fmt::Display for NetError {
         match self {
             NetError::Connect { address, source } => {
                 let remedy = match source.kind() {
-                    io::ErrorKind::ConnectionRefused => {
+                    io::ErrorKind::ConnectionRefused if f.alternate() => {
                         "check that cloudcore runs there and that the port is right"
+                    }
+                    io::ErrorKind::ConnectionRefused => {
+                        "check that a server runs there and that the port is right"
                     }
                     io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
                         "check the network of this device"
@@ -410,7 +415,13 @@ mod tests {
             assert_eq!(timeout, USER_TIMEOUT);
 
             let error = connect(&[closed], any, LONG).await.unwrap_err().to_string();
-            assert!(error.contains("connection refused"), "{error}");
+            assert!(
+                error.contains("connection refused: check that a server"),
+                "{error}"
+            );
+            let error = connect(&[closed], any, LONG).await.unwrap_err();
+            let sentence = format!("{error:#}");
+            assert!(sentence.contains("that cloudcore runs there"), "{sentence}");
             assert!(matches!(
                 connect(&[], any, LONG).await,
                 Err(NetError::NoAddress)

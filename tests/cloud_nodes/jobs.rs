@@ -23,27 +23,54 @@ fn a_job_pauses_at_a_bad_node_and_goes_on_after_a_restart() {
             peer.tell("unfit");
         }
     }
-    ctl(
-        &cloud,
-        &["upgrade", "--version", "1.0", "--selector", "role=router"],
-    )
-    .ends(1);
-    ctl(&cloud, &["upgrade", "--version", "v1.23.2"]).ends(64);
-    ctl(
-        &cloud,
-        &["upgrade", "--version", "v1.23.2", "--node", "none"],
-    )
-    .ends(1);
-    let words = [
+    // What the nodes' door would refuse is seen before cloudcore is asked.
+    let fit = [
         "upgrade",
         "--version",
         "v1.23.2",
         "--selector",
         "role=router",
-        "--pause-on-failure",
-        "--output",
-        "json",
     ];
+    for (words, part) in [
+        (
+            &["upgrade", "--version", "1.0", "--node", "none"][..],
+            "1.0",
+        ),
+        (&fit[..3], "say for which nodes"),
+        (
+            &[&fit[..], &["--max-unavailable", "0"]].concat(),
+            "begin with 1",
+        ),
+        (&[&fit[..], &["--timeout", "0"]].concat(), "begin with 1"),
+        (&[&fit[..], &["--name", "No"]].concat(), "lower-case"),
+        (&[&fit[..4], &["a=b,c=d"]].concat(), "role=router"),
+        (
+            &["config-update", "--name", "j", "--node", "edge-1"],
+            "at least one",
+        ),
+        (
+            &[
+                "config-update",
+                "--name",
+                "j",
+                "--set",
+                "a=1",
+                "--node",
+                "A b",
+            ],
+            "contains 'A'",
+        ),
+    ] {
+        let said = ctl(&cloud, words).ends(64);
+        assert!(said.err.contains(part), "{words:?}: {}", said.err);
+    }
+    ctl(&cloud, &[&fit[..3], &["--node", "none"]].concat()).ends(1);
+    ctl(
+        &cloud,
+        &["upgrade", "--version", "v1.23.2", "--node", "none"],
+    )
+    .ends(1);
+    let words = [&fit[..], &["--pause-on-failure", "--output", "json"]].concat();
     let said = ctl(&cloud, &words).ends(1);
     let job: Value = serde_json::from_str(&said.out).expect("JSON");
     assert_eq!(job["phase"], "Paused", "{job}");
@@ -69,6 +96,16 @@ fn a_job_pauses_at_a_bad_node_and_goes_on_after_a_restart() {
     ];
     let said = ctl(&cloud, &words).ends(0);
     assert!(said.out.contains("Completed"), "{}", said.out);
+    let later = [
+        &["config-update", "--name", "later"],
+        &words[3..],
+        &["--detach", "-o", "json"],
+    ];
+    let job = ctl(&cloud, &later.concat()).ends(0).json();
+    assert_eq!(
+        (&job["name"], &job["kind"]),
+        (&"later".into(), &"ConfigUpdateJob".into())
+    );
     assert_eq!(shown(&cloud, "upgrade-v1.23.2")["phase"], "Completed");
     assert!(ctl(&cloud, &["jobs"]).ends(0).out.contains("1 failure"));
     ctl(&cloud, &["jobs", name, "--cancel"]).ends(1);

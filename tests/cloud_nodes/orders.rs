@@ -1,7 +1,8 @@
 //! What operators say, and what they are told.
 
 use crate::common::site::Cloudcore;
-use crate::support::{Peer, apply, config, ctl};
+use crate::common::wait_until;
+use crate::support::{Peer, apply, config, ctl, node};
 
 #[test]
 fn orders_that_make_no_sense_say_why() {
@@ -41,8 +42,17 @@ fn orders_that_make_no_sense_say_why() {
             .contains("bad.yaml:2")
     );
     let good = cloud.keep("good.yaml", &config("a", "1"));
-    let said = ctl(&cloud, &["apply", "-f", &good, "--selector", "x"]).ends(1);
-    assert!(said.err.contains("role=router"), "{}", said.err);
+    for label in ["x", "a=b,c=d"] {
+        let said = ctl(&cloud, &["apply", "-f", &good, "--selector", label]).ends(64);
+        assert!(said.err.contains("role=router"), "{}", said.err);
+    }
+    for words in [
+        &["apply", "-f", &good, "--node", "No Node"][..],
+        &["delete", "cm", "../a"],
+        &["delete", "node", "No Node"],
+    ] {
+        ctl(&cloud, words).ends(64);
+    }
     ctl(&cloud, &["apply", "-f", "/nonexistent"]).ends(78);
     ctl(&cloud, &["get", "deployment"]).ends(64);
     ctl(&cloud, &["frobnicate"]).ends(64);
@@ -81,6 +91,24 @@ fn orders_that_make_no_sense_say_why() {
             .err
             .contains("cloudcore does not run")
     );
+}
+
+#[test]
+fn only_nodes_with_a_session_are_counted_as_told() {
+    let cloud = Cloudcore::start(&[]);
+    let mut peer = Peer::start(&cloud, "edge-1", &[]);
+    peer.online();
+    peer.tell("register");
+    let nodes = ["--node", "edge-1", "--node", "egde-1"];
+    let said = apply(&cloud, &config("app", "1"), &nodes);
+    let slip = "1 node is told; no node is called egde-1 yet\n";
+    assert_eq!(said, format!("configmap default/app created, {slip}"));
+    peer.pushed(0, "insert", "default/configmap/app");
+    // One that is known and away hears of it when it comes back.
+    peer.tell("drop");
+    wait_until("its end", || node(&cloud, "edge-1")["connected"] == false);
+    let said = apply(&cloud, &config("app", "2"), &["--node", "edge-1"]);
+    assert_eq!(said, "configmap default/app changed\n");
 }
 
 const SECRET: &str =
@@ -157,7 +185,7 @@ fn labels_that_only_operators_give_decide_who_gets_a_secret() {
     peer.tell("register");
     assert_eq!(names(&["-l", reserved]), "");
     for words in [&["edge-1"][..], &["edge-1", "role"], &["No Node", "a=b"]] {
-        let said = label(words).ends(1);
+        let said = label(words).ends(64);
         assert_eq!(said.err.lines().count(), 1, "{}", said.err);
     }
     label(&[]).ends(64);

@@ -122,6 +122,11 @@ fn exit_codes_tell_why_nothing_came() {
             "linux/arm/v7",
         ),
         (
+            vec!["--output", out, "--platform", "foo"],
+            exit::USAGE,
+            "linux/arm/v7",
+        ),
+        (
             vec!["--output", out, "--part", "both"],
             exit::USAGE,
             "none of cloud",

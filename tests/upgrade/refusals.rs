@@ -49,7 +49,14 @@ fn what_is_no_executable_for_this_device_is_refused() {
     }
     // An older one is taken only by force; a question that nobody answers is a no.
     let from = older.to_str().expect("UTF-8");
-    device.run(&["upgrade", "edge", "--from", from]).ends(0);
+    let words = ["upgrade", "edge", "--from", from, "-o", "json"];
+    let said = device.run(&words).ends(1);
+    assert!(said.err.contains("[y/N]"), "{}", said.err);
+    let why = said.json()["error"].to_string();
+    assert!(why.contains("nothing was changed: answer y"), "{why}");
+    // What can't be is said before anybody is asked.
+    let said = device.run(&["upgrade", "edge"]).ends(64);
+    assert!(!said.err.contains("[y/N]"), "{}", said.err);
     let said = device
         .run(&["upgrade", "edge", "--upgradeID", "u", "--from", from])
         .ends(1);

@@ -6,7 +6,7 @@ use std::path::Path;
 use argh::{ArgsInfo, FromArgs};
 
 use super::documents::{self, MAX_INPUT};
-use super::{OrderError, PATIENCE, said};
+use super::{OrderError, PATIENCE, check, said};
 use crate::cloudcore::nodes::is_reserved;
 use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, ControlError, Reply, Request};
 use crate::system::args::{self, Spec};
@@ -20,6 +20,9 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
     };
     let flags = given.flags;
     let fail = |error: OrderError| args::fail(SPEC.name, &error, given.verbosity, error.code());
+    if let Err(error) = check(&flags.node, flags.selector.as_deref()) {
+        return fail(error);
+    }
     let read = read(host, &flags.file).and_then(|text| documents::read(&text, &flags.file));
     let objects = match read {
         Ok(objects) => objects,

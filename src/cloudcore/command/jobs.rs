@@ -1,5 +1,6 @@
 //! `cloudcore ctl upgrade`, `config-update` and `jobs`: jobs for many nodes, and how they get on.
 
+use crate::system::sorted::SortedMap;
 use std::thread;
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use argh::{ArgsInfo, FromArgs};
 use serde_json::{Map, Value, json};
 
 use super::output::{self, Form};
-use super::{OrderError, PATIENCE, order, report, said};
+use super::{OrderError, PATIENCE, check, order, report, said, usage};
+use crate::cloudcore::jobs::{Fleet, Kind, Member, Phase, checked};
 use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, ObjectLine, Reply, Request};
 use crate::system::args::{self, Spec};
+use crate::system::clock::Timestamp;
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
@@ -33,9 +36,9 @@ pub fn upgrade(arguments: &[String], host: &Host) -> u8 {
     let name = flags.name.clone();
     let name = name.unwrap_or_else(|| format!("upgrade-{}", flags.version.to_ascii_lowercase()));
     let done = spec().and_then(|spec| {
-        let job = json!({"kind": "NodeUpgradeJob", "maxUnavailable": flags.max_unavailable,
-            "pauseOnFailure": flags.pause_on_failure, "timeoutSeconds": flags.timeout, "spec": spec});
-        create(host, name.clone(), (flags.node, flags.selector), &job)
+        let pace = (flags.max_unavailable, flags.pause_on_failure, flags.timeout);
+        let job = job(&name, Kind::NodeUpgradeJob, pace, spec);
+        create(host, (flags.node, flags.selector), job)
     });
     follow(
         &UPGRADE,
@@ -56,9 +59,9 @@ pub fn config_update(arguments: &[String], host: &Host) -> u8 {
     let name = flags.name;
     let done = pairs(&flags.set, "modules.edgeHub.heartbeat=30").and_then(|fields| {
         let spec = json!({"updateFields": fields, "timeoutSeconds": flags.timeout});
-        let job = json!({"kind": "ConfigUpdateJob", "maxUnavailable": flags.max_unavailable,
-            "pauseOnFailure": flags.pause_on_failure, "timeoutSeconds": flags.timeout, "spec": spec});
-        create(host, name.clone(), (flags.node, flags.selector), &job)
+        let pace = (flags.max_unavailable, flags.pause_on_failure, flags.timeout);
+        let job = job(&name, Kind::ConfigUpdateJob, pace, spec);
+        create(host, (flags.node, flags.selector), job)
     });
     follow(
         &CONFIG_UPDATE,
@@ -78,7 +81,7 @@ pub fn show(arguments: &[String], host: &Host) -> u8 {
     let flags = given.flags;
     if flags.resume || flags.cancel {
         let (Some(name), false) = (&flags.name, flags.resume && flags.cancel) else {
-            let usage = OrderError::Usage("name one job, and give --resume or --cancel".to_owned());
+            let usage = usage("name one job, and give --resume or --cancel");
             return args::fail(JOBS.name, &usage, given.verbosity, usage.code());
         };
         let op = if flags.resume {
@@ -114,23 +117,50 @@ pub fn show(arguments: &[String], host: &Host) -> u8 {
     exit::OK
 }
 
+fn job(
+    name: &str,
+    kind: Kind,
+    (max_unavailable, pause_on_failure, timeout_seconds): (usize, bool, u64),
+    spec: Value,
+) -> Fleet {
+    Fleet {
+        name: name.to_owned(),
+        kind,
+        phase: Phase::Running,
+        reason: String::new(),
+        max_unavailable,
+        pause_on_failure,
+        timeout_seconds,
+        created: Timestamp::from_unix(0),
+        spec,
+        nodes: SortedMap::new(),
+    }
+}
+
 fn create(
     host: &Host,
-    name: String,
     (nodes, selector): (Vec<String>, Option<String>),
-    job: &Value,
+    mut job: Fleet,
 ) -> Result<String, OrderError> {
     if nodes.is_empty() && selector.is_none() {
-        let sentence = "say for which nodes, with --selector or --node";
-        return Err(OrderError::Usage(sentence.to_owned()));
+        return Err(usage("say for which nodes, with --selector or --node"));
     }
+    check(&nodes, selector.as_deref())?;
+    // Which nodes it is for is cloudcore's to say; the words are the same for any.
+    let any = nodes.first().map_or("node", String::as_str);
+    job.nodes = any
+        .parse()
+        .map(|it| (it, Member::default()))
+        .into_iter()
+        .collect();
+    checked(&job).map_err(usage)?;
+    let body = serde_json::to_string(&job).map_err(usage)?;
     let request = Request {
-        name: Some(name),
+        name: Some(job.name),
         names: nodes,
         selector,
         ..Request::new(CloudOp::JobCreate)
     };
-    let body = job.to_string();
     let socket = host.root.at(CLOUD_SOCKET);
     let client = Client::ask_with(&socket, &request, body.as_bytes(), PATIENCE);
     let mut client = client.map_err(OrderError::Control)?;
@@ -152,10 +182,10 @@ fn follow(
         Err(error) => return form.fail(spec.name, &error, verbosity),
     };
     let talks = form == Form::Text;
-    if talks || detach {
+    if talks {
         console::line(&sentence);
     }
-    if detach {
+    if talks && detach {
         return exit::OK;
     }
     let mut before = String::new();
@@ -170,13 +200,13 @@ fn follow(
             console::line(&line);
         }
         before = line;
-        if text(&job, "phase") != "Running" {
+        if detach || text(&job, "phase") != "Running" {
             match form {
                 Form::Text => nodes_of(&job),
                 Form::Yaml => output::yaml(&job),
                 _ => output::json(&job),
             }
-            let good = text(&job, "phase") == "Completed" && count(&job, "Failure") == 0;
+            let good = detach || text(&job, "phase") == "Completed" && count(&job, "Failure") == 0;
             return if good { exit::OK } else { exit::FAILURE };
         }
         thread::sleep(PACE);
@@ -208,9 +238,9 @@ fn ask(host: &Host, names: Vec<String>) -> Result<Vec<Value>, OrderError> {
 
 fn pairs(words: &[String], like: &str) -> Result<Map<String, Value>, OrderError> {
     let pair = |word: &String| {
-        let (key, value) = word.split_once('=').ok_or_else(|| {
-            OrderError::Usage(format!("{word:?} is no pair: write it like {like}"))
-        })?;
+        let pair = word.split_once('=');
+        let (key, value) =
+            pair.ok_or_else(|| usage(format!("{word:?} is no pair: write it like {like}")))?;
         Ok((key.to_owned(), Value::from(value)))
     };
     words.iter().map(pair).collect()

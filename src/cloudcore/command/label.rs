@@ -1,8 +1,11 @@
 //! `cloudcore ctl label`: what nodes are, in words that selectors go by.
 
+use std::slice;
+
 use argh::{ArgsInfo, FromArgs};
 
-use super::{order, report};
+use super::{OrderError, check, order, report, usage};
+use crate::cloudcore::nodes::LabelChange;
 use crate::protocol::control::{CloudOp, Request};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
@@ -12,12 +15,24 @@ pub fn run(arguments: &[String], host: &Host) -> u8 {
         Ok(given) => given,
         Err(code) => return code,
     };
+    let done = label(host, given.flags);
+    report(SPEC.name, done, given.verbosity)
+}
+
+fn label(host: &Host, flags: Flags) -> Result<String, OrderError> {
+    check(slice::from_ref(&flags.node), None)?;
+    if flags.change.is_empty() {
+        return Err(usage("say which labels, as KEY=VALUE or KEY-"));
+    }
+    for change in &flags.change {
+        change.parse::<LabelChange>().map_err(usage)?;
+    }
     let request = Request {
-        name: Some(given.flags.node),
-        names: given.flags.change,
+        name: Some(flags.node),
+        names: flags.change,
         ..Request::new(CloudOp::NodeLabel)
     };
-    report(SPEC.name, order(host, &request), given.verbosity)
+    order(host, &request)
 }
 
 /// which labels a node gets or loses

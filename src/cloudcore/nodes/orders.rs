@@ -46,16 +46,23 @@ pub async fn apply(cloud: &Cloud, text: &[u8], order: Order) -> Result<String, S
     let given = Some(given).filter(|given| *given != Given::default());
     let given = given.filter(|_| !is_bound(path.kind));
     let applied = cloud.nodes.change(cloud, None, |state, context| {
-        let applied = put(state, context, &path, object, given)?;
-        let nodes = applied.1.pushes.iter().filter(|push| push.1.gone.is_none());
-        Ok(((applied.0, nodes.count()), applied.1))
+        let (done, effects) = put(state, context, &path, object, given)?;
+        let pushes = effects.pushes.iter().filter(|push| push.1.gone.is_none());
+        let whose = pushes.map(|push| (push.0.clone(), state.node(&push.0).is_some()));
+        Ok(((done, whose.collect()), effects))
     });
-    let (done, nodes) = applied.await.map_err(|status| status.message)?;
-    let whom = match nodes {
+    let (done, whose): (_, Vec<_>) = applied.await.map_err(|status| status.message)?;
+    let is_away = |node: &NodeName| cloud.registry.generation(node).is_none();
+    let (away, told): (Vec<_>, Vec<_>) = whose.into_iter().partition(|it| is_away(&it.0));
+    let mut whom = match told.len() {
         0 => String::new(),
         1 => ", 1 node is told".to_owned(),
         more => format!(", {more} nodes are told"),
     };
+    // One that comes later gets it then; but it may be a slip.
+    if let Some((node, _)) = away.iter().find(|(_, registered)| !registered) {
+        whom += &format!("; no node is called {node} yet");
+    }
     Ok(format!("{} {done}{whom}", shown(&path)))
 }
 

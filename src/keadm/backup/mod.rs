@@ -71,6 +71,11 @@ fn run(args: &[String], host: &Host) -> u8 {
         verbosity: given.verbosity,
         output: flags.output,
     };
+    // Nothing is written on a machine that has not joined.
+    if let Err(error) = device::load(host, flags.config.as_deref()) {
+        let error = BackupError::from(error);
+        return frame.fail(&error, error.code());
+    }
     let work = |known: &mut Known| backup(host, &flags, known);
     frame.run(Known::default(), BackupError::code, work)
 }

@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::keadm::out::{self, Format, Report};
 use crate::keadm::{Command, Group};
 use crate::protocol::control::{
-    self, ControlError, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeOp, EdgeStatus, Reply, Request,
+    self, ControlError, EDGE_SOCKET, EDGE_STATUS_SOCKET, EdgeOp, EdgeState, EdgeStatus, Reply,
+    Request,
 };
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
@@ -61,7 +62,10 @@ pub fn renew(host: &Host) -> Result<Renewed, RenewError> {
     let orders = host.root.at(EDGE_SOCKET);
     let reply: Reply = control::call(&orders, &Request::new(EdgeOp::Renew), RENEWAL)?;
     if let Some(why) = reply.error {
-        return Err(RenewError::Refused(why));
+        return Err(match status().map(|it| it.state) {
+            Ok(EdgeState::NeedsToken) => RenewError::Denied(why),
+            _ => RenewError::Refused(why),
+        });
     }
     let after = status()?.certificate.ok_or(RenewError::Unchanged)?;
     let old_serial = before.map(|facts| facts.serial);
@@ -102,6 +106,8 @@ pub enum RenewError {
     Control(ControlError),
     /// What edgecore said.
     Refused(String),
+    /// The same, and it needs a token.
+    Denied(String),
     /// edgecore says it is done, and shows the same certificate.
     Unchanged,
 }
@@ -109,7 +115,7 @@ pub enum RenewError {
 impl RenewError {
     fn code(&self) -> u8 {
         match self {
-            RenewError::Control(ControlError::Denied(_)) => exit::DENIED,
+            RenewError::Control(ControlError::Denied(_)) | RenewError::Denied(_) => exit::DENIED,
             RenewError::Control(_) => exit::UNAVAILABLE,
             RenewError::Refused(_) => exit::TRY_AGAIN,
             RenewError::Unchanged => exit::FAILURE,
@@ -127,7 +133,7 @@ impl fmt::Display for RenewError {
                 f.write_str("only root may have the certificate renewed: run it as root")
             }
             RenewError::Control(error) => error.fmt(f),
-            RenewError::Refused(why) => {
+            RenewError::Refused(why) | RenewError::Denied(why) => {
                 write!(
                     f,
                     "the certificate was not renewed, the old one stays in use: {why}"
@@ -144,7 +150,7 @@ impl std::error::Error for RenewError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             RenewError::Control(error) => Some(error),
-            RenewError::Refused(_) | RenewError::Unchanged => None,
+            _ => None,
         }
     }
 }
@@ -160,7 +166,7 @@ static SPEC: Spec = Spec {
     about: "Has the running edgecore get a new key and certificate now, and move its tunnel over; \
             prints the serial numbers. It renews by itself in time: this is for tests and for \
             keys that may be known to others. Exit code: 69 edgecore does not run; 75 the cloud \
-            gave no certificate now; 77 not allowed.",
+            gave no certificate now; 77 not allowed, or this device has to join again.",
     examples: &["kubeedge certs renew"],
     spellings: &[],
     ignored: &[],

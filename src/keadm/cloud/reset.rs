@@ -1,6 +1,5 @@
 //! `reset cloud`: takes from the cluster what the release owns, and nothing else.
 
-use std::io::{self, BufRead, Read};
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
@@ -171,11 +170,8 @@ impl Reset {
         for name in self.names() {
             console::error(&format!("  {name}"));
         }
-        console::error("Devices lose their cloud until it is installed again. Go on? [y/N]");
-        let mut answer = String::new();
-        let mut stdin = io::stdin().lock().take(MAX_ANSWER);
-        let read = stdin.read_line(&mut answer);
-        read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+        console::error("Devices lose their cloud until it is installed again.");
+        console::confirmed()
     }
 
     /// Takes it all away, and waits until it is gone. Run again it goes on where it has ended.
@@ -276,6 +272,3 @@ static SPEC: Spec = Spec {
     spellings: &[],
     ignored: &[],
 };
-
-/// Bytes of an answer that are read.
-const MAX_ANSWER: u64 = 100;

@@ -146,6 +146,7 @@ pub fn open(host: &Host, named: &str) -> Result<Opened, FileFault> {
                     let bytes = read(&cloud)?;
                     (cloud, bytes)
                 }
+                Err(error) if error.is_not_found() => return Err(FileFault::Absent(error)),
                 bytes => (edge, bytes?),
             }
         }
@@ -229,6 +230,8 @@ fn hide_in(map: &mut Map<String, Value>) {
 /// Why a file can't be shown or checked.
 #[derive(Debug)]
 pub enum FileFault {
+    /// This machine has none, and none was named.
+    Absent(FileError),
     Config(ConfigError),
     File(FileError),
     NoText(PathBuf),
@@ -238,7 +241,7 @@ impl FileFault {
     pub fn code(&self) -> u8 {
         match self {
             FileFault::File(error) if error.is_denied() => exit::DENIED,
-            FileFault::Config(_) | FileFault::File(_) | FileFault::NoText(_) => exit::CONFIG,
+            _ => exit::CONFIG,
         }
     }
 }
@@ -259,9 +262,10 @@ impl fmt::Display for FileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FileFault::Config(error) => error.fmt(f),
-            FileFault::File(error) if error.is_not_found() => write!(
+            FileFault::Absent(error) => write!(
                 f,
-                "{error}, or name another with --config: a device has one once it has joined"
+                "{error}, or name another with --config: a device has one once it has joined, and what a \
+                 cloud without one goes by `cloudcore --defaultconfig` prints"
             ),
             FileFault::File(error) => error.fmt(f),
             FileFault::NoText(path) => {
@@ -275,7 +279,7 @@ impl std::error::Error for FileFault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             FileFault::Config(error) => Some(error),
-            FileFault::File(error) => Some(error),
+            FileFault::Absent(error) | FileFault::File(error) => Some(error),
             FileFault::NoText(_) => None,
         }
     }

@@ -10,7 +10,7 @@ use super::images;
 use crate::keadm::chart::ChartError;
 use crate::keadm::{Command, Group};
 use crate::registry::given::{Given, GivenError};
-use crate::registry::platform::Platform;
+use crate::registry::platform::{Platform, PlatformError};
 use crate::registry::progress::{Lines, size};
 use crate::registry::reference::{Reference, ReferenceError};
 use crate::registry::{Pulled, Puller, RegistryError, Target};
@@ -34,7 +34,12 @@ struct Flags {
     #[argh(option, short = 'o', arg_name = "path", default = "String::new()")]
     output: String,
     /// for which machines, such as linux/arm/v7; default: machines like this one
-    #[argh(option, arg_name = "platform", default = "Platform::here()")]
+    #[argh(
+        option,
+        arg_name = "platform",
+        from_str_fn(platform),
+        default = "Platform::here()"
+    )]
     platform: Platform,
     /// an image to fetch instead of KubeEdge's, such as registry.example/app:v1
     #[argh(option, arg_name = "name")]
@@ -80,6 +85,16 @@ fn run(args: &[String], host: &Host) -> u8 {
         }
         Err(error) => args::fail(SPEC.name, &error, given.verbosity, error.code()),
     }
+}
+
+/// One that images are made for, as far as is known; in lists of images there may be others.
+fn platform(text: &str) -> Result<Platform, String> {
+    let known = |it: &Platform| {
+        ["linux", "windows"].contains(&it.os.as_str())
+            && ARCHITECTURES.contains(&it.architecture.as_str())
+    };
+    let read = text.parse().ok().filter(known);
+    read.ok_or_else(|| PlatformError.to_string())
 }
 
 fn pull(host: &Host, flags: &Flags) -> Result<Vec<Pulled>, PullError> {
@@ -206,3 +221,9 @@ const RUNTIME: &[Ignored] = &[Ignored {
     value: true,
     why: "images are fetched into files, and no container runtime is asked",
 }];
+
+/// In Go's words.
+const ARCHITECTURES: [&str; 12] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64le",
+    "riscv64", "s390x",
+];

@@ -29,8 +29,6 @@ pub struct Draft {
     pub node_before: Option<NodeName>,
     /// The hub that the file named before.
     pub hub_before: Option<Endpoint>,
-    /// Where the file had the certificate API before.
-    pub api_before: Option<Endpoint>,
     pub device: Device,
     /// At least one; the first has the device's hub.
     pub clouds: Vec<CloudAt>,
@@ -47,8 +45,9 @@ pub struct Draft {
 impl Draft {
     /// Reads the file and merges; writes nothing.
     ///
-    /// `api` is where the certificate API is, as far as that was found out.
-    pub fn make(host: &Host, wish: &Wish, api: &Endpoint) -> Result<Draft, JoinError> {
+    /// `api` is where the certificate API is, if that was found out; else it is where the flags have it, or where
+    /// the file has it for the same hub: an earlier join has found it there, and whose it is the token says.
+    pub fn make(host: &Host, wish: &Wish, api: Option<&Endpoint>) -> Result<Draft, JoinError> {
         let path = host.root.at(CONFIG);
         let name = path.display().to_string();
         let found = host.files.read_opt(&path, MAX_FILE)?;
@@ -60,24 +59,31 @@ impl Draft {
         let before = found.map(String::from_utf8).transpose();
         let before = before.map_err(|_| useless(NOT_TEXT))?;
         let before = before.filter(|text| !text.trim().is_empty());
-        let (mut node_before, mut hub_before, mut api_before) = (None, None, None);
+        let (mut node_before, mut hub_before) = (None, None);
+        let mut at = api.cloned().unwrap_or_else(|| wish.api());
         let mut network_before = EdgeNetwork::default();
         let merged = match &before {
             Some(text) => {
                 // What is wrong already must be named by its own line.
                 let (config, _) = EdgeConfig::load(text, &name)?;
-                let merged = merge(text, wish, api, &config)?;
+                let is_free = api.is_none() && wish.certport.is_none();
+                if is_free
+                    && config.hub.websocket.server == wish.hub
+                    && edit::get(text, &config::path(HTTP_SERVER))?.is_some_and(|it| it.is_string())
+                {
+                    at = config.hub.http_server.clone();
+                }
+                let merged = merge(text, wish, &at, &config)?;
                 node_before = config.node_name;
                 hub_before = Some(config.hub.websocket.server);
-                api_before = Some(config.hub.http_server);
                 network_before = config.hub.network;
                 Ok(merged)
             }
-            None => fresh(wish, api),
+            None => fresh(wish, &at),
         };
         let finished = merged.and_then(|text| {
             let mut file = Editor(text);
-            let endpoints = [&[wish.hub.clone(), api.clone()], &wish.others[..]].concat();
+            let endpoints = [&[wish.hub.clone(), at], &wish.others[..]].concat();
             let keep = network::settle(&mut file, wish, &network_before, &endpoints)?;
             Ok((set::apply(&file.0, &wish.set, set::Kind::Edge)?, keep))
         });
@@ -105,7 +111,6 @@ impl Draft {
             before,
             node_before,
             hub_before,
-            api_before,
         })
     }
 
@@ -188,7 +193,7 @@ impl Editor {
     }
 
     fn connection(&mut self, wish: &Wish, api: &Endpoint) -> Result<(), ConfigError> {
-        self.put("modules.edgeHub.httpServer", format!("https://{api}"))?;
+        self.put(HTTP_SERVER, format!("https://{api}"))?;
         let servers = "modules.edgeHub.servers";
         let is_there = edit::get(&self.0, &config::path(servers))?.is_some();
         // The others of another cloud must not stay.
@@ -246,6 +251,7 @@ fn named(error: JoinError, file: &str) -> JoinError {
     }
 }
 
+const HTTP_SERVER: &str = "modules.edgeHub.httpServer";
 const NODE: &str = "modules.edged.hostnameOverride";
 const KUBELET: &str = "modules.edged.tailoredKubeletConfig";
 const QUIC_SERVER: &str = "modules.edgeHub.quic.server";

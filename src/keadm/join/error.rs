@@ -257,7 +257,7 @@ impl fmt::Display for JoinError {
                 endpoint,
                 source,
             } => {
-                write!(f, "no way to {what} at {endpoint}: {source}")
+                write!(f, "no way to {what} at {endpoint}: {source:#}")
             }
             JoinError::Hub { endpoint, cause } => {
                 write!(f, "no secure connection to the hub at {endpoint}: {cause}")

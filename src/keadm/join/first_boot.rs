@@ -35,7 +35,7 @@ fn prepare(host: &Host, request: &Request) -> Result<Prepared, JoinError> {
         let name = first_boot::node_name(host, template, card.as_deref());
         wish.node = Some(name.map_err(|error| JoinError::FirstBoot(error.to_string()))?);
     }
-    let draft = Draft::make(host, &wish, &api(&wish))?;
+    let draft = Draft::make(host, &wish, Some(&api(&wish)))?;
     let bootstrap = host.root.at(BOOTSTRAP);
     // It is not written when it is there already: a device may boot many times without a network.
     let there = host.files.read_secret(&bootstrap, MAX_TOKEN)?;

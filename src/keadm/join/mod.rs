@@ -63,7 +63,8 @@ struct Flags {
     /// name of the node; default: the host's name, made unique if it is a common one
     #[argh(option, short = 'i', arg_name = "name", default = "String::new()")]
     edgenode_name: String,
-    /// port of the cloud's certificate API; default: the hub's, if that serves it, else 10002
+    /// port of the cloud's certificate API; default: the hub's, if that serves it, else the one that
+    /// edgecore.yaml has for this hub, else 10002
     #[argh(option, short = 's', arg_name = "port", default = "String::new()")]
     certport: String,
     /// websocket, or quic, which falls back to websocket where UDP is blocked
@@ -159,16 +160,16 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
         true => None,
         false => Some(lock::take(host)?),
     };
-    let mut draft = Draft::make(host, wish, &wish.api())?;
+    let mut draft = Draft::make(host, wish, None)?;
     let mut present = Present::look(host, &draft);
     if present.is_done(&draft, wish) && !wish.force {
-        return already(host, wish, &draft, present);
+        return Ok(already(host, wish, &draft, present));
     }
     if let Some(script) = wish.pre_run.as_ref().filter(|_| !wish.dry_run) {
         hooks::run(script)?;
         progress.tell(&format!("ran {}", script.display()));
         // It may have written what we merge with.
-        draft = Draft::make(host, wish, &wish.api())?;
+        draft = Draft::make(host, wish, None)?;
         present = Present::look(host, &draft);
     }
     preflight::randomness(wish, progress)?;
@@ -176,7 +177,7 @@ fn join(host: &Host, wish: &Wish, progress: &Progress) -> Result<Joined, JoinErr
         progress.tell(&format!(
             "{api} serves certificates too: no other port is used"
         ));
-        draft = Draft::make(host, wish, &api)?;
+        draft = Draft::make(host, wish, Some(&api))?;
     }
     present.check_belonging(&draft, wish)?;
     present.check_strangers(host)?;
@@ -299,17 +300,14 @@ fn trust<'a>(
     token.or_else(|| present.identity.as_ref().map(Trust::Identity))
 }
 
-fn already(host: &Host, wish: &Wish, draft: &Draft, present: Present) -> Result<Joined, JoinError> {
+fn already(host: &Host, wish: &Wish, draft: &Draft, present: Present) -> Joined {
     let service = launch::service(host, wish.init);
-    // Without --certport an earlier join has found out where that is.
-    let found = draft.api_before.clone().filter(|_| wish.certport.is_none());
-    let wanted = Draft::make(host, wish, &found.unwrap_or_else(|| wish.api()))?;
     let mut notes = Vec::new();
-    if wanted.is_change() {
+    if draft.is_change() {
         notes.push(format!(
             "{} is not as these flags would make it, and stays as it is: `kubeedge config-update \
              --set KEY=VALUE` changes values of it, or give join --force",
-            wanted.path.display()
+            draft.path.display()
         ));
     }
     let joined = Joined {
@@ -328,10 +326,10 @@ fn already(host: &Host, wish: &Wish, draft: &Draft, present: Present) -> Result<
         now: host.clock.now(),
         program: install::called(host, &wish.program),
     };
-    Ok(match present.edgecore {
+    match present.edgecore {
         Some(status) => joined.connected(status),
         None => joined,
-    })
+    }
 }
 
 /// Folders, edgecore.yaml and the token, in this order: the token is of use only with the rest.

@@ -87,8 +87,8 @@ pub fn for_session(
 /// Where to read what edgecore has to say.
 pub fn log(host: &Host, launched: &Launched) -> String {
     match launched.service.kind() {
-        kind if kind != "none" && launched.started.is_none() => service::log_of(kind).to_owned(),
-        _ => host.root.at(LOG).display().to_string(),
+        kind if launched.started.is_none() => service::log_of(host, kind),
+        _ => service::log_of(host, "none"),
     }
 }
 
@@ -167,7 +167,6 @@ fn stage_reached(status: &EdgeStatus) -> &'static str {
     }
 }
 
-const LOG: &str = "/var/log/kubeedge/edgecore.log";
 /// Between two questions to a cloud that has too much to do.
 const LEAST: Duration = Duration::from_secs(1);
 /// There is no event for a socket that comes to be.

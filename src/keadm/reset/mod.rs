@@ -8,14 +8,13 @@ mod sweep;
 mod traces;
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
 use super::hooks::{self, HookError};
 use super::lock::{self, LockError};
-use super::out::{self, Format};
+use super::out::{self, Format, NOT_CONFIRMED};
 use super::{Command, Group};
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
@@ -129,7 +128,6 @@ fn reset(host: &Host, flags: &Flags) -> Result<Outcome, ResetError> {
     Ok(outcome)
 }
 
-/// Asks on stderr; only a clear yes is one.
 fn confirmed(traces: &Traces) -> bool {
     let node = traces.node.as_deref().unwrap_or("this device");
     console::error(&format!(
@@ -138,11 +136,7 @@ fn confirmed(traces: &Traces) -> bool {
     for path in &traces.own {
         console::error(&format!("  {}", path.display()));
     }
-    console::error("Go on? [y/N]");
-    let mut answer = String::new();
-    let mut stdin = io::stdin().lock().take(MAX_ANSWER);
-    let read = stdin.read_line(&mut answer);
-    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+    console::confirmed()
 }
 
 fn script(path: &str) -> Option<PathBuf> {
@@ -173,9 +167,7 @@ impl fmt::Display for ResetError {
         match self {
             ResetError::Hook(error) => error.fmt(f),
             ResetError::Lock(error) => error.fmt(f),
-            ResetError::NotConfirmed => {
-                f.write_str("nothing was changed: answer y, or give --force")
-            }
+            ResetError::NotConfirmed => f.write_str(NOT_CONFIRMED),
         }
     }
 }
@@ -227,5 +219,3 @@ const OF_CLOUD: &str = "belongs to the cloudcore of this machine";
 const EMPTIED: &str = "empty now; a mount point, or where nothing can be removed";
 const PROGRAM: &str = "the program; to join again, or to be removed by hand";
 const OF_OPERATOR: &str = "written by somebody else";
-/// Bytes.
-const MAX_ANSWER: u64 = 64;

@@ -30,6 +30,8 @@ pub struct Found {
     pub certificate: Option<CertificateFacts>,
     /// What was wrong with the device's files; none when they are as they should be.
     pub fault: Option<DeviceError>,
+    /// Where to read what edgecore has to say.
+    pub log: String,
 }
 
 /// What came from edgecore's socket.
@@ -65,7 +67,9 @@ pub fn gather(host: &Host, config: Option<&str>) -> Found {
         certificate: device.as_ref().and_then(|device| on_disk(host, device)),
         edgecore,
         fault,
+        log: String::new(),
     };
+    found.log = service::log_of(host, found.service.init);
     // A running edgecore knows better than files that may have changed since it read them.
     if let Answer::Status(status) = &found.edgecore {
         found.node = Some(status.node.clone());

@@ -4,7 +4,6 @@ use super::gather::{Answer, Found};
 use crate::keadm::device::DeviceError;
 use crate::protocol::control::{EdgeState, EdgeStatus};
 use crate::system::exit;
-use crate::system::service;
 
 /// What it all means.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,7 +90,7 @@ fn of_stopped(found: &Found) -> Verdict {
         ),
         None => {
             let node = found.node.as_deref().unwrap_or("This device");
-            let log = service::log_of(found.service.init);
+            let log = &found.log;
             Verdict::not(
                 exit::UNAVAILABLE,
                 format!("{node} is not connected: edgecore does not run."),
@@ -116,20 +115,29 @@ impl Verdict {
 }
 
 /// How to start it, with the words around.
-fn start(found: &Found) -> &'static str {
+fn start(found: &Found) -> String {
+    by_service(found, "start")
+        .unwrap_or_else(|| format!(" by {} again, it goes on where it stopped", join(found)))
+}
+
+fn restart(found: &Found) -> String {
+    by_service(found, "restart")
+        .unwrap_or_else(|| format!(": end its process, and go on by {}", join(found)))
+}
+
+fn by_service(found: &Found, action: &str) -> Option<String> {
     match found.service.init {
-        "systemd" if found.service.installed => ": `systemctl start edgecore`",
-        init if init != "none" && found.service.installed => ": `kubeedge service start`",
-        _ => " by running `kubeedge join` again, it goes on where it stopped",
+        "systemd" if found.service.installed => Some(format!(": `systemctl {action} edgecore`")),
+        _ if found.service.installed => Some(format!(": `kubeedge service {action}`")),
+        // Without an init system there is nothing to install.
+        "none" if action == "start" => Some(": `kubeedge service start`".to_owned()),
+        _ => None,
     }
 }
 
-fn restart(found: &Found) -> &'static str {
-    match found.service.init {
-        "systemd" if found.service.installed => ": `systemctl restart edgecore`",
-        init if init != "none" && found.service.installed => ": `kubeedge service restart`",
-        _ => ": end its process, and run `kubeedge join` again",
-    }
+fn join(found: &Found) -> String {
+    let cloud = found.cloud.as_deref().unwrap_or("CLOUD:10000");
+    format!("running `kubeedge join -e {cloud}`")
 }
 
 const NOT_AT_BOOT: &str = "nothing now; but edgecore will not start when this device boots: join again \
@@ -160,6 +168,7 @@ mod tests {
             edgecore,
             certificate: None,
             fault: None,
+            log: "the log".to_owned(),
         }
     }
 
@@ -253,6 +262,24 @@ mod tests {
         let verdict = judge(&found(Answer::NotRunning));
         assert_eq!(verdict.code, exit::UNAVAILABLE);
         assert!(verdict.advice.unwrap().contains("systemctl start edgecore"));
+        for (init, installed, advice) in [
+            (
+                "none",
+                false,
+                ": `kubeedge service start`; if it ends again, the log says why.",
+            ),
+            ("openrc", true, ": `kubeedge service start`;"),
+            (
+                "openrc",
+                false,
+                " by running `kubeedge join -e c:10000` again,",
+            ),
+        ] {
+            let mut found = found(Answer::NotRunning);
+            (found.service.init, found.service.installed) = (init, installed);
+            let given = judge(&found).advice.unwrap();
+            assert!(given.contains(advice), "{given}");
+        }
         let mut never = found(Answer::NotRunning);
         never.fault = Some(DeviceError::Absent("/x".into()));
         let verdict = judge(&never);

@@ -9,6 +9,7 @@ use crate::keadm::backup::BackupError;
 use crate::keadm::change::ChangeError;
 use crate::keadm::device::DeviceError;
 use crate::keadm::hooks::HookError;
+use crate::keadm::out::NOT_CONFIRMED;
 use crate::pki::minisign::MinisignError;
 use crate::system::exit;
 use crate::system::files::FileError;
@@ -21,6 +22,7 @@ pub enum UpgradeError {
     Device(DeviceError),
     File(FileError),
     Hook(HookError),
+    NotConfirmed,
     /// Neither `--from` nor `--image`.
     NoSource,
     /// This build pulls no images.
@@ -126,6 +128,7 @@ impl fmt::Display for UpgradeError {
             UpgradeError::Device(error) => error.fmt(f),
             UpgradeError::File(error) => error.fmt(f),
             UpgradeError::Hook(error) => error.fmt(f),
+            UpgradeError::NotConfirmed => f.write_str(NOT_CONFIRMED),
             UpgradeError::NoSource => f.write_str(
                 "where is the new executable? Give --from a file or an https:// address, or --image",
             ),

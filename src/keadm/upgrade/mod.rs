@@ -11,7 +11,6 @@ mod image;
 mod source;
 mod tell;
 
-use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
@@ -23,7 +22,7 @@ use super::out::{self, Format};
 use super::{Command, Group, device};
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
-use crate::system::{build, console, exit};
+use crate::system::{build, console};
 use crate::trial::{Event, Keeping, Trial, digest, has_room};
 pub use check::{Version, machine};
 use check::{probe, version};
@@ -111,10 +110,6 @@ fn run(args: &[String], host: &Host) -> u8 {
         Ok(job) => job,
         Err(error) => return args::fail(SPEC.name, &error, given.verbosity, error.code()),
     };
-    if !flags.force && flags.upgrade_id.is_empty() && !confirmed() {
-        console::error("nothing was changed");
-        return exit::OK;
-    }
     let known = Known {
         to: flags.to_version.clone(),
         ..Known::default()
@@ -127,13 +122,17 @@ fn run(args: &[String], host: &Host) -> u8 {
         verbosity: given.verbosity,
         output: flags.output,
     };
-    let code = frame.run(known, UpgradeError::code, |known| {
-        upgrade(host, &flags, known)
-    });
+    let code = match ready(host, &flags) {
+        Ok(wanted) => frame.run(known, UpgradeError::code, |known| {
+            upgrade(host, &flags, &wanted, known)
+        }),
+        Err(error) => frame.fail(&error, error.code()),
+    };
     job.ended(host, code)
 }
 
-fn upgrade(host: &Host, flags: &Flags, known: &mut Known) -> Result<Upgraded, UpgradeError> {
+/// What is wanted of a device that has joined, and by somebody who means it; nothing is written so far.
+fn ready<'a>(host: &Host, flags: &'a Flags) -> Result<Wanted<'a>, UpgradeError> {
     let from = match (flags.from.as_str(), flags.image.as_str()) {
         ("", "") => return Err(UpgradeError::NoSource),
         ("", _) => Where::Image(image(flags)),
@@ -147,13 +146,30 @@ fn upgrade(host: &Host, flags: &Flags, known: &mut Known) -> Result<Upgraded, Up
         proxy: flags.proxy.as_deref(),
     };
     device::load(host, flags.config.as_deref())?;
+    change::program(host)?;
+    if flags.force || !flags.upgrade_id.is_empty() {
+        return Ok(wanted);
+    }
+    console::error("This replaces the executable of edgecore and keadm.");
+    match console::confirmed() {
+        true => Ok(wanted),
+        false => Err(UpgradeError::NotConfirmed),
+    }
+}
+
+fn upgrade(
+    host: &Host,
+    flags: &Flags,
+    wanted: &Wanted<'_>,
+    known: &mut Known,
+) -> Result<Upgraded, UpgradeError> {
     let target = change::program(host)?;
     change::refuse_a_second(host)?;
     let present = present(&target);
     known.from = present.tag();
     change::run_hook(&flags.pre_run)?;
     console::error(&format!("fetching {}{}", flags.from, flags.image));
-    let staged = stage(host, &wanted, &target)?;
+    let staged = stage(host, wanted, &target)?;
     let outcome = take(host, flags, (&target, &staged), &present, known);
     if outcome.is_err() && Trial::load(host).is_ok_and(|trial| trial.is_none()) {
         host.files.remove(&staged)?;
@@ -278,14 +294,6 @@ pub fn present(target: &Path) -> Version {
     })
 }
 
-/// Asks on stderr; only a clear yes is one.
-fn confirmed() -> bool {
-    console::error("This replaces the executable of edgecore and keadm. Go on? [y/N]");
-    let mut answer = String::new();
-    let read = io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer);
-    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
-}
-
 /// What was done.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -352,5 +360,3 @@ const fn ignored(long: &'static str, why: &'static str) -> Ignored {
 
 /// Features of a build that can unpack.
 const PACKING: [&str; 2] = ["kubernetes", "oci"];
-/// Bytes.
-const MAX_ANSWER: u64 = 64;

@@ -82,7 +82,7 @@ impl fmt::Display for EnrollError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EnrollError::NoWay { endpoint, source } => {
-                write!(f, "no way to the certificate API at {endpoint}: {source}")
+                write!(f, "no way to the certificate API at {endpoint}: {source:#}")
             }
             EnrollError::Unreachable { endpoint, cause } => write!(
                 f,

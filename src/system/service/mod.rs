@@ -169,16 +169,20 @@ pub fn is_any_ours(host: &Host, daemon: &Daemon) -> bool {
 }
 
 /// Where to read what a daemon has to say, by what started it.
-pub fn log_of(kind: &str) -> &'static str {
-    match kind {
+pub fn log_of(host: &Host, kind: &str) -> String {
+    let place = match kind {
         "systemd" => "`journalctl -u edgecore`",
         "procd" => "`logread -e edgecore`",
-        "none" => "/var/log/kubeedge/edgecore.log",
+        "none" => return host.root.at(LOG).display().to_string(),
         "busybox" => "/var/log/messages (without a syslogd: the console)",
         "rcs" => "/var/log/messages (without a syslogd: /var/log/kubeedge/edgecore.log)",
         _ => "/var/log/messages",
-    }
+    };
+    place.to_owned()
 }
+
+/// Of an edgecore that runs in the background.
+const LOG: &str = "/var/log/kubeedge/edgecore.log";
 
 /// A daemon stops within 5 s.
 const GRACE: Duration = Duration::from_secs(10);
