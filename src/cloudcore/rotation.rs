@@ -19,7 +19,7 @@ use crate::protocol::message::{Message, Route};
 use crate::protocol::trust::{CHANGE, CloudCas, TRUST_HEADER, read_trusted};
 use crate::store::StoreError;
 use crate::store::file::{FileStore, Options};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
@@ -144,8 +144,22 @@ fn code(error: &RotationError) -> u8 {
     }
 }
 
+pub static ROTATION: Command = Command {
+    summary: "replace the CA, step by step",
+    spec: &ROTATE,
+    info: RotateFlags::get_args_info,
+    run: rotate,
+};
+
+pub static STANDING: Command = Command {
+    summary: "which CA counts, and who has followed",
+    spec: &STATUS,
+    info: StatusFlags::get_args_info,
+    run: status,
+};
+
 /// `cloudcore ca rotate`.
-pub fn rotate(arguments: &[String], host: &Host) -> u8 {
+fn rotate(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<RotateFlags>(&ROTATE, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -165,7 +179,7 @@ pub fn rotate(arguments: &[String], host: &Host) -> u8 {
 }
 
 /// `cloudcore ca status`.
-pub fn status(arguments: &[String], host: &Host) -> u8 {
+fn status(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<StatusFlags>(&STATUS, arguments) {
         Ok(given) => given,
         Err(code) => return code,

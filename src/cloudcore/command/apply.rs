@@ -9,11 +9,18 @@ use super::documents::{self, MAX_INPUT};
 use super::{OrderError, PATIENCE, said};
 use crate::cloudcore::nodes::is_reserved;
 use crate::protocol::control::{CLOUD_SOCKET, Client, ControlError, Reply, Request};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
-pub fn run(arguments: &[String], host: &Host) -> u8 {
+pub static COMMAND: Command = Command {
+    summary: "give objects to nodes",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+fn run(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<Flags>(&SPEC, arguments) {
         Ok(given) => given,
         Err(code) => return code,

@@ -9,11 +9,32 @@ use serde_json::{Map, Value, json};
 use super::output::{self, Form};
 use super::{OrderError, PATIENCE, order, report, said};
 use crate::protocol::control::{CLOUD_SOCKET, Client, ObjectLine, Reply, Request};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
-pub fn upgrade(arguments: &[String], host: &Host) -> u8 {
+pub static UPGRADES: Command = Command {
+    summary: "upgrade nodes, a few at a time",
+    spec: &UPGRADE,
+    info: UpgradeFlags::get_args_info,
+    run: upgrade,
+};
+
+pub static CHANGES: Command = Command {
+    summary: "change the configuration of nodes, likewise",
+    spec: &CONFIG_UPDATE,
+    info: ConfigFlags::get_args_info,
+    run: config_update,
+};
+
+pub static ALL: Command = Command {
+    summary: "show upgrades and changes, go on with one, or cancel it",
+    spec: &JOBS,
+    info: JobsFlags::get_args_info,
+    run: show,
+};
+
+fn upgrade(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<UpgradeFlags>(&UPGRADE, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -47,7 +68,7 @@ pub fn upgrade(arguments: &[String], host: &Host) -> u8 {
     )
 }
 
-pub fn config_update(arguments: &[String], host: &Host) -> u8 {
+fn config_update(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<ConfigFlags>(&CONFIG_UPDATE, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -70,7 +91,7 @@ pub fn config_update(arguments: &[String], host: &Host) -> u8 {
     )
 }
 
-pub fn show(arguments: &[String], host: &Host) -> u8 {
+fn show(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<JobsFlags>(&JOBS, arguments) {
         Ok(given) => given,
         Err(code) => return code,
