@@ -59,6 +59,17 @@ fn version_by_every_name() {
 }
 
 #[test]
+fn help_is_a_switch_as_any() {
+    let output = run(&["kubeedge", "version", "--help=false", "-o", "short"]);
+    assert_eq!(stdout(&output), "v1.23.1\n", "{}", stderr(&output));
+    let output = run(&["kubeedge", "version", "--help=maybe"]);
+    assert_eq!(
+        stderr(&output),
+        "kubeedge version: --help takes true or false\n"
+    );
+}
+
+#[test]
 fn version_in_json_has_the_keys_of_keadm() {
     let output = run(&["keadm", "version", "-o", "json"]);
     let facts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -150,7 +161,7 @@ fn unknown_names_and_flags_are_usage_errors_in_one_line() {
         ),
         (
             &["kubeedge", "completion"],
-            "shell is missing: see \"kubeedge completion --help\"",
+            "SHELL is missing: see \"kubeedge completion --help\"",
         ),
         (
             &["kubeedge", "config", "images"],
@@ -175,6 +186,50 @@ fn unknown_names_and_flags_are_usage_errors_in_one_line() {
         (
             &["cloudcore", "ctl", "foo"],
             "there is no \"ctl foo\"; there is \"ctl nodes\", ",
+        ),
+        (
+            &[
+                "kubeedge",
+                "join",
+                "--token-file",
+                "x",
+                "-e",
+                "",
+                "--dry-run",
+            ],
+            "--cloudcore-ipport: the address is empty: give a name or an IP address",
+        ),
+        (
+            &["cloudcore", "ctl", "apply", "-f", "x", "-l", "a=b,c=d"],
+            "a selector is one label and its value",
+        ),
+        (
+            &["cloudcore", "--hub-port", "99999"],
+            "--hub-port can't be \"99999\": it is at most 65535",
+        ),
+        (
+            &["cloudcore", "--listen", "foo"],
+            "--listen can't be \"foo\": an IP address is wanted",
+        ),
+        (
+            &["kubeedge", "join", "--bind-address", "foo", "-e", "a"],
+            "--bind-address: an IP address is wanted",
+        ),
+        (
+            &[
+                "cloudcore",
+                "ctl",
+                "upgrade",
+                "--version",
+                "v1",
+                "--timeout",
+                "soon",
+            ],
+            "--timeout can't be \"soon\": a duration needs a unit",
+        ),
+        (
+            &["kubeedge", "token", "create", "--uses", "x"],
+            "--uses: a whole number is wanted",
         ),
         (&["kubeedge", "completion", "csh"], "bash, zsh and fish"),
         (&["kubeedge", "version", "--root"], "--root needs a folder"),
@@ -542,6 +597,8 @@ fn names_of_the_past_say_what_to_use() {
             said.contains(instead) && said.lines().count() == 1,
             "{said}"
         );
+        let (_, sentence) = said.split_once(": ").expect("a sentence");
+        assert!(sentence.starts_with(char::is_lowercase), "{said}");
     }
 }
 
@@ -576,6 +633,9 @@ fn every_command_explains_itself_by_every_way() {
     for (name, text) in helps() {
         let words: Vec<&str> = name.split(' ').collect();
         assert!(text.contains("Example"), "{name}: {text}");
+        // Help itself says of each such flag that it may be repeated.
+        let once = ["repeatable", "more than once"];
+        assert!(once.iter().all(|it| !text.contains(it)), "{name}: {text}");
         let by_help = run(&[&["kubeedge", "help"], &words[..]].concat());
         assert_eq!(stdout(&by_help), text, "help {name}");
     }

@@ -222,7 +222,7 @@ struct Flags {
     /// default: what the file says, or the cluster of the pod, if this is one
     #[argh(option, arg_name = "file")]
     kube_config: Option<String>,
-    /// error, warn, info or debug; default: what -v or KUBEEDGE_LOG say
+    /// off, error, warn, info or debug; default: what -v or KUBEEDGE_LOG say
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,
 }

@@ -238,7 +238,7 @@ struct Flags {
     /// is in memory)
     #[argh(option, arg_name = "folder")]
     state_dir: Option<PathBuf>,
-    /// error, warn, info or debug (default info)
+    /// off, error, warn, info or debug; default: info
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,
     /// run as one process, which nobody starts again; for finding faults

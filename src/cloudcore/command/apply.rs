@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::documents::{self, MAX_INPUT};
 use super::{OrderError, PATIENCE, said};
-use crate::cloudcore::nodes::is_reserved;
+use crate::cloudcore::nodes::{Selector, is_reserved};
 use crate::protocol::control::{CLOUD_SOCKET, Client, ControlError, Reply, Request};
 use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
@@ -27,6 +27,10 @@ fn run(arguments: &[String], host: &Host) -> u8 {
     };
     let flags = given.flags;
     let fail = |error: OrderError| args::fail(SPEC.name, &error, given.verbosity, error.code());
+    // Once, and not for every object.
+    if let Some(Err(error)) = flags.selector.as_deref().map(str::parse::<Selector>) {
+        return fail(OrderError::Usage(error.to_string()));
+    }
     let read = read(host, &flags.file).and_then(|text| documents::read(&text, &flags.file));
     let objects = match read {
         Ok(objects) => objects,
@@ -103,7 +107,7 @@ struct Flags {
     /// YAML or JSON, with one object or many; -: standard input
     #[argh(option, short = 'f', long = "file", arg_name = "file")]
     file: String,
-    /// a node that shall have them; may be given more than once
+    /// a node that shall have them
     #[argh(option, arg_name = "name")]
     node: Vec<String>,
     /// a label, as key=value, of the nodes that shall have them, those too that come later

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, Form};
 use super::{OrderError, PATIENCE, order, report, said};
+use crate::config::duration;
 use crate::protocol::control::{CLOUD_SOCKET, Client, ObjectLine, Reply, Request};
 use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
@@ -186,7 +187,7 @@ fn follow(
             Ok(_) => return exit::FAILURE,
             Err(error) => return form.fail(spec.name, &error, verbosity),
         };
-        let line = cells(&job)[2..].join("  ");
+        let line = progress(&job);
         if talks && line != before {
             console::line(&line);
         }
@@ -270,6 +271,11 @@ fn cells(job: &Value) -> Vec<String> {
     ]
 }
 
+/// A line for who watches; a reason, which comes last, is seldom there.
+fn progress(job: &Value) -> String {
+    cells(job)[2..].join("  ").trim_end().to_owned()
+}
+
 fn nodes_of(job: &Value) {
     let rows = members(job).map(|(node, member)| {
         let last = member.get("actions").and_then(Value::as_array);
@@ -300,7 +306,7 @@ struct UpgradeFlags {
     /// nodes with this label
     #[argh(option, short = 'l', arg_name = "key=value")]
     selector: Option<String>,
-    /// a node; may be given more than once
+    /// a node
     #[argh(option, arg_name = "name")]
     node: Vec<String>,
     /// nodes that may be at it at the same time; default: 1
@@ -309,8 +315,13 @@ struct UpgradeFlags {
     /// begin with no other node when one has failed
     #[argh(switch)]
     pause_on_failure: bool,
-    /// seconds that one node may take; default: 1800
-    #[argh(option, arg_name = "seconds", default = "1800")]
+    /// how long one node may take, such as 90s or 2m; default: 1800s
+    #[argh(
+        option,
+        arg_name = "duration",
+        from_str_fn(duration::seconds),
+        default = "1800"
+    )]
     timeout: u64,
     /// what the job is called; default: upgrade-VERSION
     #[argh(option, arg_name = "name")]
@@ -329,13 +340,13 @@ struct ConfigFlags {
     /// what the job is called
     #[argh(option, arg_name = "name")]
     name: String,
-    /// a key of edgecore.yaml and its value; may be given more than once
+    /// a key of edgecore.yaml and its value
     #[argh(option, arg_name = "key=value")]
     set: Vec<String>,
     /// nodes with this label
     #[argh(option, short = 'l', arg_name = "key=value")]
     selector: Option<String>,
-    /// a node; may be given more than once
+    /// a node
     #[argh(option, arg_name = "name")]
     node: Vec<String>,
     /// nodes that may be at it at the same time; default: 1
@@ -344,8 +355,13 @@ struct ConfigFlags {
     /// begin with no other node when one has failed
     #[argh(switch)]
     pause_on_failure: bool,
-    /// seconds that one node may take; default: 600
-    #[argh(option, arg_name = "seconds", default = "600")]
+    /// how long one node may take, such as 90s or 2m; default: 600s
+    #[argh(
+        option,
+        arg_name = "duration",
+        from_str_fn(duration::seconds),
+        default = "600"
+    )]
     timeout: u64,
     /// end at once; cloudcore goes on
     #[argh(switch)]
@@ -411,3 +427,16 @@ static JOBS: Spec = Spec {
 
 const TITLES: [&str; 5] = ["NAME", "KIND", "PHASE", "NODES", "REASON"];
 const PACE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_with_a_word() {
+        let mut job = json!({"phase": "Running", "nodes": {"a": {"phase": "InProgress"}}});
+        assert_eq!(progress(&job), "Running  1 inprogress");
+        job["reason"] = "a failed".into();
+        assert_eq!(progress(&job), "Running  1 inprogress  a failed");
+    }
+}

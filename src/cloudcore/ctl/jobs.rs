@@ -16,6 +16,7 @@ use crate::cloudcore::nodes::{self, Selector};
 use crate::protocol::control::{MAX_BODY, ObjectLine, Reply, Request, VERSION};
 use crate::protocol::jobs;
 use crate::system::cause;
+use crate::system::counted::counted;
 use crate::system::names::{NameError, NodeName};
 
 pub const OPERATIONS: &[&str] = &["job-cancel", "job-create", "job-resume", "jobs"];
@@ -99,7 +100,7 @@ async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String,
             .collect::<BTreeMap<_, _>>(),
     };
     cloud.nodes.jobs.create(fleet).await?;
-    Ok(format!("job {name} begins, for {count} nodes"))
+    Ok(format!("job {name} begins, for {}", counted(count, "node")))
 }
 
 async fn show(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! A table of commands: which one words name, and what is said when they name none.
 
 use super::{Info, Spec};
-use crate::system::console;
 use crate::system::host::Host;
+use crate::system::{console, exit};
 
 /// One command of a role, as it stands in its file; `spec` has its name.
 pub struct Command {
@@ -58,6 +58,16 @@ pub fn begun(
         true => Ok(those),
         false => Err(format!("say which: \"{}\"", those.join("\", \""))),
     }
+}
+
+/// Says why a command that others have is not here, which is what its help says; the exit code.
+pub fn decline(spec: &Spec) -> u8 {
+    let mut sentence = spec.about.trim_end_matches('.').to_owned();
+    if let Some(first) = sentence.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    console::complain(spec.name, &sentence);
+    exit::FAILURE
 }
 
 /// Prints names with their summaries.

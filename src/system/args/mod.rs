@@ -10,10 +10,11 @@ use std::path::Component;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 
-pub use command::{Command, begun, list, list_row, longest};
+pub use command::{Command, begun, decline, list, list_row, longest};
 pub use help::text as help_text;
 pub use help::wrap;
 pub use nearest::nearest;
+pub use normal::plain;
 
 use crate::system::{cause, console, exit};
 
