@@ -3,8 +3,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "edge")]
+use crate::edgecore;
 use crate::keadm;
 use crate::keadm::links::{self, Link};
+#[cfg(feature = "edge")]
+use crate::system::args::Command;
 use crate::system::host::Host;
 use crate::system::root::Root;
 #[cfg(feature = "edge")]
@@ -22,18 +26,36 @@ pub struct Applet {
 pub static APPLETS: &[Applet] = &[
     Applet {
         name: "keadm",
-        run: keadm::run,
+        run: |args, host| keadm::run(args, host, ROLES),
     },
     #[cfg(feature = "edge")]
     Applet {
         name: "edgecore",
-        run: |args, host| crate::edgecore::run(args, host, keadm::AT_FIRST_BOOT),
+        run: EDGECORE.run,
     },
     #[cfg(feature = "cloud")]
     Applet {
         name: "cloudcore",
         run: crate::cloudcore::run,
     },
+];
+
+#[cfg(feature = "edge")]
+static EDGECORE: Command = Command {
+    summary: "the edge side",
+    spec: &edgecore::SPEC,
+    info: edgecore::flags,
+    run: |args, host| edgecore::run(args, host, keadm::AT_FIRST_BOOT),
+};
+
+/// The commands of the roles besides the operator's tool.
+static ROLES: keadm::Roles = &[
+    #[cfg(feature = "edge")]
+    &[&EDGECORE],
+    #[cfg(feature = "cloud")]
+    &crate::cloudcore::COMMANDS,
+    #[cfg(feature = "cloud")]
+    &crate::cloudcore::ORDERS,
 ];
 
 /// Runs what the words of a command line ask for, the program's own name first.
@@ -48,9 +70,11 @@ pub fn run(argv: impl Iterator<Item = OsString>) -> u8 {
     let host = Host::real(root.map_or_else(Root::from_env, |dir| Root::new(Some(dir))));
     match choose(&argv) {
         Choice::Applet(applet, args) => (applet.run)(args, &host),
-        Choice::Explain(applet) => (applet.run)(&["--help".to_owned()], &host),
+        Choice::Explain(applet, words) => {
+            (applet.run)(&[words, &["--help".to_owned()]].concat(), &host)
+        }
         Choice::Help => keadm::help::overall(),
-        Choice::Version => keadm::run(&["version".to_owned()], &host),
+        Choice::Version => keadm::run(&["version".to_owned()], &host, ROLES),
         Choice::List => list(),
         Choice::Install(args) => install(args, &host),
         #[cfg(feature = "edge")]
@@ -65,7 +89,7 @@ pub fn run(argv: impl Iterator<Item = OsString>) -> u8 {
 
 enum Choice<'a> {
     Applet(&'static Applet, &'a [String]),
-    Explain(&'static Applet),
+    Explain(&'static Applet, &'a [String]),
     Help,
     Version,
     List,
@@ -98,7 +122,7 @@ fn choose(argv: &[String]) -> Choice<'_> {
         ("--install", _) => Choice::Install(rest),
         #[cfg(feature = "edge")]
         (unheld::WORD, _) => Choice::Program(rest),
-        ("help", Some(applet)) => Choice::Explain(applet),
+        ("help", Some(applet)) => Choice::Explain(applet, &rest[1..]),
         (word, _) => match named(word) {
             Some(applet) => Choice::Applet(applet, rest),
             // Flags that belong to every command may stand before it.
@@ -210,7 +234,9 @@ mod tests {
         let argv: Vec<String> = argv.iter().map(|word| word.to_string()).collect();
         match choose(&argv) {
             Choice::Applet(applet, args) => format!("{} {}", applet.name, args.join(" ")),
-            Choice::Explain(applet) => format!("explain {}", applet.name),
+            Choice::Explain(applet, words) => {
+                format!("explain {} {}", applet.name, words.join(" "))
+            }
             Choice::Help => "help".to_owned(),
             Choice::Version => "version".to_owned(),
             Choice::List => "list".to_owned(),
@@ -247,7 +273,11 @@ mod tests {
             ),
             (&["kubeedge", "-v", "4", "version"], "keadm -v 4 version"),
             (&["kubeedge", "help", "version"], "keadm help version"),
-            (&["kubeedge", "help", "keadm"], "explain keadm"),
+            (&["kubeedge", "help", "keadm"], "explain keadm "),
+            (
+                &["kubeedge", "help", "keadm", "version"],
+                "explain keadm version",
+            ),
             (&["kubeedge-0.1.0-armv7", "version"], "keadm version"),
             (
                 &["/opt/kubeedge-0.1.0-armv7", "keadm", "version"],

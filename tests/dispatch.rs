@@ -59,6 +59,17 @@ fn version_by_every_name() {
 }
 
 #[test]
+fn help_is_a_switch_as_any() {
+    let output = run(&["kubeedge", "version", "--help=false", "-o", "short"]);
+    assert_eq!(stdout(&output), "v1.23.1\n", "{}", stderr(&output));
+    let output = run(&["kubeedge", "version", "--help=maybe"]);
+    assert_eq!(
+        stderr(&output),
+        "kubeedge version: --help takes true or false\n"
+    );
+}
+
+#[test]
 fn version_in_json_has_the_keys_of_keadm() {
     let output = run(&["keadm", "version", "-o", "json"]);
     let facts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -150,11 +161,75 @@ fn unknown_names_and_flags_are_usage_errors_in_one_line() {
         ),
         (
             &["kubeedge", "completion"],
-            "shell is missing: see \"kubeedge completion --help\"",
+            "SHELL is missing: see \"kubeedge completion --help\"",
         ),
         (
             &["kubeedge", "config", "images"],
             "say which: \"config images list\", \"config images pull\"",
+        ),
+        (
+            &["kubeedge", "config", "pictures", "--help"],
+            "there is no \"config pictures\"; there is \"config",
+        ),
+        (
+            &["cloudcore", "ca"],
+            "say which: \"ca import\", \"ca rotate\", \"ca status\"",
+        ),
+        (
+            &["cloudcore", "ca", "foo"],
+            "there is no \"ca foo\"; there is \"ca import\", ",
+        ),
+        (
+            &["kubeedge", "cloudcore", "cert", "foo"],
+            "there is no \"cert foo\"; there is \"cert add-san\"",
+        ),
+        (
+            &["cloudcore", "ctl", "foo"],
+            "there is no \"ctl foo\"; there is \"ctl nodes\", ",
+        ),
+        (
+            &[
+                "kubeedge",
+                "join",
+                "--token-file",
+                "x",
+                "-e",
+                "",
+                "--dry-run",
+            ],
+            "--cloudcore-ipport: the address is empty: give a name or an IP address",
+        ),
+        (
+            &["cloudcore", "ctl", "apply", "-f", "x", "-l", "a=b,c=d"],
+            "a selector is one label and its value",
+        ),
+        (
+            &["cloudcore", "--hub-port", "99999"],
+            "--hub-port can't be \"99999\": it is at most 65535",
+        ),
+        (
+            &["cloudcore", "--listen", "foo"],
+            "--listen can't be \"foo\": an IP address is wanted",
+        ),
+        (
+            &["kubeedge", "join", "--bind-address", "foo", "-e", "a"],
+            "--bind-address: an IP address is wanted",
+        ),
+        (
+            &[
+                "cloudcore",
+                "ctl",
+                "upgrade",
+                "--version",
+                "v1",
+                "--timeout",
+                "soon",
+            ],
+            "--timeout can't be \"soon\": a duration needs a unit",
+        ),
+        (
+            &["kubeedge", "token", "create", "--uses", "x"],
+            "--uses: a whole number is wanted",
         ),
         (&["kubeedge", "completion", "csh"], "bash, zsh and fish"),
         (&["kubeedge", "version", "--root"], "--root needs a folder"),
@@ -266,40 +341,149 @@ fn root_goes_before_paths() {
     assert!(root.join("bin/kubeedge").is_symlink());
 }
 
-#[test]
-fn completion_of_bash_completes() {
-    let script = folder("completion").join("kubeedge.bash");
+/// What bash offers for each of these lines, the last word of which is begun.
+fn completed(place: &Path, lines: &[String]) -> Vec<String> {
+    let script = place.join("kubeedge.bash");
     let output = run(&["kubeedge", "completion", "bash"]);
     fs::write(&script, &output.stdout).expect("the script is written");
-    let bash = |args: &[&str]| {
-        Command::new("bash")
-            .args(args)
-            .output()
-            .expect("bash starts")
-    };
-    let path = script.to_str().expect("UTF-8");
-    let check = bash(&["--norc", "-n", path]);
-    assert!(check.status.success(), "{}", stderr(&check));
-    for (line, expected) in [
+    let mut ask = format!("source {}\n", script.display());
+    for line in lines {
+        let words: Vec<String> = line.split(' ').map(|word| format!("'{word}'")).collect();
+        ask.push_str(&format!(
+            "COMP_WORDS=({}); COMP_CWORD={}; _kubeedge; echo \"${{COMPREPLY[*]}}\"\n",
+            words.join(" "),
+            words.len() - 1
+        ));
+    }
+    let asked = place.join("ask.bash");
+    fs::write(&asked, ask).expect("the questions are written");
+    let output = Command::new("bash").arg("--norc").arg(&asked).output();
+    let output = output.expect("bash starts");
+    assert_eq!(stderr(&output), "");
+    let answers: Vec<String> = stdout(&output).lines().map(str::to_owned).collect();
+    assert_eq!(answers.len(), lines.len(), "{answers:?}");
+    answers
+}
+
+#[test]
+fn completion_of_bash_completes() {
+    let cases = [
         ("kubeedge ver", "version"),
         ("/usr/bin/keadm ver", "version"),
         ("kubeedge keadm ver", "version"),
         ("kubeedge kead", "keadm"),
+        ("kubeedge --inst", "--install"),
         ("kubeedge version --ou", "--output"),
         ("kubeedge help comp", ""),
+        ("kubeedge cloudc", "cloudcore"),
+        ("keadm cloudc", ""),
+        ("cloudcore c", "ca cert ctl"),
+        ("kubeedge cloudcore ca ", "import rotate status"),
+        (
+            "cloudcore ca rotate ",
+            "prepare switch announce finish --dry-run --force -o --output --json",
+        ),
+        ("cloudcore ca rotate finish --f", "--force"),
+        ("cloudcore ctl un", ""),
+        ("kubeedge reset --f", "--force"),
+        ("kubeedge edgecore --bind-i", "--bind-interface"),
+        ("edgecore --no-su", "--no-supervisor"),
+        ("kubeedge --root /tmp join --edgenode-n", "--edgenode-name"),
+        (
+            "kubeedge --root = /tmp join --edgenode-n",
+            "--edgenode-name",
+        ),
+        ("kubeedge -v 3 join --edgenode-n", "--edgenode-name"),
+        ("kubeedge -v3 join --edgenode-n", "--edgenode-name"),
+        ("kubeedge --root ", ""),
+        ("kubeedge service start --dae", "--daemon"),
+        ("kubeedge service start --daemon ", "edgecore cloudcore"),
+        ("kubeedge service start --daemon =", "edgecore cloudcore"),
+        ("kubeedge service start --daemon = c", "cloudcore"),
+        ("kubeedge version -o ", "short json yaml"),
+        ("kubeedge join --token-file ", ""),
+    ];
+    let lines = cases.map(|(line, _)| line.to_owned());
+    let answers = completed(&folder("completion"), &lines);
+    for ((line, expected), answer) in cases.iter().zip(answers) {
+        assert_eq!(answer, *expected, "{line}");
+    }
+}
+
+/// Every command with what its help says, by what the lists of commands say.
+fn helps() -> Vec<(String, String)> {
+    let mut names: Vec<String> = stdout(&run(&["kubeedge", "--list"]))
+        .lines()
+        .filter(|name| *name != "keadm")
+        .map(str::to_owned)
+        .collect();
+    for group in ["ca", "cert", "ctl"] {
+        let list = stdout(&run(&["cloudcore", group, "--help"]));
+        let rows = list.lines().filter(|line| !line.starts_with("   "));
+        names.extend(rows.map(|row| {
+            let name = row.trim().split("  ").next().unwrap_or_default();
+            format!("cloudcore {name}")
+        }));
+    }
+    let help = |name: String| {
+        let words: Vec<&str> = name.split(' ').collect();
+        let text = stdout(&run(&[&["kubeedge"], &words[..], &["--help"]].concat()));
+        (name, text)
+    };
+    names.into_iter().map(help).collect()
+}
+
+#[test]
+fn completion_has_the_flags_that_help_has() {
+    let helps = helps();
+    assert!(helps.iter().any(|(name, _)| name == "cloudcore ca rotate"));
+    let lines: Vec<String> = helps
+        .iter()
+        .map(|(name, _)| format!("kubeedge {name} -"))
+        .collect();
+    let answers = completed(&folder("completion-flags"), &lines);
+    for ((name, help), answer) in helps.iter().zip(answers) {
+        let flags = help
+            .lines()
+            .filter(|line| line.starts_with("  -") || line.starts_with("      --"));
+        let head = |line| {
+            let words = str::split(line, [' ', ',']).filter(|word| !word.is_empty());
+            words.take_while(|word| word.starts_with('-'))
+        };
+        let mut flags: Vec<&str> = flags.flat_map(head).collect();
+        // In the row of --v and of --help, for every command.
+        flags.retain(|flag| !["-v", "-h"].contains(flag));
+        flags.sort_unstable();
+        flags.dedup();
+        let mut offered: Vec<&str> = answer.split(' ').collect();
+        offered.sort_unstable();
+        assert_eq!(offered, flags, "{name}: {help}");
+    }
+}
+
+#[test]
+fn help_of_words_that_begin_several_commands_lists_those() {
+    let rows = |argv: &[&str]| {
+        let output = run(argv);
+        assert_eq!(code(&output), 0, "{argv:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    for (words, there, not) in [
+        (&["config", "images"][..], "config images", "config view"),
+        (&["ctl", "unhold-upgrade"], "ctl unhold-upgrade", "ctl get"),
+        (&["cloudcore", "ctl"], "ctl apply", "ca rotate"),
+        (&["cloudcore", "ca"], "ca rotate", "ctl apply"),
     ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        let ask = format!(
-            "source {path}; COMP_WORDS=({line}); COMP_CWORD={}; _kubeedge; echo \"${{COMPREPLY[*]}}\"",
-            words.len() - 1
-        );
-        let output = bash(&["--norc", "-c", &ask]);
-        assert_eq!(
-            stdout(&output).trim(),
-            expected,
-            "{line}: {}",
-            stderr(&output)
-        );
+        let list = rows(&[&["kubeedge"], words, &["--help"]].concat());
+        assert!(list.contains(there) && !list.contains(not), "{list}");
+        assert_eq!(list, rows(&[&["kubeedge", "help"], words].concat()));
+        // A name and its summary do not run together.
+        for name in list.lines().filter(|line| line.starts_with("  c")) {
+            assert!(
+                name.len() <= 21 || name[18..].contains("  ") || !name.trim().contains("  "),
+                "{name}"
+            );
+        }
     }
 }
 
@@ -413,6 +597,8 @@ fn names_of_the_past_say_what_to_use() {
             said.contains(instead) && said.lines().count() == 1,
             "{said}"
         );
+        let (_, sentence) = said.split_once(": ").expect("a sentence");
+        assert!(sentence.starts_with(char::is_lowercase), "{said}");
     }
 }
 
@@ -420,7 +606,7 @@ fn names_of_the_past_say_what_to_use() {
 fn completions_of_zsh_and_fish_name_both_programs() {
     let zsh = stdout(&run(&["kubeedge", "completion", "zsh"]));
     assert!(
-        zsh.starts_with("#compdef kubeedge keadm cloudcore\n"),
+        zsh.starts_with("#compdef kubeedge keadm cloudcore edgecore\n"),
         "{zsh}"
     );
     let fish = stdout(&run(&["kubeedge", "completion", "fish"]));
@@ -443,18 +629,14 @@ fn completions_of_zsh_and_fish_name_both_programs() {
 }
 
 #[test]
-fn every_command_of_cloudcore_that_is_completed_explains_itself() {
-    let script = stdout(&run(&["kubeedge", "completion", "bash"]));
-    let commands: Vec<&str> = script
-        .split('\'')
-        .filter(|part| part.starts_with("cloudcore ") && !part.ends_with(' '))
-        .filter(|part| part.matches(' ').count() >= 2)
-        .collect();
-    assert!(commands.contains(&"cloudcore ctl apply"), "{script}");
-    for command in commands {
-        let words: Vec<&str> = command.split(' ').collect();
-        let output = run(&[&["kubeedge"], &words[..], &["--help"]].concat());
-        assert_eq!(code(&output), 0, "{command}: {}", stderr(&output));
-        assert!(stdout(&output).contains("Example"), "{command}");
+fn every_command_explains_itself_by_every_way() {
+    for (name, text) in helps() {
+        let words: Vec<&str> = name.split(' ').collect();
+        assert!(text.contains("Example"), "{name}: {text}");
+        // Help itself says of each such flag that it may be repeated.
+        let once = ["repeatable", "more than once"];
+        assert!(once.iter().all(|it| !text.contains(it)), "{name}: {text}");
+        let by_help = run(&[&["kubeedge", "help"], &words[..]].concat());
+        assert_eq!(stdout(&by_help), text, "help {name}");
     }
 }

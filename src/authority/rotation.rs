@@ -19,6 +19,7 @@ use crate::pki::issue::{Issuer, new_ca};
 use crate::pki::key::PrivateKey;
 use crate::store::{KeyPair, Phase, Rotation, Store};
 use crate::system::clock::Timestamp;
+use crate::system::counted::counted;
 use crate::system::names::NodeName;
 
 /// One step of a rotation.
@@ -372,9 +373,9 @@ impl fmt::Display for RotationError {
                 let more = if nodes.len() > SHOWN { ", …" } else { "" };
                 write!(
                     f,
-                    "{} devices have not followed ({}{more}) and would have to join again: see \
+                    "{} did not follow yet ({}{more}) and would have to join again: see \
                      `cloudcore ca status`, wait for them, or use --force",
-                    nodes.len(),
+                    counted(nodes.len(), "device"),
                     shown.join(", ")
                 )
             }

@@ -16,37 +16,37 @@ use argh::{ArgsInfo, FromArgs};
 use super::nodes::Selector;
 use crate::protocol::control::{self, CLOUD_SOCKET, CloudOp, ControlError, Reply, Request};
 use crate::protocol::resource::{Kind, ObjectPath};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
 use crate::system::names::NodeName;
 use crate::system::{console, exit};
 
-/// Runs one of the commands; returns the exit code.
-pub fn run(arguments: &[String], host: &Host) -> u8 {
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
-        ["apply", ..] => apply::run(&arguments[1..], host),
-        ["config-update", ..] => jobs::config_update(&arguments[1..], host),
-        ["delete", "node", ..] => delete_node(&arguments[2..], host),
-        ["delete", ..] => delete(&arguments[1..], host),
-        ["get", ..] => get::run(&arguments[1..], host),
-        ["jobs", ..] => jobs::show(&arguments[1..], host),
-        ["upgrade", ..] => jobs::upgrade(&arguments[1..], host),
-        ["label", ..] => label::run(&arguments[1..], host),
-        ["nodes", ..] => nodes::run(&arguments[1..], host),
-        [] | ["-h" | "--help" | "help", ..] => {
-            console::out(OVERVIEW);
-            exit::OK
-        }
-        [other, ..] => {
-            let sentence = format!(
-                "unknown command {other:?}: there are nodes, label, apply, get, delete, upgrade, config-update, jobs"
-            );
-            console::complain("cloudcore ctl", &sentence);
-            exit::USAGE
-        }
-    }
-}
+/// All of them.
+pub static COMMANDS: [&Command; 9] = [
+    &nodes::COMMAND,
+    &label::COMMAND,
+    &apply::COMMAND,
+    &get::COMMAND,
+    &DELETION,
+    &DELETION_OF_NODE,
+    &jobs::UPGRADES,
+    &jobs::CHANGES,
+    &jobs::ALL,
+];
+
+static DELETION: Command = Command {
+    summary: "delete an object",
+    spec: &DELETE,
+    info: DeleteFlags::get_args_info,
+    run: delete,
+};
+
+static DELETION_OF_NODE: Command = Command {
+    summary: "delete a node",
+    spec: &DELETE_NODE,
+    info: DeleteNodeFlags::get_args_info,
+    run: delete_node,
+};
 
 /// Why an order was not carried out.
 #[derive(Debug)]
@@ -228,23 +228,6 @@ static DELETE_NODE: Spec = Spec {
     spellings: &[],
     ignored: &[],
 };
-
-const OVERVIEW: &str = "Sees and feeds the devices of the cloudcore that runs here.
-
-Usage: cloudcore ctl COMMAND
-
-  nodes    show all nodes
-  label    give labels to a node
-  apply    give objects from a file to nodes
-  get      show objects
-  delete   delete an object or a node
-  upgrade  upgrade nodes, a few at a time
-  config-update  change the configuration of nodes, likewise
-  jobs     show upgrades and changes, go on with one, or cancel it
-
-Example:
-  cloudcore ctl apply -f config.yaml --selector role=router
-";
 
 const KINDS: &[(&[&str], Kind)] = &[
     (&["configmap", "configmaps", "cm"], Kind::ConfigMap),

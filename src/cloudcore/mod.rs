@@ -49,27 +49,59 @@ use std::path::PathBuf;
 use argh::{ArgsInfo, FromArgs};
 
 pub use cloud::Stop;
+pub use command::COMMANDS as ORDERS;
 pub use daemon::{DaemonError, Orders, Ports, run as serve};
 pub use settings::{Overrides, Settings, SettingsError};
 
 use crate::config::cloud::CloudConfig;
 use crate::config::duration;
-use crate::system::args::{self, KLOG, Spec};
+use crate::system::args::{self, Command, KLOG, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit, log, network, processes, signals};
 
 /// Runs cloudcore until it is told to stop, or one of its commands; returns the exit code.
 pub fn run(arguments: &[String], host: &Host) -> u8 {
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
-        ["ctl", ..] => command::run(&arguments[1..], host),
-        ["ca", "import", ..] => operator::import_ca(&arguments[2..], host),
-        ["ca", "rotate", ..] => rotation::rotate(&arguments[2..], host),
-        ["ca", "status", ..] => rotation::status(&arguments[2..], host),
-        ["cert", "add-san", ..] => operator::add_san(&arguments[2..], host),
-        _ => run_daemon(arguments, host),
+    if let Some((command, count)) = args::longest(named(), arguments) {
+        return (command.run)(&arguments[count..], host);
+    }
+    let is_first = |word| named().any(|(_, name)| name.split(' ').next() == Some(word));
+    if !arguments.first().is_some_and(|word| is_first(word)) {
+        return run_daemon(arguments, host);
+    }
+    match args::begun(named().map(|(_, name)| name), arguments) {
+        Ok(names) => {
+            let those = named().filter(|(_, name)| names.contains(name));
+            args::list(those.map(|(command, name)| (name, command.summary)));
+            exit::OK
+        }
+        Err(sentence) => {
+            console::complain(SPEC.name, &sentence);
+            exit::USAGE
+        }
     }
 }
+
+/// The commands with their names, as they stand behind `cloudcore`.
+fn named() -> impl Iterator<Item = (&'static Command, &'static str)> {
+    let commands = COMMANDS.iter().chain(&ORDERS).copied();
+    commands.filter_map(|command| Some((command, command.spec.name.strip_prefix("cloudcore ")?)))
+}
+
+/// The daemon, and what is done with its files.
+pub static COMMANDS: [&Command; 5] = [
+    &DAEMON,
+    &operator::IMPORT_CA,
+    &rotation::ROTATION,
+    &rotation::STANDING,
+    &operator::ADD_NAMES,
+];
+
+static DAEMON: Command = Command {
+    summary: "the cloud side",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run: run_daemon,
+};
 
 fn run_daemon(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<Flags>(&SPEC, arguments) {
@@ -190,7 +222,7 @@ struct Flags {
     /// default: what the file says, or the cluster of the pod, if this is one
     #[argh(option, arg_name = "file")]
     kube_config: Option<String>,
-    /// error, warn, info or debug; default: what -v or KUBEEDGE_LOG say
+    /// off, error, warn, info or debug; default: what -v or KUBEEDGE_LOG say
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,
 }

@@ -10,12 +10,26 @@ use crate::authority::{self, Imported, PairFiles};
 use crate::protocol::control::{self, CLOUD_SOCKET, CloudOp, ControlError, Reply, Request};
 use crate::store::StoreError;
 use crate::store::file::{FileStore, Options};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
+pub static IMPORT_CA: Command = Command {
+    summary: "take over a CA",
+    spec: &IMPORT,
+    info: ImportFlags::get_args_info,
+    run: import_ca,
+};
+
+pub static ADD_NAMES: Command = Command {
+    summary: "add names to the serving certificate",
+    spec: &ADD_SAN,
+    info: AddSanFlags::get_args_info,
+    run: add_san,
+};
+
 /// Takes over a CA, while no cloudcore runs.
-pub fn import_ca(arguments: &[String], host: &Host) -> u8 {
+fn import_ca(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<ImportFlags>(&IMPORT, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -58,7 +72,7 @@ pub fn import_ca(arguments: &[String], host: &Host) -> u8 {
 }
 
 /// Asks the cloudcore that runs for more names in its serving certificate.
-pub fn add_san(arguments: &[String], host: &Host) -> u8 {
+fn add_san(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<AddSanFlags>(&ADD_SAN, arguments) {
         Ok(given) => given,
         Err(code) => return code,

@@ -19,8 +19,9 @@ use crate::protocol::message::{Message, Route};
 use crate::protocol::trust::{CHANGE, CloudCas, TRUST_HEADER, read_trusted};
 use crate::store::StoreError;
 use crate::store::file::{FileStore, Options};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::clock::Timestamp;
+use crate::system::counted::counted;
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
@@ -149,8 +150,22 @@ fn code(error: &RotationError) -> u8 {
     }
 }
 
+pub static ROTATION: Command = Command {
+    summary: "replace the CA, step by step",
+    spec: &ROTATE,
+    info: RotateFlags::get_args_info,
+    run: rotate,
+};
+
+pub static STANDING: Command = Command {
+    summary: "which CA counts, and who has followed",
+    spec: &STATUS,
+    info: StatusFlags::get_args_info,
+    run: status,
+};
+
 /// `cloudcore ca rotate`.
-pub fn rotate(arguments: &[String], host: &Host) -> u8 {
+fn rotate(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<RotateFlags>(&ROTATE, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -173,7 +188,7 @@ pub fn rotate(arguments: &[String], host: &Host) -> u8 {
 }
 
 /// `cloudcore ca status`.
-pub fn status(arguments: &[String], host: &Host) -> u8 {
+fn status(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<StatusFlags>(&STATUS, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -256,11 +271,12 @@ fn finish(spec: &Spec, report: &CaReport, json: bool, text: impl Fn(&CaReport) -
 /// What a step did, or would do, and what comes next.
 fn said(report: &CaReport, dry_run: bool) -> String {
     let step = report.step.as_deref().unwrap_or_default();
-    let (nodes, behind) = (report.nodes, report.behind_count);
+    let nodes = counted(report.nodes, "device");
+    let behind = counted(report.behind_count, "device");
     let what = match step {
         "prepare" => "the next CA is made, and devices fetch it".to_owned(),
         "switch" => format!(
-            "certificates are signed by the next CA; {nodes} devices get one, those of KubeEdge when \
+            "certificates are signed by the next CA; {nodes} to get one, those of KubeEdge when \
              they renew"
         ),
         "announce" => {
@@ -268,7 +284,7 @@ fn said(report: &CaReport, dry_run: bool) -> String {
                 .to_owned()
         }
         _ => format!(
-            "the old CA counts no more, nor do tokens made before announce; {behind} devices are cut off"
+            "the old CA counts no more, nor do tokens made before announce; that cuts off {behind}"
         ),
     };
     let head = match (report.already, dry_run) {
@@ -282,8 +298,9 @@ fn said(report: &CaReport, dry_run: bool) -> String {
 
 fn standing(report: &CaReport) -> String {
     let (nodes, behind) = (report.nodes, report.behind_count);
+    let devices = counted(nodes, "device");
     let Some(next) = &report.next else {
-        return format!("CA {}; {nodes} devices.\n", report.ca);
+        return format!("CA {}; {devices}.\n", report.ca);
     };
     let phase = report.phase.as_deref().unwrap_or_default();
     let after = match phase {
@@ -292,7 +309,7 @@ fn standing(report: &CaReport) -> String {
         _ => "finish, when all have followed and tokens made before announce have expired",
     };
     let mut text = format!(
-        "old CA  {}\nnext CA {next}\n{phase}; {} of {nodes} devices have followed. Next: {after}.\n",
+        "old CA  {}\nnext CA {next}\n{phase}; followed: {} of {devices}. Next: {after}.\n",
         report.ca,
         nodes - behind.min(nodes),
     );

@@ -25,6 +25,26 @@ async fn phase(stage: &Stage) -> Option<Phase> {
     rotation.unwrap().map(|rotation| rotation.phase)
 }
 
+#[test]
+fn one_device_is_not_many() {
+    let report = |step: &str, count| CaReport {
+        step: Some(step.to_owned()),
+        phase: Some("prepared".to_owned()),
+        next: Some("b".to_owned()),
+        ca: "a".to_owned(),
+        nodes: count,
+        behind_count: count,
+        ..CaReport::default()
+    };
+    let text = said(&report("switch", 1), false);
+    assert!(text.contains("; 1 device to get one,"), "{text}");
+    assert!(text.contains("followed: 0 of 1 device."), "{text}");
+    let text = said(&report("finish", 1), true);
+    assert!(text.contains("that cuts off 1 device."), "{text}");
+    let text = said(&report("finish", 2), true);
+    assert!(text.contains("that cuts off 2 devices."), "{text}");
+}
+
 /// What a failed order says: that this step is done and to be said again.
 fn is_half(report: &CaReport, step: &str) {
     let said = report.error.as_deref().unwrap_or_default();

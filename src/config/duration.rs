@@ -13,6 +13,20 @@ pub fn parse_with_days(text: &str) -> Result<Duration, DurationError> {
     read(text, WITH_DAYS)
 }
 
+/// As a flag has it: with units, days as well, or a number of seconds.
+pub fn flag(text: &str) -> Result<Duration, DurationError> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => read(&format!("{text}s"), WITH_DAYS),
+        false => read(text, WITH_DAYS),
+    }
+}
+
+/// The same in whole seconds, rounded up, for `#[argh(option, from_str_fn(…))]`.
+pub fn seconds(text: &str) -> Result<u64, String> {
+    let duration = flag(text).map_err(|error| error.to_string())?;
+    Ok(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
+}
+
 fn read(text: &str, units: &[(&str, u128)]) -> Result<Duration, DurationError> {
     let rest = text.strip_prefix('+').unwrap_or(text);
     if rest.starts_with('-') {
@@ -146,6 +160,22 @@ const UNITS: &[(&str, u128)] = WITH_DAYS.split_at(1).1;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_flag_takes_seconds_without_a_unit() {
+        for (text, expected) in [
+            ("90", 90),
+            ("90s", 90),
+            ("2m", 120),
+            ("1d", 86_400),
+            ("1.5s", 2),
+        ] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for wrong in ["", "soon", "-1", "99999999999999999999"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn reads_what_go_reads() {

@@ -50,7 +50,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::config::first_boot::Prepare;
 use crate::config::{self, edge::EdgeConfig};
-use crate::system::args::{self, KLOG, Spec};
+use crate::system::args::{self, Info, KLOG, Spec};
 use crate::system::files::{FileError, Lock};
 use crate::system::host::Host;
 use crate::system::uplink::{Interface, Uplink};
@@ -213,6 +213,11 @@ fn sample(minimal: bool) -> String {
     }
 }
 
+/// The flags, for tables.
+pub fn flags() -> Info {
+    Flags::get_args_info()
+}
+
 /// the edge side of KubeEdge
 #[derive(ArgsInfo, FromArgs)]
 struct Flags {
@@ -239,7 +244,7 @@ struct Flags {
     /// is in memory)
     #[argh(option, arg_name = "folder")]
     state_dir: Option<PathBuf>,
-    /// error, warn, info or debug (default info)
+    /// off, error, warn, info or debug; default: info
     #[argh(option, arg_name = "level")]
     log_level: Option<String>,
     /// run as one process, which nobody starts again; for finding faults
@@ -256,7 +261,7 @@ struct Flags {
     version: bool,
 }
 
-const SPEC: Spec = Spec {
+pub static SPEC: Spec = Spec {
     name: "edgecore",
     about: "Gets this device its certificate, holds the tunnel to the cloud, and renews the \
             certificate before it ends. SIGHUP reads the configuration again, SIGTERM stops.",

@@ -4,7 +4,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::{Command, Group};
 use crate::system::args::{self, Spec};
-use crate::system::{console, exit};
+use crate::system::exit;
 
 pub static INIT: Command = Command {
     name: "deprecated init",
@@ -55,8 +55,7 @@ fn run(spec: &Spec, args: &[String]) -> u8 {
             Err(code) => code,
         };
     }
-    console::complain(spec.name, spec.about);
-    exit::FAILURE
+    args::decline(spec)
 }
 
 static OF_INIT: Spec = Spec {

@@ -2,11 +2,10 @@
 
 use std::cmp::Reverse;
 
-use argh::{ArgsInfo, FlagInfoKind, FromArgs};
+use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};
 
-use super::{COMMANDS, Command, Group, ROLES, service};
-use crate::system::args::{self, Spec};
-use crate::system::host::Host;
+use super::{COMMANDS, Command, Group, ROLES, Roles};
+use crate::system::args::{self, Info, Spec};
 use crate::system::{console, exit};
 
 pub static COMMAND: Command = Command {
@@ -15,7 +14,7 @@ pub static COMMAND: Command = Command {
     summary: "print completions for bash, zsh or fish",
     spec: &SPEC,
     info: Flags::get_args_info,
-    run,
+    run: |args, _| run(args, &[]),
 };
 
 /// which shell
@@ -26,15 +25,16 @@ struct Flags {
     shell: String,
 }
 
-fn run(args: &[String], _host: &Host) -> u8 {
+/// With the commands of the roles, which the operator's tool does not know by itself.
+pub fn run(args: &[String], roles: Roles) -> u8 {
     let given = match args::enter::<Flags>(&SPEC, args) {
         Ok(given) => given,
         Err(code) => return code,
     };
     let script = match given.flags.shell.as_str() {
-        "bash" => bash(),
-        "zsh" => zsh(),
-        "fish" => fish(),
+        "bash" => bash(roles),
+        "zsh" => zsh(roles),
+        "fish" => fish(roles),
         _ => {
             console::complain(SPEC.name, "there are completions for bash, zsh and fish");
             return exit::USAGE;
@@ -44,149 +44,126 @@ fn run(args: &[String], _host: &Host) -> u8 {
     exit::OK
 }
 
-/// One command as a shell sees it.
+/// One command as a shell sees it, or words that only introduce some.
 struct Entry {
     words: &'static str,
     summary: &'static str,
-    flags: Vec<Flag>,
+    info: Option<Info>,
 }
 
-struct Flag {
-    long: String,
-    short: Option<char>,
-    value: bool,
-    about: &'static str,
-}
-
-/// The longest names first, so that `reset edge` is found before `reset`.
-fn entries() -> Vec<Entry> {
-    let mut entries: Vec<Entry> = COMMANDS
-        .iter()
-        .map(|command| Entry {
-            words: command.name,
-            summary: command.summary,
-            flags: flags(command),
-        })
-        .collect();
-    entries.extend(CLOUDCORE.iter().map(|(words, summary, flags)| {
-        let flag = |long: &&str| Flag {
-            long: (*long).to_owned(),
-            short: None,
-            value: true,
-            about: "",
-        };
-        Entry {
+/// Every command and every beginning of one, the longest first, so that `reset edge` is found before `reset`.
+fn entries(roles: Roles) -> Vec<Entry> {
+    let ours = COMMANDS.iter().map(|it| (it.name, it.summary, it.info));
+    let roles = roles.iter().copied().flatten();
+    let roles = roles.map(|it| (it.spec.name, it.summary, it.info));
+    let mut entries: Vec<Entry> = ours
+        .chain(roles)
+        .map(|(words, summary, info)| Entry {
             words,
             summary,
-            flags: flags.iter().map(flag).collect(),
+            info: Some(info()),
+        })
+        .collect();
+    let mut at = 0;
+    while let Some(words) = entries.get(at).map(|entry| entry.words) {
+        let beginning = words.rsplit_once(' ').map(|(beginning, _)| beginning);
+        if let Some(words) = beginning.filter(|it| entries.iter().all(|entry| entry.words != *it)) {
+            entries.push(Entry {
+                words,
+                summary: "",
+                info: None,
+            });
         }
-    }));
-    entries.extend(service::ACTIONS.iter().map(|(words, summary)| Entry {
-        words,
-        summary,
-        flags: flags(&service::COMMAND),
-    }));
+        at += 1;
+    }
     entries.sort_by_key(|entry| Reverse(entry.words.split(' ').count()));
     entries
 }
 
-fn flags(command: &Command) -> Vec<Flag> {
-    let info = (command.info)();
-    let spelled = |long: &str| {
-        let bare = long.trim_start_matches("--");
-        let theirs = command
-            .spec
-            .spellings
-            .iter()
-            .find(|(_, ours)| *ours == bare);
-        theirs.map_or(bare, |(theirs, _)| theirs).to_owned()
+impl Entry {
+    /// What help shows.
+    fn flags(&self) -> impl Iterator<Item = &'static FlagInfo<'static>> {
+        let all = self.info.as_ref().map_or(&[][..], |info| info.flags);
+        all.iter().filter(|flag| !flag.hidden && flag.long != HELP)
+    }
+
+    /// The words that may follow: of longer commands, and those that the first argument is one of.
+    fn next<'a>(&self, entries: &'a [Entry]) -> Vec<&'a str> {
+        let first = self.info.as_ref().and_then(|info| info.positionals.first());
+        let below = entries.iter().filter_map(|entry| {
+            let (before, last) = entry.words.rsplit_once(' ')?;
+            (before == self.words).then_some(last)
+        });
+        let named = first.map(|first| choices(first.description));
+        below.chain(named.unwrap_or_default()).collect()
+    }
+}
+
+/// The words of a description such as "text, json or yaml; default: text"; none of any other.
+fn choices(description: &'static str) -> Vec<&'static str> {
+    let list = description.split(';').next().unwrap_or_default();
+    let words: Vec<&str> = match list.rsplit_once(" or ") {
+        Some((before, last)) => before.split(", ").chain([last]).collect(),
+        None => Vec::new(),
     };
-    let shown = info.flags.iter().filter(|flag| !flag.hidden);
-    shown
-        .map(|flag| Flag {
-            long: spelled(flag.long),
-            short: flag.short,
-            value: matches!(flag.kind, FlagInfoKind::Option { .. }),
-            about: flag.description,
-        })
-        .collect()
+    // As `rcs, or none (not at boot)` and `jsonpath=PATH` have more than their word.
+    let word = |piece: &&'static str| {
+        let word = piece.split([',', '=']).next()?.split(" (").next()?;
+        let is_plain = word.bytes().all(|byte| byte.is_ascii_lowercase());
+        is_plain.then_some(word)
+    };
+    let words: Option<Vec<&str>> = words.iter().map(word).collect();
+    words.unwrap_or_default()
 }
 
-fn long_flags(entry: &Entry) -> String {
-    let longs = entry.flags.iter().map(|flag| format!("--{}", flag.long));
-    longs.collect::<Vec<_>>().join(" ")
-}
-
-/// The words that may follow the words so far, where these are no whole command line yet.
-fn next_words(entries: &[Entry], so_far: &str) -> String {
-    let mut words: Vec<&str> = Vec::new();
-    for entry in entries {
-        let rest = match so_far {
-            "" => Some(entry.words),
-            _ => entry
-                .words
-                .strip_prefix(so_far)
-                .and_then(|it| it.strip_prefix(' ')),
-        };
-        let next = rest.and_then(|rest| rest.split(' ').next());
-        words.extend(next.filter(|next| !words.contains(next)));
-    }
-    words.join(" ")
-}
-
-/// Every beginning of a command of several words, such as `reset`.
-fn beginnings(entries: &[Entry]) -> Vec<&'static str> {
-    let mut all: Vec<&str> = Vec::new();
-    for (beginning, _) in entries
-        .iter()
-        .filter_map(|entry| entry.words.rsplit_once(' '))
-    {
-        if !all.contains(&beginning) {
-            all.push(beginning);
-        }
-    }
-    all
-}
-
-fn bash() -> String {
-    let entries = entries();
-    let roles = role_names();
-    let live: String = LIVE
-        .iter()
-        .map(|(words, flag, values)| match *flag {
-            "" => format!("    \"{words}:\"*|\"{words} \"*) live={values} ;;\n"),
-            flag => format!("    \"{words}:{flag}\") live={values} ;;\n"),
-        })
-        .collect();
-    let first = next_words(&entries, "");
-    let first = first.replace(" cloudcore", "");
-    let mut cases = format!("    'kubeedge:') words='{roles} {first}' ;;\n");
-    cases.push_str(&format!("    *:) words='{first}' ;;\n"));
-    for beginning in beginnings(&entries) {
-        let own = entries.iter().find(|entry| entry.words == beginning);
-        let flags = own.map(long_flags).unwrap_or_default();
-        let next = next_words(&entries, beginning);
-        cases.push_str(&format!("    *:'{beginning}') words='{next} {flags}' ;;\n"));
-    }
-    for entry in &entries {
-        // The words of a beginning are above: the first case that fits counts.
-        let flags = long_flags(entry);
-        cases.push_str(&format!(
-            "    *:'{0}'|*:'{0} '*) words='{flags}' ;;\n",
-            entry.words
+fn bash(roles: Roles) -> String {
+    let entries = entries(roles);
+    let mut live = String::new();
+    for (words, flag, values) in LIVE {
+        live.push_str(&format!(
+            "    \"{words}:{flag}\"|\"{words} \"*\":{flag}\") live={values} ;;\n"
         ));
     }
+    let first: Vec<&str> = first_words(&entries).collect();
+    let mut cases = format!("    '') words='{}' ;;\n", first.join(" "));
+    // The first case that fits counts.
+    for entry in &entries {
+        let next = entry.next(&entries).join(" ");
+        let mut flags = String::new();
+        for flag in entry.flags() {
+            // With its values behind it, if it takes one.
+            let value = match flag.kind {
+                FlagInfoKind::Switch => String::new(),
+                FlagInfoKind::Option { .. } => format!("={}", choices(flag.description).join(",")),
+            };
+            flags.extend(flag.short.map(|short| format!(" -{short}{value}")));
+            flags.push_str(&format!(" {}{value}", flag.long));
+        }
+        let words = entry.words;
+        cases.push_str(&format!("    '{words}') words='{next}{flags}' ;;\n"));
+        if entry.info.is_some() {
+            cases.push_str(&format!("    '{words} '*) words='{flags}' ;;\n"));
+        }
+    }
+    let roles: Vec<&str> = ROLES.iter().map(|(name, _)| *name).collect();
     BASH.replace("@CASES@", cases.trim_end())
         .replace("@LIVE@", live.trim_end())
+        .replace("@ROLES@", &roles.join(" "))
+}
+
+/// What the operator's tool knows; the roles are named beside it.
+fn first_words(entries: &[Entry]) -> impl Iterator<Item = &'static str> {
+    let words = entries.iter().map(|entry| entry.words);
+    words.filter(|words| !words.contains(' ') && ROLES.iter().all(|(role, _)| role != words))
 }
 
 /// zsh reads the script of bash through its own adapter.
-fn zsh() -> String {
-    format!("{ZSH_HEAD}{}", bash())
+fn zsh(roles: Roles) -> String {
+    format!("{ZSH_HEAD}{}", bash(roles))
 }
 
-fn fish() -> String {
-    let entries = entries();
+fn fish(roles: Roles) -> String {
+    let entries = entries(roles);
     let mut script = String::from(FISH_HEAD);
     for (role, about) in ROLES {
         script.push_str(&format!(
@@ -194,27 +171,54 @@ fn fish() -> String {
             fish_quoted(about)
         ));
     }
+    let is_role = |entry: &Entry| {
+        let first = entry.words.split(' ').next();
+        ROLES.iter().any(|(role, _)| first == Some(*role))
+    };
     for name in ["kubeedge", "keadm"] {
+        script.push_str(&format!(
+            "complete -c {name} -f -l help\ncomplete -c {name} -l root -r\ncomplete -c {name} -s v -l v -x\n"
+        ));
         for entry in &entries {
-            if name == "keadm" && entry.words.starts_with("cloudcore ") {
+            let is_role = is_role(entry);
+            if is_role && name == "keadm" {
                 continue;
             }
-            let (before, last) = entry.words.rsplit_once(' ').unwrap_or(("", entry.words));
-            script.push_str(&format!(
-                "complete -c {name} -n '__kubeedge_at \"{before}\"' -a {last} -d '{}'\n",
-                fish_quoted(entry.summary)
-            ));
-            for flag in &entry.flags {
-                let short = flag
-                    .short
-                    .map(|short| format!(" -s {short}"))
-                    .unwrap_or_default();
-                let value = if flag.value { " -r" } else { "" };
+            let words = entry.words;
+            match words.rsplit_once(' ') {
+                None if is_role => {}
+                split => {
+                    let (before, last) = split.unwrap_or(("", words));
+                    script.push_str(&format!(
+                        "complete -c {name} -n '__kubeedge_at \"{before}\"' -a {last} -d '{}'\n",
+                        fish_quoted(entry.summary)
+                    ));
+                }
+            }
+            let first = entry
+                .info
+                .as_ref()
+                .and_then(|info| info.positionals.first());
+            let named = first.map(|first| choices(first.description).join(" "));
+            if let Some(named) = named.filter(|named| !named.is_empty()) {
                 script.push_str(&format!(
-                    "complete -c {name} -n '__kubeedge_in \"{}\"'{short} -l {}{value} -d '{}'\n",
-                    entry.words,
-                    flag.long,
-                    fish_quoted(flag.about)
+                    "complete -c {name} -n '__kubeedge_at \"{words}\"' -a '{named}'\n"
+                ));
+            }
+            for flag in entry.flags() {
+                let short = flag.short.map(|short| format!(" -s {short}"));
+                let value = match flag.kind {
+                    FlagInfoKind::Switch => String::new(),
+                    FlagInfoKind::Option { .. } => match choices(flag.description).join(" ") {
+                        any if any.is_empty() => " -r".to_owned(),
+                        these => format!(" -x -a '{these}'"),
+                    },
+                };
+                script.push_str(&format!(
+                    "complete -c {name} -n '__kubeedge_in \"{words}\"'{} -l {}{value} -d '{}'\n",
+                    short.unwrap_or_default(),
+                    flag.long.trim_start_matches('-'),
+                    fish_quoted(flag.description)
                 ));
             }
         }
@@ -237,11 +241,6 @@ fn fish_quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\'', "\\'")
 }
 
-fn role_names() -> String {
-    let names = ROLES.iter().map(|(name, _)| *name);
-    names.collect::<Vec<_>>().join(" ")
-}
-
 /// Which command takes, by itself or for a flag, what only this machine knows.
 const LIVE: &[(&str, &str, &str)] = &[
     ("token delete", "", "tokens"),
@@ -252,88 +251,7 @@ const LIVE: &[(&str, &str, &str)] = &[
     ("rollback edge", "--historical-version", "backups"),
 ];
 
-/// Commands of cloudcore, which has no table that is seen from here: tests/dispatch.rs tries each.
-#[cfg(feature = "cloud")]
-const CLOUDCORE: &[(&str, &str, &[&str])] = &[
-    (
-        "cloudcore ca import",
-        "take over a CA",
-        &["cert", "key", "force"],
-    ),
-    (
-        "cloudcore ca rotate",
-        "replace the CA, step by step",
-        &["dry-run", "force"],
-    ),
-    (
-        "cloudcore ca status",
-        "which CA counts, and who has followed",
-        &[],
-    ),
-    (
-        "cloudcore cert add-san",
-        "add names to the serving certificate",
-        &[],
-    ),
-    (
-        "cloudcore ctl apply",
-        "give objects to nodes",
-        &["file", "namespace", "node", "selector"],
-    ),
-    (
-        "cloudcore ctl config-update",
-        "change the configuration of nodes",
-        &[
-            "detach",
-            "max-unavailable",
-            "name",
-            "node",
-            "output",
-            "pause-on-failure",
-            "selector",
-            "set",
-            "timeout",
-        ],
-    ),
-    (
-        "cloudcore ctl delete",
-        "delete an object or a node",
-        &["force", "namespace"],
-    ),
-    ("cloudcore ctl delete node", "delete a node", &[]),
-    (
-        "cloudcore ctl get",
-        "show objects",
-        &["all-namespaces", "namespace", "output", "selector"],
-    ),
-    (
-        "cloudcore ctl jobs",
-        "show upgrades and changes",
-        &["cancel", "output", "resume"],
-    ),
-    ("cloudcore ctl label", "give labels to a node", &[]),
-    ("cloudcore ctl nodes", "show all nodes", &["output"]),
-    (
-        "cloudcore ctl upgrade",
-        "upgrade nodes, a few at a time",
-        &[
-            "detach",
-            "digest",
-            "image",
-            "max-unavailable",
-            "name",
-            "node",
-            "output",
-            "pause-on-failure",
-            "require-confirmation",
-            "selector",
-            "timeout",
-            "version",
-        ],
-    ),
-];
-#[cfg(not(feature = "cloud"))]
-const CLOUDCORE: &[(&str, &str, &[&str])] = &[];
+const HELP: &str = "--help";
 
 static SPEC: Spec = Spec {
     name: "kubeedge completion",
@@ -360,37 +278,58 @@ _kubeedge_live() {
   done
 }
 _kubeedge() {
-  local name="${COMP_WORDS[0]##*/}" current="${COMP_WORDS[COMP_CWORD]}" so_far='' word words='' live='' previous
+  local name="${COMP_WORDS[0]##*/}" current="${COMP_WORDS[COMP_CWORD]}" so_far='' last='' word
+  local words='' offered='' wanted='' values='' live=''
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case "$word" in
-      -*) ;;
-      keadm) [ -z "$so_far" ] && [ "$name" = kubeedge ] && name=keadm ;;
+    case "$last $word" in
+      # Of --root=DIR bash makes three words.
+      *' =') continue ;;
+      '--root '* | '--v '* | '-v '* | *' -'*) ;;
+      ' keadm') [ "$name" = kubeedge ] && name=keadm || so_far=keadm ;;
       *) so_far="${so_far:+$so_far }$word" ;;
     esac
+    last="$word"
   done
-  [ "$name" = cloudcore ] && so_far="cloudcore${so_far:+ $so_far}"
-  case "$name:$so_far" in
+  [ "$current" != = ] || current=''
+  case "$name" in cloudcore | edgecore) so_far="$name${so_far:+ $so_far}" ;; esac
+  case "$so_far" in
 @CASES@
   esac
-  previous="${COMP_WORDS[COMP_CWORD-1]}"
-  case "$so_far:$previous" in
+  [ "$name:$so_far" != kubeedge: ] || words="@ROLES@ $words --install --list --version"
+  # A flag with = behind it takes a value, one of these if there are any.
+  for word in $words; do
+    case "$word" in "$last="*) wanted=1 values="${word#*=}" ;; esac
+    offered="$offered ${word%%=*}"
+  done
+  case "$last" in --root | --v | -v) wanted=1 ;; esac
+  case "$current" in -*) offered="$offered --help --root --v" ;; esac
+  [ -z "$wanted" ] || offered="${values//,/ }"
+  case "$so_far:${wanted:+$last}" in
 @LIVE@
   esac
-  [ -z "$live" ] || case "$current" in -*) ;; *) words="$words $(_kubeedge_live "$live")" ;; esac
-  COMPREPLY=($(compgen -W "$words" -- "$current"))
+  [ -z "$live" ] || case "$current" in -*) ;; *) offered="$offered $(_kubeedge_live "$live")" ;; esac
+  COMPREPLY=($(compgen -W "$offered" -- "$current"))
 }
-complete -o default -F _kubeedge kubeedge keadm cloudcore
+complete -o default -F _kubeedge kubeedge keadm cloudcore edgecore
 "#;
 
-const ZSH_HEAD: &str = "#compdef kubeedge keadm cloudcore
+const ZSH_HEAD: &str = "#compdef kubeedge keadm cloudcore edgecore
 (( $+functions[compdef] )) || { autoload -U +X compinit && compinit }
 autoload -U +X bashcompinit && bashcompinit
 ";
 
 const FISH_HEAD: &str = r#"# completion for kubeedge and keadm
 function __kubeedge_words
-  set -l words (commandline -opc)[2..-1]
-  set words (string match -v -- '-*' $words)
+  set -l words
+  set -l last
+  for word in (commandline -opc)[2..-1]
+    switch "$last $word"
+      case '--root *' '--v *' '-v *' '* -*'
+      case '*'
+        set -a words $word
+    end
+    set last $word
+  end
   if test (count $words) -gt 0; and test $words[1] = keadm
     set -e words[1]
   end
@@ -414,8 +353,6 @@ function __kubeedge_live
       ls /etc/kubeedge/backup 2>/dev/null
   end
 end
-complete -c kubeedge -f
-complete -c keadm -f
 "#;
 
 #[cfg(test)]
@@ -424,33 +361,55 @@ mod tests {
 
     #[test]
     fn every_command_is_in_every_script() {
-        for script in [bash(), zsh(), fish()] {
-            for command in COMMANDS {
-                assert!(script.contains(command.name), "{} is missing", command.name);
-            }
-            assert!(script.contains("output"), "flags are missing");
+        let [bash, zsh, fish] = [bash(&[]), zsh(&[]), fish(&[])];
+        for command in COMMANDS {
+            let name = command.name;
+            assert!(bash.contains(&format!("'{name}')")), "{name} is missing");
+            assert!(zsh.contains(&format!("'{name}')")), "{name} is missing");
+            let (before, last) = name.rsplit_once(' ').unwrap_or(("", name));
+            let row = format!("'__kubeedge_at \"{before}\"' -a {last} ");
+            assert!(fish.contains(&row), "{name} is missing");
         }
+        assert!(fish.contains("-s o -l output -x -a 'text json'"), "{fish}");
     }
 
     #[test]
     fn quotes_can_not_break_out() {
         assert_eq!(fish_quoted(r"the device's \n"), r"the device\'s \\n");
-        for entry in entries() {
-            assert!(!long_flags(&entry).contains('\''));
+        for flag in entries(&[]).iter().flat_map(Entry::flags) {
+            assert!(!flag.long.contains('\''));
         }
     }
 
     #[test]
     fn words_that_follow() {
-        let entry = |words| Entry {
-            words,
-            summary: "",
-            flags: Vec::new(),
+        let entries = entries(&[]);
+        let after = |words: &str| {
+            let entry = entries.iter().find(|entry| entry.words == words);
+            entry.expect("an entry").next(&entries).join(" ")
         };
-        let entries = [entry("certs check"), entry("certs renew"), entry("reset")];
-        assert_eq!(next_words(&entries, ""), "certs reset");
-        assert_eq!(next_words(&entries, "certs"), "check renew");
-        assert_eq!(next_words(&entries, "reset"), "");
-        assert_eq!(beginnings(&entries), ["certs"]);
+        assert_eq!(after("certs renew"), "");
+        assert!(after("certs").contains("renew"));
+        assert_eq!(after("completion"), "bash zsh fish");
+        let first: Vec<&str> = first_words(&entries).collect();
+        let count = |name| first.iter().filter(|word| **word == name).count();
+        assert_eq!(["certs", "version", "cloudcore"].map(count), [1, 1, 0]);
+    }
+
+    #[test]
+    fn choices_are_lists_of_plain_words() {
+        assert_eq!(choices("text or json; default: text"), ["text", "json"]);
+        let all = "install, remove or print";
+        assert_eq!(choices(all), ["install", "remove", "print"]);
+        let all = "short (the number), jsonpath=PATH, or yaml (of all); default: a line";
+        assert_eq!(choices(all), ["short", "jsonpath", "yaml"]);
+        for other in [
+            "",
+            "a node",
+            "its name or its address",
+            "a file, or - for standard input",
+        ] {
+            assert!(choices(other).is_empty(), "{other}");
+        }
     }
 }

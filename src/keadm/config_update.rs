@@ -12,7 +12,7 @@ use super::hooks::HookError;
 use super::out::{self, Format};
 use super::{Command, Group, upgrade};
 use crate::config::edge::EdgeConfig;
-use crate::config::{self, ConfigError, set};
+use crate::config::{self, ConfigError, duration, set};
 use crate::system::args::{self, Spec};
 use crate::system::exit;
 use crate::system::files::FileError;
@@ -38,8 +38,8 @@ struct Flags {
     /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
     #[argh(option, arg_name = "file", from_str_fn(args::whole))]
     config: Option<PathBuf>,
-    /// seconds that edgecore may take to get a session; default: 120
-    #[argh(option, arg_name = "seconds")]
+    /// how long edgecore may take to get a session, such as 90s or 2m; default: 120s
+    #[argh(option, arg_name = "duration", from_str_fn(duration::seconds))]
     timeout: Option<u64>,
     /// script to run before anything is changed; nothing is when it fails
     #[argh(option, arg_name = "script", default = "String::new()")]

@@ -2,7 +2,9 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{COMMANDS, Command, Found, Group, ROLES, find, has, unknown_command};
+use super::{
+    COMMANDS, Command, Found, Group, ROLES, find, group, has, left_out, refuse, unknown_command,
+};
 use crate::system::args::{self, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
@@ -25,23 +27,17 @@ struct Flags {
 }
 
 fn run(args: &[String], host: &Host) -> u8 {
-    let words = match args::enter::<Flags>(&SPEC, args) {
+    let mut words = match args::enter::<Flags>(&SPEC, args) {
         Ok(given) => given.flags.command,
         Err(code) => return code,
     };
+    words.push("--help".to_owned());
     match find(&words) {
-        Found::Command(command, _) => (command.run)(&["--help".to_owned()], host),
-        Found::Group(names) => {
-            list(&names);
-            exit::OK
-        }
-        Found::Nothing => match words.first() {
-            Some(word) => {
-                console::complain(SPEC.name, &unknown_command(word, &[]));
-                exit::USAGE
-            }
-            None => overall(),
-        },
+        Found::Command(command, _) => (command.run)(&words[words.len() - 1..], host),
+        Found::LeftOut(name) => refuse(SPEC.name, &left_out::sentence(&name)),
+        Found::Group => group(SPEC.name, &words),
+        Found::Nothing if words.len() == 1 => overall(),
+        Found::Nothing => refuse(SPEC.name, &unknown_command(&words[0], &[])),
     }
 }
 
@@ -49,13 +45,6 @@ fn run(args: &[String], host: &Host) -> u8 {
 pub fn overall() -> u8 {
     console::out(&screen());
     exit::OK
-}
-
-/// Prints the named commands with their summaries.
-pub fn list(names: &[&str]) {
-    for command in COMMANDS.iter().filter(|it| names.contains(&it.name)) {
-        console::out(&row(command.name, command.summary));
-    }
 }
 
 fn screen() -> String {
@@ -87,12 +76,12 @@ fn screen() -> String {
             text.push_str(&format!("\n{title}:\n"));
         }
         for command in commands {
-            text.push_str(&row(command.name, command.summary));
+            text.push_str(&args::list_row(command.name, command.summary));
         }
     }
     text.push_str("\nNames this file answers to, as a link or as the first word:\n");
     for (name, what) in ROLES {
-        text.push_str(&row(name, what));
+        text.push_str(&args::list_row(name, what));
     }
     text.push_str(FOOT);
     text
@@ -100,10 +89,6 @@ fn screen() -> String {
 
 fn is_there(command: &str) -> bool {
     has(command) || ROLES.iter().any(|(name, _)| *name == command)
-}
-
-fn row(name: &str, what: &str) -> String {
-    format!("  {name:<19} {}", args::wrap(what, 22))
 }
 
 static SPEC: Spec = Spec {
@@ -168,7 +153,10 @@ mod tests {
         let screen = screen();
         for command in COMMANDS {
             assert!(
-                screen.contains(&format!("\n  {} ", command.name)),
+                screen.contains(&format!(
+                    "\n{}",
+                    args::list_row(command.name, command.summary)
+                )),
                 "{}",
                 command.name
             );

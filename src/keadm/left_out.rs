@@ -19,6 +19,8 @@ const NAMES: &[&str] = &[
     #[cfg(not(feature = "kubernetes"))]
     "upgrade cloud",
     #[cfg(not(feature = "kubernetes"))]
+    "reset cloud",
+    #[cfg(not(feature = "kubernetes"))]
     "config images",
     #[cfg(not(feature = "upgrade"))]
     "upgrade edge",

@@ -26,10 +26,10 @@ pub static COMMAND: Command = Command {
 /// what to print
 #[derive(FromArgs, ArgsInfo)]
 struct Flags {
-    /// a value of the chart, in Helm's grammar; repeatable
+    /// a value of the chart, in Helm's grammar
     #[argh(option, arg_name = "key=value")]
     set: Vec<String>,
-    /// a file of values; repeatable, later ones count more
+    /// a file of values; later ones count more
     #[argh(option, arg_name = "file")]
     values: Vec<String>,
     /// a file of values, or version=VERSION, iptablesmgr=external, iptablesmgr=internal, controllermanager

@@ -67,7 +67,7 @@ mod version;
 #[cfg(feature = "edge")]
 pub use join::AT_FIRST_BOOT;
 
-use crate::system::args::{Info, Spec, nearest};
+use crate::system::args::{self, Info, Spec, nearest};
 use crate::system::host::Host;
 use crate::system::{console, exit, signals};
 
@@ -204,8 +204,11 @@ pub const ROLES: &[(&str, &str)] = &[
     ),
 ];
 
+/// The commands of the roles that this tool is not; it completes them too.
+pub type Roles = &'static [&'static [&'static args::Command]];
+
 /// Runs the command that the words begin with.
-pub fn run(words: &[String], host: &Host) -> u8 {
+pub fn run(words: &[String], host: &Host, roles: Roles) -> u8 {
     // edgecore, which starts it for jobs, holds some back for itself; nothing that is started here may inherit that.
     signals::let_all_come();
     // What stands before the command belongs to every command: it goes behind its name.
@@ -221,12 +224,16 @@ pub fn run(words: &[String], host: &Host) -> u8 {
     let asks_help = before.iter().any(|flag| flag == "--help" || flag == "-h");
     match words.first() {
         Some(first) if !asks_help => match find(words) {
+            Found::LeftOut(name) => refuse("kubeedge", &left_out::sentence(&name)),
             Found::Command(command, count) => {
                 let args = [before, &words[count..]].concat();
-                (command.run)(&args, host)
+                match command.name == completion::COMMAND.name {
+                    true => completion::run(&args, roles),
+                    false => (command.run)(&args, host),
+                }
             }
-            Found::Group(names) => incomplete(first, &names, &words[1..]),
-            Found::Nothing => unknown(first),
+            Found::Group => group("kubeedge", words),
+            Found::Nothing => refuse("keadm", &unknown_command(first, &[])),
         },
         _ if before.iter().any(|flag| flag == "--version") => version::short(),
         _ => help::overall(),
@@ -241,33 +248,25 @@ pub fn has(word: &str) -> bool {
 pub(crate) enum Found {
     /// The command, and how many words name it.
     Command(&'static Command, usize),
-    /// The word only introduces these.
-    Group(Vec<&'static str>),
+    /// It has this name, and no part in this build.
+    LeftOut(String),
+    /// The words only introduce some, or none.
+    Group,
     Nothing,
 }
 
 /// The command whose name is the longest beginning of the words.
 pub(crate) fn find(words: &[String]) -> Found {
-    let longest = COMMANDS
-        .iter()
-        .map(|command| (*command, command.name.split(' ').count()))
-        .filter(|(command, _)| {
-            let mut given = words.iter();
-            let mut name = command.name.split(' ');
-            name.all(|word| given.next().is_some_and(|given| given == word))
-        })
-        .max_by_key(|(_, count)| *count);
-    if let Some((command, count)) = longest {
-        return Found::Command(command, count);
+    // Before `reset`, which would take the next word for an argument.
+    let name = words.get(..2).unwrap_or_default().join(" ");
+    if left_out::has(&name) {
+        return Found::LeftOut(name);
     }
-    let names = COMMANDS.iter().filter(|command| {
-        words
-            .first()
-            .is_some_and(|word| first_word(command) == word)
-    });
-    match names.map(|command| command.name).collect::<Vec<_>>() {
-        names if names.is_empty() => Found::Nothing,
-        names => Found::Group(names),
+    let named = COMMANDS.iter().map(|command| (*command, command.name));
+    match args::longest(named, words) {
+        Some((command, count)) => Found::Command(command, count),
+        None if words.first().is_some_and(|word| has(word)) => Found::Group,
+        None => Found::Nothing,
     }
 }
 
@@ -289,34 +288,20 @@ fn leads(flag: &str) -> bool {
     ["--help", "-h", "--version", "--v"].contains(&name) || name.starts_with("-v")
 }
 
-fn incomplete(first: &str, names: &[&str], rest: &[String]) -> u8 {
-    let asked = rest.iter().any(|word| word == "--help" || word == "-h");
-    if asked {
-        help::list(names);
-        return exit::OK;
+/// Lists the commands that the words introduce, or says which there are; the exit code.
+pub(crate) fn group(name: &str, words: &[String]) -> u8 {
+    match args::begun(COMMANDS.iter().map(|command| command.name), words) {
+        Ok(names) => {
+            let those = COMMANDS.iter().filter(|it| names.contains(&it.name));
+            args::list(those.map(|command| (command.name, command.summary)));
+            exit::OK
+        }
+        Err(sentence) => refuse(name, &sentence),
     }
-    let list = names.join("\", \"");
-    let sentence = match rest.first() {
-        Some(word) if left_out::has(&format!("{first} {word}")) => {
-            left_out::sentence(&format!("{first} {word}"))
-        }
-        Some(word) => {
-            let begun = format!("{first} {word} ");
-            let those = names.iter().filter(|name| name.starts_with(&begun));
-            let those: Vec<&str> = those.copied().collect();
-            match those.is_empty() {
-                true => format!("there is no \"{first} {word}\"; there is \"{list}\""),
-                false => format!("say which: \"{}\"", those.join("\", \"")),
-            }
-        }
-        None => format!("say which: \"{list}\""),
-    };
-    console::complain("kubeedge", &sentence);
-    exit::USAGE
 }
 
-fn unknown(word: &str) -> u8 {
-    console::complain("keadm", &unknown_command(word, &[]));
+pub(crate) fn refuse(name: &str, sentence: &str) -> u8 {
+    console::complain(name, sentence);
     exit::USAGE
 }
 
@@ -354,7 +339,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::system::args;
 
     #[test]
     fn every_command_explains_itself() {

@@ -9,6 +9,7 @@ use super::backup::{self, BackupError, Kept, Kind};
 use super::change::{self, Frame, Known, Proof};
 use super::out::{self, Format};
 use super::{Command, Group, links, running, upgrade};
+use crate::config::duration;
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
 use crate::trial::{Event, Trial, digest, successor};
@@ -37,8 +38,8 @@ struct Flags {
     /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
     #[argh(option, arg_name = "file", from_str_fn(args::whole))]
     config: Option<PathBuf>,
-    /// seconds that each start may take to get a session; default: 300
-    #[argh(option, arg_name = "seconds")]
+    /// how long each start may take to get a session, such as 90s or 2m; default: 300s
+    #[argh(option, arg_name = "duration", from_str_fn(duration::seconds))]
     timeout: Option<u64>,
     /// script to run before anything is changed; nothing is when it fails
     #[argh(option, arg_name = "script", default = "String::new()")]

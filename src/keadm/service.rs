@@ -68,7 +68,7 @@ fn run(args: &[String], host: &Host) -> u8 {
     };
     let flags = given.flags;
     let action = flags.action.as_str();
-    if !ACTIONS.iter().any(|(words, _)| last(words) == action) {
+    if !ACTIONS.contains(&action) {
         console::complain(SPEC.name, &unknown(action));
         return exit::USAGE;
     }
@@ -243,10 +243,9 @@ impl Report for Printed {
 }
 
 fn unknown(action: &str) -> String {
-    let all: Vec<&str> = ACTIONS.iter().map(|(words, _)| last(words)).collect();
-    let hint = args::nearest(action, all.iter().copied());
+    let hint = args::nearest(action, ACTIONS.iter().copied());
     let hint = hint.map_or(String::new(), |it| format!("did you mean {it}? "));
-    format!("{hint}the actions are {}", all.join(", "))
+    format!("{hint}the actions are {}", ACTIONS.join(", "))
 }
 
 fn code(error: &ServiceError) -> u8 {
@@ -259,21 +258,9 @@ fn code(error: &ServiceError) -> u8 {
     }
 }
 
-fn last(words: &'static str) -> &'static str {
-    words.rsplit(' ').next().unwrap_or_default()
-}
-
-/// The actions as they are typed, for shells that complete them.
-pub const ACTIONS: &[(&str, &str)] = &[
-    ("service install", "write script or unit"),
-    ("service remove", "stop, and take it away"),
-    ("service start", "start now"),
-    ("service stop", "stop now"),
-    ("service restart", "stop and start"),
-    ("service enable", "start at boot"),
-    ("service disable", "do not start at boot"),
-    ("service status", "whether it runs"),
-    ("service print", "show script or unit"),
+/// The actions as they are typed.
+const ACTIONS: &[&str] = &[
+    "install", "remove", "start", "stop", "restart", "enable", "disable", "status", "print",
 ];
 
 static SPEC: Spec = Spec {

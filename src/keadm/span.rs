@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::system::counted::counted;
+
 /// The largest unit of which there is more than one: `52 minutes`, `3 hours`, `364 days`.
 pub fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -12,10 +14,7 @@ pub fn span(duration: Duration) -> String {
         172_800..157_680_000 => (seconds / 86_400, "day"),
         _ => (seconds / 31_536_000, "year"),
     };
-    match count {
-        1 => format!("1 {unit}"),
-        _ => format!("{count} {unit}s"),
-    }
+    counted(usize::try_from(count).unwrap_or(usize::MAX), unit)
 }
 
 #[cfg(test)]

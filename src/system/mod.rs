@@ -10,6 +10,7 @@ pub mod cause;
 pub mod changes;
 pub mod clock;
 pub mod console;
+pub mod counted;
 pub mod crc32;
 pub mod exit;
 pub mod facts;

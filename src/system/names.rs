@@ -83,6 +83,9 @@ impl FromStr for Host {
             return Ok(Host::Ip(address));
         }
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        if name.is_empty() {
+            return Err(NameError::NoHost);
+        }
         check_lengths(&name)?;
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         if let Some(bad) = name.chars().find(|c| !allowed(*c)) {
@@ -169,6 +172,8 @@ impl fmt::Display for Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameError {
     Character(char),
+    /// An address of nothing.
+    NoHost,
     Empty,
     EmptyLabel,
     Hyphen,
@@ -188,6 +193,9 @@ impl fmt::Display for NameError {
                     f,
                     "the name contains {bad:?}: use a-z (lower case), 0-9, '-' and '.' only"
                 );
+            }
+            NameError::NoHost => {
+                "the address is empty: give a name or an IP address, such as cloud.example"
             }
             NameError::Empty => "the name is empty: give one, such as edge-1",
             NameError::EmptyLabel => {
@@ -329,7 +337,7 @@ mod tests {
             ("cloud:0", NameError::Port),
             ("cloud:+1", NameError::Port),
             ("cloud:65536", NameError::Port),
-            (":1", NameError::Empty),
+            (":1", NameError::NoHost),
             ("[::1]x:1", NameError::Port),
             ("[::1", NameError::Ipv6),
             ("[cloud]:1", NameError::Ipv6),

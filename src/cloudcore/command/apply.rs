@@ -9,11 +9,18 @@ use super::documents::{self, MAX_INPUT};
 use super::{OrderError, PATIENCE, check, said};
 use crate::cloudcore::nodes::is_reserved;
 use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, ControlError, Reply, Request};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
-pub fn run(arguments: &[String], host: &Host) -> u8 {
+pub static COMMAND: Command = Command {
+    summary: "give objects to nodes",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+fn run(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<Flags>(&SPEC, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -99,7 +106,7 @@ struct Flags {
     /// YAML or JSON, with one object or many; -: standard input
     #[argh(option, short = 'f', long = "file", arg_name = "file")]
     file: String,
-    /// a node that shall have them; may be given more than once
+    /// a node that shall have them
     #[argh(option, arg_name = "name")]
     node: Vec<String>,
     /// a label, as key=value, of the nodes that shall have them, those too that come later

@@ -8,11 +8,18 @@ use super::{OrderError, PATIENCE, kind};
 use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, ObjectLine, Request};
 use crate::protocol::resource::Kind;
 use crate::protocol::selector::Selection;
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
-pub fn run(arguments: &[String], host: &Host) -> u8 {
+pub static COMMAND: Command = Command {
+    summary: "show objects",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+fn run(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<Flags>(&SPEC, arguments) {
         Ok(given) => given,
         Err(code) => return code,

@@ -10,13 +10,35 @@ use serde_json::{Map, Value, json};
 use super::output::{self, Form};
 use super::{OrderError, PATIENCE, check, order, report, said, usage};
 use crate::cloudcore::jobs::{Fleet, Kind, Member, Phase, checked};
+use crate::config::duration;
 use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, ObjectLine, Reply, Request};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::clock::Timestamp;
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
-pub fn upgrade(arguments: &[String], host: &Host) -> u8 {
+pub static UPGRADES: Command = Command {
+    summary: "upgrade nodes, a few at a time",
+    spec: &UPGRADE,
+    info: UpgradeFlags::get_args_info,
+    run: upgrade,
+};
+
+pub static CHANGES: Command = Command {
+    summary: "change the configuration of nodes, likewise",
+    spec: &CONFIG_UPDATE,
+    info: ConfigFlags::get_args_info,
+    run: config_update,
+};
+
+pub static ALL: Command = Command {
+    summary: "show upgrades and changes, go on with one, or cancel it",
+    spec: &JOBS,
+    info: JobsFlags::get_args_info,
+    run: show,
+};
+
+fn upgrade(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<UpgradeFlags>(&UPGRADE, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -50,7 +72,7 @@ pub fn upgrade(arguments: &[String], host: &Host) -> u8 {
     )
 }
 
-pub fn config_update(arguments: &[String], host: &Host) -> u8 {
+fn config_update(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<ConfigFlags>(&CONFIG_UPDATE, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -73,7 +95,7 @@ pub fn config_update(arguments: &[String], host: &Host) -> u8 {
     )
 }
 
-pub fn show(arguments: &[String], host: &Host) -> u8 {
+fn show(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<JobsFlags>(&JOBS, arguments) {
         Ok(given) => given,
         Err(code) => return code,
@@ -195,7 +217,7 @@ fn follow(
             Ok(_) => return exit::FAILURE,
             Err(error) => return form.fail(spec.name, &error, verbosity),
         };
-        let line = cells(&job)[2..].join("  ");
+        let line = progress(&job);
         if talks && line != before {
             console::line(&line);
         }
@@ -279,6 +301,11 @@ fn cells(job: &Value) -> Vec<String> {
     ]
 }
 
+/// A line for who watches; a reason, which comes last, is seldom there.
+fn progress(job: &Value) -> String {
+    cells(job)[2..].join("  ").trim_end().to_owned()
+}
+
 fn nodes_of(job: &Value) {
     let rows = members(job).map(|(node, member)| {
         let last = member.get("actions").and_then(Value::as_array);
@@ -309,7 +336,7 @@ struct UpgradeFlags {
     /// nodes with this label
     #[argh(option, short = 'l', arg_name = "key=value")]
     selector: Option<String>,
-    /// a node; may be given more than once
+    /// a node
     #[argh(option, arg_name = "name")]
     node: Vec<String>,
     /// nodes that may be at it at the same time; default: 1
@@ -318,8 +345,13 @@ struct UpgradeFlags {
     /// begin with no other node when one has failed
     #[argh(switch)]
     pause_on_failure: bool,
-    /// seconds that one node may take; default: 1800
-    #[argh(option, arg_name = "seconds", default = "1800")]
+    /// how long one node may take, such as 90s or 2m; default: 1800s
+    #[argh(
+        option,
+        arg_name = "duration",
+        from_str_fn(duration::seconds),
+        default = "1800"
+    )]
     timeout: u64,
     /// what the job is called; default: upgrade-VERSION
     #[argh(option, arg_name = "name")]
@@ -338,13 +370,13 @@ struct ConfigFlags {
     /// what the job is called
     #[argh(option, arg_name = "name")]
     name: String,
-    /// a key of edgecore.yaml and its value; may be given more than once
+    /// a key of edgecore.yaml and its value
     #[argh(option, arg_name = "key=value")]
     set: Vec<String>,
     /// nodes with this label
     #[argh(option, short = 'l', arg_name = "key=value")]
     selector: Option<String>,
-    /// a node; may be given more than once
+    /// a node
     #[argh(option, arg_name = "name")]
     node: Vec<String>,
     /// nodes that may be at it at the same time; default: 1
@@ -353,8 +385,13 @@ struct ConfigFlags {
     /// begin with no other node when one has failed
     #[argh(switch)]
     pause_on_failure: bool,
-    /// seconds that one node may take; default: 600
-    #[argh(option, arg_name = "seconds", default = "600")]
+    /// how long one node may take, such as 90s or 2m; default: 600s
+    #[argh(
+        option,
+        arg_name = "duration",
+        from_str_fn(duration::seconds),
+        default = "600"
+    )]
     timeout: u64,
     /// end at once; cloudcore goes on
     #[argh(switch)]
@@ -420,3 +457,16 @@ static JOBS: Spec = Spec {
 
 const TITLES: [&str; 5] = ["NAME", "KIND", "PHASE", "NODES", "REASON"];
 const PACE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_with_a_word() {
+        let mut job = json!({"phase": "Running", "nodes": {"a": {"phase": "InProgress"}}});
+        assert_eq!(progress(&job), "Running  1 inprogress");
+        job["reason"] = "a failed".into();
+        assert_eq!(progress(&job), "Running  1 inprogress  a failed");
+    }
+}

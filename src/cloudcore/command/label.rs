@@ -7,10 +7,17 @@ use argh::{ArgsInfo, FromArgs};
 use super::{OrderError, check, order, report, usage};
 use crate::cloudcore::nodes::LabelChange;
 use crate::protocol::control::{CloudOp, Request};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
 
-pub fn run(arguments: &[String], host: &Host) -> u8 {
+pub static COMMAND: Command = Command {
+    summary: "give labels to a node",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+fn run(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<Flags>(&SPEC, arguments) {
         Ok(given) => given,
         Err(code) => return code,

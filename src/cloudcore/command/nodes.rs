@@ -6,11 +6,18 @@ use serde_json::json;
 use super::output::{self, Form};
 use super::{OrderError, PATIENCE};
 use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, NodeRow, Request};
-use crate::system::args::{self, Spec};
+use crate::system::args::{self, Command, Spec};
 use crate::system::host::Host;
 use crate::system::{console, exit};
 
-pub fn run(arguments: &[String], host: &Host) -> u8 {
+pub static COMMAND: Command = Command {
+    summary: "show all nodes",
+    spec: &SPEC,
+    info: Flags::get_args_info,
+    run,
+};
+
+fn run(arguments: &[String], host: &Host) -> u8 {
     let given = match args::enter::<Flags>(&SPEC, arguments) {
         Ok(given) => given,
         Err(code) => return code,

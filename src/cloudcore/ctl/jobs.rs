@@ -14,6 +14,7 @@ use crate::cloudcore::nodes::{self, Selector};
 use crate::protocol::control::{ObjectLine, Request, VERSION};
 use crate::protocol::jobs;
 use crate::system::cause;
+use crate::system::counted::counted;
 use crate::system::names::{NameError, NodeName};
 use crate::system::sorted::SortedMap;
 
@@ -70,7 +71,7 @@ pub async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<Str
             .collect::<SortedMap<_, _>>(),
     };
     cloud.nodes.jobs.create(fleet).await?;
-    Ok(format!("job {name} begins, for {count} nodes"))
+    Ok(format!("job {name} begins, for {}", counted(count, "node")))
 }
 
 pub async fn show(cloud: &Cloud, request: &Request, stream: &mut UnixStream) -> io::Result<()> {

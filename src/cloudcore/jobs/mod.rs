@@ -319,7 +319,7 @@ pub fn checked(fleet: &Fleet) -> Result<(), String> {
         .first_key_value()
         .ok_or("no node fits: see `cloudcore ctl nodes`")?;
     if fleet.max_unavailable == 0 || fleet.timeout_seconds == 0 {
-        return Err("--max-unavailable and --timeout begin with 1".to_owned());
+        return Err("--max-unavailable and --timeout are 1 at least".to_owned());
     }
     let message = order(fleet, node, fleet.created);
     let address = Address::of(&message);

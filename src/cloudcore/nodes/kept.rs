@@ -346,7 +346,7 @@ impl FromStr for Selector {
 
 impl fmt::Display for NoSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a selector is a label and its value, as in role=router")
+        f.write_str("a selector is one label and its value, as in role=router")
     }
 }
 

@@ -235,8 +235,17 @@ fn path_of(object: &Object, namespace: Option<&str>) -> Result<ObjectPath, Strin
         return Err(format!("namespace {OWN_NAMESPACE:?} is the cloud's own"));
     }
     let name = of("name").ok_or("the object has no metadata.name")?;
-    ObjectPath::new(namespace, *kind, name)
-        .map_err(|_| format!("{namespace:?} and {name:?} are not the names of an object"))
+    ObjectPath::new(namespace, *kind, name).map_err(|_| {
+        let (what, wrong) = match ObjectPath::new("default", *kind, name).is_ok() {
+            true => ("namespace", namespace),
+            false => ("name", name),
+        };
+        let dot = if what == "name" { " and '.'" } else { "" };
+        format!(
+            "{wrong:?} can't be a {what}: it is of lower-case letters, digits, '-'{dot}, with a \
+             letter or a digit at its ends"
+        )
+    })
 }
 
 /// What an API server would add to an object before it is kept.
@@ -353,3 +362,30 @@ const MAX_OBJECT: usize = 3 << 19;
 
 /// Seconds.
 const DEFAULT_GRACE: u64 = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_that_is_none_is_said() {
+        for (namespace, name, said) in [
+            (
+                "default",
+                "A_b",
+                "\"A_b\" can't be a name: it is of lower-case letters, digits, '-' and '.'",
+            ),
+            (
+                "a.b",
+                "a.b",
+                "\"a.b\" can't be a namespace: it is of lower-case letters, digits, '-',",
+            ),
+        ] {
+            let object = serde_json::json!({"kind": "ConfigMap", "apiVersion": "v1",
+                "metadata": {"name": name, "namespace": namespace}});
+            let object = object.as_object().expect("an object");
+            let refused = path_of(object, None).expect_err("refused");
+            assert!(refused.starts_with(said), "{refused}");
+        }
+    }
+}

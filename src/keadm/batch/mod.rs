@@ -18,6 +18,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::out::{self, Format};
 use super::{Command, Group};
+use crate::config::duration;
 use crate::system::args::{self, Spec};
 use crate::system::exit;
 use crate::system::host::Host;
@@ -53,9 +54,14 @@ struct Flags {
     /// a configuration for ssh instead of the user's
     #[argh(option, arg_name = "file")]
     ssh_config: Option<PathBuf>,
-    /// how many seconds each device may take; default: 600
-    #[argh(option, arg_name = "seconds", default = "600")]
-    timeout: u32,
+    /// how long each device may take, such as 90s or 2m; default: 600s
+    #[argh(
+        option,
+        arg_name = "duration",
+        from_str_fn(duration::seconds),
+        default = "600"
+    )]
+    timeout: u64,
     /// what has become of each device; default: batch_process_log.txt
     #[argh(
         option,
@@ -107,7 +113,7 @@ fn batch(host: &Host, flags: &Flags) -> Result<Summary, BatchError> {
         accept_new: flags.accept_new_host_keys,
     };
     let mut record = Record::open(host, &flags.log)?;
-    let patience = std::time::Duration::from_secs(flags.timeout.max(1).into());
+    let patience = std::time::Duration::from_secs(flags.timeout.max(1));
     let worked = work::all(&plan, left, &way, patience, |outcome, said| {
         record.note(outcome, said)
     })?;

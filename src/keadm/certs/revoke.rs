@@ -364,7 +364,7 @@ static SPEC: Spec = Spec {
             Works through the cloudcore that runs here, else on its files; or with --kube-config on \
             what the cloudcores of a cluster share. --list shows what was \
             revoked. Exit code: 0 all are revoked; 64 no names; 69 there is no cloud here; 75 try \
-            again; 77 not allowed.",
+            again; 77 not allowed; 78 the kubeconfig is wrong.",
     examples: &[
         "kubeedge certs revoke edge-7",
         "kubeedge certs revoke --list -o json",

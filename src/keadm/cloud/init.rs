@@ -42,10 +42,10 @@ struct Flags {
     /// addresses that devices dial, separated by commas: they stand in the certificate
     #[argh(option, arg_name = "addresses", default = "String::new()")]
     advertise_address: String,
-    /// a value of the chart, in Helm's grammar; repeatable
+    /// a value of the chart, in Helm's grammar
     #[argh(option, arg_name = "key=value")]
     set: Vec<String>,
-    /// a file of values; repeatable, later ones count more
+    /// a file of values; later ones count more
     #[argh(option, arg_name = "file")]
     values: Vec<String>,
     /// a file of values, or version=VERSION, iptablesmgr=external, iptablesmgr=internal, controllermanager
@@ -143,7 +143,7 @@ pub struct Limits {
 }
 
 pub fn timeout(text: &str) -> Result<Duration, CloudError> {
-    let limit = duration::parse_with_days(text);
+    let limit = duration::flag(text);
     limit.map_err(|error| {
         CloudError::Chart(ChartError::Flag {
             flag: "--timeout",

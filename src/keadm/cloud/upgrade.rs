@@ -45,10 +45,10 @@ struct Flags {
     /// addresses that devices dial, separated by commas: they stand in the certificate
     #[argh(option, arg_name = "addresses", default = "String::new()")]
     advertise_address: String,
-    /// a value of the chart, in Helm's grammar; repeatable
+    /// a value of the chart, in Helm's grammar
     #[argh(option, arg_name = "key=value")]
     set: Vec<String>,
-    /// a file of values; repeatable, later ones count more
+    /// a file of values; later ones count more
     #[argh(option, arg_name = "file")]
     values: Vec<String>,
     /// a file of values, or version=VERSION, iptablesmgr=external, iptablesmgr=internal, controllermanager

@@ -23,7 +23,7 @@ pub static LIST: Command = Command {
 /// which images
 #[derive(FromArgs, ArgsInfo)]
 struct Flags {
-    /// cloud or all, which adds the image that other edges install from
+    /// cloud, edge or all (with what other edges install from); default: all
     #[argh(option, arg_name = "part", default = "String::from(\"all\")")]
     part: String,
     /// the version of KubeEdge; default: the one of this program

@@ -44,7 +44,7 @@ struct Flags {
     /// an image to fetch instead of KubeEdge's, such as registry.example/app:v1
     #[argh(option, arg_name = "name")]
     image: Vec<String>,
-    /// cloud or all, which adds the image that other edges install from
+    /// cloud, edge or all (with what other edges install from); default: all
     #[argh(option, arg_name = "part", default = "String::from(\"all\")")]
     part: String,
     /// the version of KubeEdge; default: the one of this program

@@ -5,7 +5,6 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::keadm::{Command, Group};
 use crate::system::args::{self, Ignored, Spec};
-use crate::system::{console, exit};
 
 pub static LOGS: Command = Command {
     name: "ctl logs",
@@ -57,8 +56,7 @@ fn run(spec: &Spec, args: &[String]) -> u8 {
     if let Err(code) = args::enter::<Words>(spec, args) {
         return code;
     }
-    console::complain(spec.name, spec.about);
-    exit::FAILURE
+    args::decline(spec)
 }
 
 const fn flag(long: &'static str, short: Option<char>, value: bool) -> Ignored {

@@ -14,6 +14,7 @@ use crate::config::duration;
 use crate::config::set::{self, Assignment};
 use crate::protocol::token::JoinToken;
 use crate::protocol::transport::Transport;
+use crate::system::args;
 use crate::system::host::Host;
 use crate::system::names::{Endpoint, NodeName};
 use crate::system::processes;
@@ -102,7 +103,7 @@ impl Wish {
             },
             init: flags.init,
             timeout: match given(&flags.timeout) {
-                Some(text) => duration::parse(text).map_err(|fault| refuse("--timeout", fault))?,
+                Some(text) => duration::flag(text).map_err(|fault| refuse("--timeout", fault))?,
                 None => TIMEOUT,
             },
             force: flags.force,
@@ -190,7 +191,7 @@ fn given(text: &str) -> Option<&str> {
 fn refuse(flag: &'static str, fault: impl Display) -> JoinError {
     JoinError::Flag {
         flag,
-        fault: fault.to_string(),
+        fault: args::plain(&fault.to_string(), flag).to_owned(),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::protocol::control::{Counts, Failures};
 use crate::protocol::transport::Transport;
 use crate::system::args::{self, Spec};
 use crate::system::clock::Timestamp;
+use crate::system::counted::counted;
 use crate::system::host::Host;
 use gather::Answer;
 
@@ -331,14 +332,14 @@ impl Status {
 /// What failed, and how often.
 fn words_of(failures: Failures) -> String {
     let all = [
-        (failures.enrolments, "attempts to get a certificate"),
-        (failures.renewals, "renewals"),
-        (failures.tunnels, "attempts at a tunnel"),
-        (failures.sessions, "sessions that broke off"),
+        (failures.enrolments, "attempt", " to get a certificate"),
+        (failures.renewals, "renewal", ""),
+        (failures.tunnels, "attempt", " at a tunnel"),
+        (failures.sessions, "session", " that broke off"),
     ];
-    let some = all.into_iter().filter(|(count, _)| *count > 0);
+    let some = all.into_iter().filter(|(count, ..)| *count > 0);
     let words: Vec<String> = some
-        .map(|(count, what)| format!("{count} {what}"))
+        .map(|(count, thing, more)| counted(count as usize, thing) + more)
         .collect();
     words.join(", ")
 }
@@ -410,8 +411,12 @@ mod tests {
         let failures = Failures {
             renewals: 2,
             tunnels: 12,
+            sessions: 1,
             ..Failures::default()
         };
-        assert_eq!(words_of(failures), "2 renewals, 12 attempts at a tunnel");
+        assert_eq!(
+            words_of(failures),
+            "2 renewals, 12 attempts at a tunnel, 1 session that broke off"
+        );
     }
 }

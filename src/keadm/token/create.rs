@@ -93,7 +93,7 @@ fn parsed<T: FromStr<Err: Display>>(
     let value = text.map(str::parse).transpose();
     value.map_err(|fault: T::Err| TokenFault::Flag {
         flag,
-        fault: fault.to_string(),
+        fault: args::plain(&fault.to_string(), flag).to_owned(),
     })
 }
 

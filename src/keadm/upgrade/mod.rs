@@ -20,6 +20,7 @@ use super::backup;
 use super::change::{self, Frame, Known, Proof};
 use super::out::{self, Format};
 use super::{Command, Group, device};
+use crate::config::duration;
 use crate::system::args::{self, Ignored, Spec};
 use crate::system::host::Host;
 use crate::system::{build, console};
@@ -83,8 +84,8 @@ struct Flags {
     /// configuration file (default /etc/kubeedge/config/edgecore.yaml)
     #[argh(option, arg_name = "file", from_str_fn(args::whole))]
     config: Option<String>,
-    /// seconds that each start may take to get a session; default: 300
-    #[argh(option, arg_name = "seconds")]
+    /// how long each start may take to get a session, such as 90s or 2m; default: 300s
+    #[argh(option, arg_name = "duration", from_str_fn(duration::seconds))]
     timeout: Option<u64>,
     /// script to run before anything is changed; nothing is when it fails
     #[argh(option, arg_name = "script", default = "String::new()")]

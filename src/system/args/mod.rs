@@ -1,5 +1,6 @@
 //! Command lines: flags in pflag's spelling, read by argh, faults said in one sentence.
 
+mod command;
 mod help;
 mod nearest;
 mod normal;
@@ -9,9 +10,11 @@ use std::path::Component;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FromArgs};
 
+pub use command::{Command, begun, decline, list, list_row, longest};
 pub use help::text as help_text;
 pub use help::wrap;
 pub use nearest::nearest;
+pub use normal::plain;
 
 use crate::system::{cause, console, exit};
 

@@ -146,17 +146,12 @@ impl<'a> Reader<'a> {
             (_, value) => value,
         };
         match flag {
-            Flag::Help => self.normal.help = true,
+            Flag::Help => self.normal.help = switch(shown, value)?,
             Flag::Verbosity => self.normal.verbosity = Some(level(&value.unwrap_or_default())?),
             Flag::Ignored(flag) => self.normal.note(flag),
             Flag::Known(flag) => match (&flag.kind, value) {
                 (FlagInfoKind::Switch, value) => {
-                    let on = match value {
-                        Some(value) => {
-                            boolean(&value).ok_or_else(|| format!("{shown} takes true or false"))?
-                        }
-                        None => true,
-                    };
+                    let on = switch(shown, value)?;
                     self.normal.options.retain(|(long, _)| long != flag.long);
                     if on {
                         self.normal.options.push((flag.long.to_owned(), None));
@@ -196,7 +191,11 @@ impl Normal {
             };
             let given = self.options.iter().any(|(long, _)| long == flag.long);
             if flag.optionality == Optionality::Required && !given {
-                return Err(format!("{} {arg_name} is missing", flag.long));
+                return Err(format!(
+                    "{} {} is missing",
+                    flag.long,
+                    arg_name.to_uppercase()
+                ));
             }
         }
         let required = |name: &&argh::PositionalInfo| name.optionality == Optionality::Required;
@@ -206,7 +205,7 @@ impl Normal {
             .filter(required)
             .nth(self.positionals.len())
         {
-            return Err(format!("{} is missing", missing.name));
+            return Err(format!("{} is missing", missing.name.to_uppercase()));
         }
         let endless = info.positionals.last().is_some_and(|last| {
             matches!(
@@ -226,7 +225,7 @@ impl Normal {
             let value = value.as_deref().unwrap_or_default();
             let prefix = format!("Error parsing option '{long}' with value '{value}': ");
             if let Some(reason) = refusal.strip_prefix(&prefix) {
-                let reason = reason.trim_end();
+                let reason = plain(reason.trim_end(), long);
                 let secret = long.contains("token") || long.contains("password");
                 return match secret {
                     true => format!("the value of {long} can't be used: {reason}"),
@@ -237,7 +236,8 @@ impl Normal {
         for value in &self.positionals {
             let marker = format!("' with value '{value}': ");
             if let Some((_, reason)) = refusal.split_once(&marker) {
-                return format!("{} can't be used: {}", shown(value), reason.trim_end());
+                let reason = plain(reason.trim_end(), "");
+                return format!("{} can't be used: {reason}", shown(value));
             }
         }
         refusal.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -248,6 +248,21 @@ impl Normal {
         if !flag.why.is_empty() && !self.notes.contains(&note) {
             self.notes.push(note);
         }
+    }
+}
+
+/// What Rust says of a value, in words for people who give one to a flag.
+pub fn plain<'a>(reason: &'a str, flag: &str) -> &'a str {
+    match reason {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "a whole number is wanted"
+        }
+        "number too large to fit in target type" => match flag.ends_with("port") {
+            true => "it is at most 65535",
+            false => "the number is too large",
+        },
+        "invalid IP address syntax" => "an IP address is wanted",
+        other => other,
     }
 }
 
@@ -268,6 +283,11 @@ fn level(value: &str) -> Result<u8, String> {
     let level: Result<i32, _> = value.parse();
     let level = level.map_err(|_| format!("-v takes a number, not {}", shown(value)))?;
     Ok(level.clamp(0, 10) as u8)
+}
+
+fn switch(shown: &str, value: Option<String>) -> Result<bool, String> {
+    let on = value.map_or(Some(true), |value| boolean(&value));
+    on.ok_or_else(|| format!("{shown} takes true or false"))
 }
 
 /// In any of the spellings of Go.

@@ -140,7 +140,7 @@ impl Service for NoInit {
 const RUN_FOLDER: &str = "/run/kubeedge";
 const LOG_FOLDER: &str = "/var/log/kubeedge";
 const NOT_AT_BOOT: &str =
-    "it runs in the background and will not start at boot: have your boot scripts start it";
+    "without an init system it will not start at boot: have your boot scripts start it";
 /// Bytes.
 const MAX_PID_FILE: usize = 64;
 /// A daemon stops within 5 s.

@@ -28,6 +28,7 @@ use crate::protocol::jobs::{Action, Address, Report};
 use crate::protocol::message::Message;
 use crate::protocol::resource::{JobFamily, Kind as ObjectKind};
 use crate::system::clock::Timestamp;
+use crate::system::counted::counted;
 use crate::system::names::NodeName;
 
 /// All that are not over.
@@ -208,7 +209,7 @@ async fn carry_out(
     };
     let title = format!("{} {}", resource.kind, key.1);
     if is_new {
-        log::info!("{title} begins, for {} nodes", fleet.nodes.len());
+        log::info!("{title} begins, for {}", counted(fleet.nodes.len(), "node"));
     }
     for node in told {
         if let Some(outbox) = cloud.registry.outbox(&node) {

@@ -12,6 +12,7 @@ use crate::keadm::out::Report;
 use crate::keadm::status::{self, Status};
 use crate::system::args;
 use crate::system::clock::Timestamp;
+use crate::system::counted::counted;
 use crate::system::exit;
 use crate::system::host::Host;
 use crate::system::way::Way;
@@ -170,10 +171,10 @@ impl Report for Checked {
         }
         let count = |state| self.rows.iter().filter(|row| row.state == state).count();
         text.push_str(&format!(
-            "\n{} checked, {} failed, {} warnings.\n",
+            "\n{} checked, {} failed, {}.\n",
             self.rows.len(),
             count(State::Failed),
-            count(State::Warning)
+            counted(count(State::Warning), "warning")
         ));
         text
     }
