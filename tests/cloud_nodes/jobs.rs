@@ -39,9 +39,9 @@ fn a_job_pauses_at_a_bad_node_and_goes_on_after_a_restart() {
         (&fit[..3], "say for which nodes"),
         (
             &[&fit[..], &["--max-unavailable", "0"]].concat(),
-            "begin with 1",
+            "are 1 at least",
         ),
-        (&[&fit[..], &["--timeout", "0"]].concat(), "begin with 1"),
+        (&[&fit[..], &["--timeout", "0"]].concat(), "are 1 at least"),
         (&[&fit[..], &["--name", "No"]].concat(), "lower-case"),
         (&[&fit[..4], &["a=b,c=d"]].concat(), "role=router"),
         (

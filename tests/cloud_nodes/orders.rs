@@ -19,7 +19,7 @@ fn orders_that_make_no_sense_say_why() {
         ("kind: ConfigMap\napiVersion: v1\n", "no metadata.name"),
         (
             "kind: ConfigMap\napiVersion: v1\nmetadata: {name: ../a}\n",
-            "not the names",
+            "\"../a\" can't be a name",
         ),
         (
             "kind: Secret\napiVersion: v1\nmetadata: {name: a, namespace: kubeedge}\n",
