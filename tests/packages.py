@@ -51,8 +51,8 @@ LIMITS = {
     "kubeedge-edge, installed": 1_800_000,
     "kubeedge-edge, packed as .deb": 1_000_000,
     # docs/decisions.md, "What the executable weighs", says which goals are missed, and why.
-    "kubeedge-edge, packed as .ipk": 1_300_000,
-    "kubeedge, packed as .ipk": 2_640_000,
+    "kubeedge-edge, packed as .ipk": 1_220_000,
+    "kubeedge, packed as .ipk": 2_470_000,
 }
 
 
