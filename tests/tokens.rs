@@ -467,7 +467,7 @@ fn flags_that_can_not_be_are_refused_in_one_sentence() {
         (&["token", "create", "--node-name=Rack*"], "--node-name"),
         (&["token", "create", "--description=a\nb"], "--description"),
         (&["token", "delete", "1"], "ten digits"),
-        (&["token", "delete"], "id"),
+        (&["token", "delete"], "ID is missing"),
         (&["token"], "token create"),
     ] {
         let said = cloud.run(words).ends(64);
