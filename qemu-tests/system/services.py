@@ -50,8 +50,8 @@ def do_confined(device):
         assert re.search(r"^Seccomp:\s*2$", device.must(f"cat /proc/{pid}/status"), re.M), "no filter"
 
 
-# All of it in memory, so that nothing of it is left.
-FOLDER, ALLOWING = "/run/app", "/run/systemd/system/edgecore.service.d"
+# In /run the unit forbids nothing.
+FOLDER, ALLOWING = "/etc/app", "/run/systemd/system/edgecore.service.d"
 DELIVERED = f"""{{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {{"name": "app", "namespace": "default",
  "annotations": {{"kubeedge.io/deliver": "{FOLDER}"}}}}, "data": {{"greeting": "hello"}}}}"""
 
@@ -69,7 +69,7 @@ def do_deliver(device):
                 "systemctl daemon-reload && systemctl restart edgecore")
     wait_for(lambda: device.machine.run(f"grep -q hello {FOLDER}/greeting").status == 0, END_SECONDS, "the file")
     before = device.generation()
-    device.must(f"rm -r {ALLOWING} && cp -p /run/before {config} && systemctl daemon-reload && systemctl restart edgecore")
+    device.must(f"rm -r {ALLOWING} {FOLDER} && cp -p /run/before {config} && systemctl daemon-reload && systemctl restart edgecore")
     device.await_session(before)
 
 
