@@ -1,6 +1,5 @@
 //! `cloudcore ctl upgrade`, `config-update` and `jobs`: jobs for many nodes, and how they get on.
 
-use crate::system::sorted::SortedMap;
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, Form};
 use super::{OrderError, PATIENCE, check, order, report, said, usage};
-use crate::cloudcore::jobs::{Fleet, Kind, Member, Phase, checked};
+use crate::cloudcore::jobs::{Kind, Member, Wanted, checked};
 use crate::config::duration;
 use crate::protocol::control::{CLOUD_SOCKET, Client, CloudOp, ObjectLine, Reply, Request};
 use crate::system::args::{self, Command, Spec};
@@ -58,9 +57,14 @@ fn upgrade(arguments: &[String], host: &Host) -> u8 {
     let name = flags.name.clone();
     let name = name.unwrap_or_else(|| format!("upgrade-{}", flags.version.to_ascii_lowercase()));
     let done = spec().and_then(|spec| {
-        let pace = (flags.max_unavailable, flags.pause_on_failure, flags.timeout);
-        let job = job(&name, Kind::NodeUpgradeJob, pace, spec);
-        create(host, (flags.node, flags.selector), job)
+        let wanted = Wanted {
+            kind: Kind::NodeUpgradeJob,
+            max_unavailable: flags.max_unavailable,
+            pause_on_failure: flags.pause_on_failure,
+            timeout_seconds: flags.timeout,
+            spec,
+        };
+        create(host, &name, (flags.node, flags.selector), &wanted)
     });
     follow(
         &UPGRADE,
@@ -81,9 +85,14 @@ fn config_update(arguments: &[String], host: &Host) -> u8 {
     let name = flags.name;
     let done = pairs(&flags.set, "modules.edgeHub.heartbeat=30").and_then(|fields| {
         let spec = json!({"updateFields": fields, "timeoutSeconds": flags.timeout});
-        let pace = (flags.max_unavailable, flags.pause_on_failure, flags.timeout);
-        let job = job(&name, Kind::ConfigUpdateJob, pace, spec);
-        create(host, (flags.node, flags.selector), job)
+        let wanted = Wanted {
+            kind: Kind::ConfigUpdateJob,
+            max_unavailable: flags.max_unavailable,
+            pause_on_failure: flags.pause_on_failure,
+            timeout_seconds: flags.timeout,
+            spec,
+        };
+        create(host, &name, (flags.node, flags.selector), &wanted)
     });
     follow(
         &CONFIG_UPDATE,
@@ -139,30 +148,11 @@ fn show(arguments: &[String], host: &Host) -> u8 {
     exit::OK
 }
 
-fn job(
-    name: &str,
-    kind: Kind,
-    (max_unavailable, pause_on_failure, timeout_seconds): (usize, bool, u64),
-    spec: Value,
-) -> Fleet {
-    Fleet {
-        name: name.to_owned(),
-        kind,
-        phase: Phase::Running,
-        reason: String::new(),
-        max_unavailable,
-        pause_on_failure,
-        timeout_seconds,
-        created: Timestamp::from_unix(0),
-        spec,
-        nodes: SortedMap::new(),
-    }
-}
-
 fn create(
     host: &Host,
+    name: &str,
     (nodes, selector): (Vec<String>, Option<String>),
-    mut job: Fleet,
+    wanted: &Wanted,
 ) -> Result<String, OrderError> {
     if nodes.is_empty() && selector.is_none() {
         return Err(usage("say for which nodes, with --selector or --node"));
@@ -170,15 +160,12 @@ fn create(
     check(&nodes, selector.as_deref())?;
     // Which nodes it is for is cloudcore's to say; the words are the same for any.
     let any = nodes.first().map_or("node", String::as_str);
-    job.nodes = any
-        .parse()
-        .map(|it| (it, Member::default()))
-        .into_iter()
-        .collect();
-    checked(&job).map_err(usage)?;
-    let body = serde_json::to_string(&job).map_err(usage)?;
+    let any = [(any.parse().map_err(usage)?, Member::default())];
+    let epoch = Timestamp::from_unix(0);
+    checked(&wanted.clone().job(name.to_owned(), epoch, any.into())).map_err(usage)?;
+    let body = serde_json::to_string(wanted).map_err(usage)?;
     let request = Request {
-        name: Some(job.name),
+        name: Some(name.to_owned()),
         names: nodes,
         selector,
         ..Request::new(CloudOp::JobCreate)

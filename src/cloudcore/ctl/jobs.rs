@@ -2,21 +2,18 @@
 
 use std::io;
 
-use serde::Deserialize;
-use serde_json::Value;
 use smol::io::AsyncWriteExt;
 use smol::net::unix::UnixStream;
 
 use super::{in_time, send};
 use crate::cloudcore::cloud::Cloud;
-use crate::cloudcore::jobs::{Fleet, Kind, Member, Phase};
+use crate::cloudcore::jobs::{Fleet, Member, Wanted};
 use crate::cloudcore::nodes::{self, Selector};
 use crate::protocol::control::{ObjectLine, Request, VERSION};
 use crate::protocol::jobs;
 use crate::system::cause;
 use crate::system::counted::counted;
 use crate::system::names::{NameError, NodeName};
-use crate::system::sorted::SortedMap;
 
 pub async fn resume(cloud: &Cloud, request: &Request) -> Result<String, String> {
     let name = request.name.as_deref().unwrap_or_default();
@@ -30,17 +27,6 @@ pub async fn cancel(cloud: &Cloud, request: &Request) -> Result<String, String> 
     Ok(format!("job {name} is cancelled: no other node begins"))
 }
 
-/// What a job is made from, besides its nodes.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wanted {
-    kind: Kind,
-    max_unavailable: usize,
-    pause_on_failure: bool,
-    timeout_seconds: u64,
-    spec: Value,
-}
-
 pub async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<String, String> {
     let wanted: Wanted = serde_json::from_slice(body).map_err(|error| cause::of_json(&error))?;
     let names: Result<Vec<NodeName>, NameError> =
@@ -51,25 +37,12 @@ pub async fn create(cloud: &Cloud, request: &Request, body: &[u8]) -> Result<Str
     let nodes = nodes::chosen(cloud, &names, selector.as_ref())?;
     let count = nodes.len();
     let name = request.name.clone().unwrap_or_default();
-    let fleet = Fleet {
-        name: name.clone(),
-        kind: wanted.kind,
-        phase: Phase::Running,
-        reason: String::new(),
-        max_unavailable: wanted.max_unavailable,
-        pause_on_failure: wanted.pause_on_failure,
-        timeout_seconds: wanted.timeout_seconds,
-        created: cloud.clock.stamp(),
-        spec: wanted.spec,
-        nodes: nodes
-            .into_iter()
-            .map(|node| {
-                let version = nodes::version(cloud, &node);
-                let unfit = version.and_then(|version| jobs::too_old(&version));
-                (node, unfit.map_or_else(Member::default, Member::unfit))
-            })
-            .collect::<SortedMap<_, _>>(),
-    };
+    let members = nodes.into_iter().map(|node| {
+        let version = nodes::version(cloud, &node);
+        let unfit = version.and_then(|version| jobs::too_old(&version));
+        (node, unfit.map_or_else(Member::default, Member::unfit))
+    });
+    let fleet = wanted.job(name.clone(), cloud.clock.stamp(), members.collect());
     cloud.nodes.jobs.create(fleet).await?;
     Ok(format!("job {name} begins, for {}", counted(count, "node")))
 }

@@ -32,6 +32,39 @@ pub struct Fleet {
     pub nodes: SortedMap<NodeName, Member>,
 }
 
+/// What a job is made from, besides its name and its nodes: the body of an order for one.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wanted {
+    pub kind: Kind,
+    pub max_unavailable: usize,
+    pub pause_on_failure: bool,
+    pub timeout_seconds: u64,
+    pub spec: Value,
+}
+
+impl Wanted {
+    pub fn job(
+        self,
+        name: String,
+        created: Timestamp,
+        nodes: SortedMap<NodeName, Member>,
+    ) -> Fleet {
+        Fleet {
+            name,
+            kind: self.kind,
+            phase: Phase::Running,
+            reason: String::new(),
+            max_unavailable: self.max_unavailable,
+            pause_on_failure: self.pause_on_failure,
+            timeout_seconds: self.timeout_seconds,
+            created,
+            spec: self.spec,
+            nodes,
+        }
+    }
+}
+
 /// In the words of objects.
 #[allow(clippy::enum_variant_names)]
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]

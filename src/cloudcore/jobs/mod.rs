@@ -21,7 +21,7 @@ use crate::system::names::NodeName;
 use crate::system::sorted::SortedMap;
 #[cfg(feature = "kubernetes")]
 pub use fleet::Stand;
-pub use fleet::{Fleet, Kind, Member, Phase};
+pub use fleet::{Fleet, Kind, Member, Phase, Wanted};
 
 /// All of this cloud.
 pub struct Jobs {

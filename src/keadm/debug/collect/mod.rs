@@ -183,7 +183,11 @@ impl Collector<'_> {
         }
         let daemon = service::Daemon::edgecore(&host.root);
         let service = service::detect(host, daemon, service::Choice::Auto);
-        for (path, _) in service.files().unwrap_or_default() {
+        let files = service.files().unwrap_or_else(|error| {
+            self.left_out.push(format!("edgecore/service: {error}"));
+            Vec::new()
+        });
+        for (path, _) in files {
             let name = path
                 .file_name()
                 .unwrap_or_default()
