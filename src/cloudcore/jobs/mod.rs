@@ -19,9 +19,9 @@ use crate::protocol::message::{Message, Route};
 use crate::store::{self, ObjectChange, ObjectStore, StoredObject};
 use crate::system::names::NodeName;
 use crate::system::sorted::SortedMap;
+pub use fleet::{Fleet, Kind, Member, Wanted};
 #[cfg(feature = "kubernetes")]
-pub use fleet::Stand;
-pub use fleet::{Fleet, Kind, Member, Phase, Wanted};
+pub use fleet::{Phase, Stand};
 
 /// All of this cloud.
 pub struct Jobs {
